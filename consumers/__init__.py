@@ -1,0 +1,1 @@
+"""The consumer, egress and ingress processes and the public processor API."""

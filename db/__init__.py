@@ -1,0 +1,1 @@
+"""EPICS database files, loaded by the IOCs: derived records, access security, the record listing."""

@@ -1,0 +1,1 @@
+"""The detector process: sources, acquisition, areaDetector records and the distributor."""

@@ -1,0 +1,1 @@
+"""Pure parts: no sockets, files, processes or EPICS; time is passed in."""

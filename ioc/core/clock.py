@@ -1,0 +1,75 @@
+"""Time as a collaborator: the real clock, a virtual one for tests, and pacing by absolute deadlines."""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What may ask for the time is handed one of these."""
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds that never go back; for durations and deadlines. Comparable between processes of one host."""
+        ...
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970 UTC; for time stamps only."""
+        ...
+
+
+class SystemClock:
+    """The clocks of the operating system."""
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def wall_ns(self) -> int:
+        return time.time_ns()
+
+
+class VirtualClock:
+    """A clock that moves only when told to; monotonic and wall time advance together."""
+
+    def __init__(self, wall_ns: int = 1_700_000_000_000_000_000) -> None:
+        self._offset_ns = wall_ns
+        self._now_ns = 0
+
+    def advance(self, seconds: float) -> None:
+        """Move time forward by `seconds`."""
+        self._now_ns += round(seconds * 1e9)
+
+    def monotonic_ns(self) -> int:
+        return self._now_ns
+
+    def wall_ns(self) -> int:
+        return self._offset_ns + self._now_ns
+
+
+class Pacer:
+    """Hands out absolute deadlines, one a period; a late start of one frame does not delay those after it.
+
+    After a stall longer than `max_backlog` periods the schedule starts anew: back-pressure is not caught up with a
+    burst.
+    """
+
+    def __init__(self, period_ns: int, start_ns: int, max_backlog: int = 100) -> None:
+        self._period_ns = period_ns
+        self._max_backlog = max_backlog
+        self.next_ns = start_ns
+
+    def due(self, now_ns: int, most: int) -> int:
+        """Return how many frames are due now, at most `most`, and move on by as many periods.
+
+        A period of 0 means as fast as possible: always `most`.
+        """
+        if self._period_ns == 0:
+            self.next_ns = now_ns
+            return most
+        if now_ns < self.next_ns:
+            return 0
+        behind = (now_ns - self.next_ns) // self._period_ns + 1
+        if behind > self._max_backlog:
+            self.next_ns = now_ns
+            behind = 1
+        count = min(behind, most)
+        self.next_ns += count * self._period_ns
+        return count

@@ -1,0 +1,1 @@
+"""Starts, watches, restarts and drains the processes of one appliance; never touches a frame."""
