@@ -1,13 +1,13 @@
 """The errors of Rayfan.
 
-    RayfanError
-    ├── UserError        their fault: configuration, files, puts; shown as one line, exit code 2
-    │   ├── ConfigError      a key of the configuration file or of --set
-    │   ├── InputError       a file or data set that cannot be read as frames
-    │   └── RefusedError     a put or command that is not accepted; nothing was changed
-    ├── PeerError        somebody else's fault: bytes from the network, a process that went away
-    │   └── ProtocolError    bytes that break a wire format
-    └── RayfanBug        our fault: an invariant does not hold
+RayfanError
+├── UserError        their fault: configuration, files, puts; shown as one line, exit code 2
+│   ├── ConfigError      a key of the configuration file or of --set
+│   ├── InputError       a file or data set that cannot be read as frames
+│   └── RefusedError     a put or command that is not accepted; nothing was changed
+├── PeerError        somebody else's fault: bytes from the network, a process that went away
+│   └── ProtocolError    bytes that break a wire format
+└── RayfanBug        our fault: an invariant does not hold
 """
 
 

@@ -1,0 +1,83 @@
+"""The two protocols that every channel implements: Receiver and Publisher, in batches.
+
+A channel never decides to drop: `publish` says how many items it took and why not the rest, and the caller's policy
+decides. A received frame's memory is valid until it is released; whoever keeps it, copies it. The end marker of a
+series travels in the sequence, in order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from ioc.core.frame import Item
+
+
+class Refusal(Enum):
+    """Why a channel did not take all items."""
+
+    FULL = "full"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """How many items, counted from the first, a channel took; and why not the rest, None if it took all."""
+
+    count: int
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a channel moved since it was opened; cheap to make, no lock is held while frames move.
+
+    `errors` counts items or packets that could not be used; what they were is in the log and in the status.
+    """
+
+    items: int = 0
+    bytes: int = 0
+    errors: int = 0
+
+
+class Receiver(Protocol):
+    """Takes items from somewhere."""
+
+    def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
+        """Return up to `max_items` items in order; empty if none came within `timeout` seconds.
+
+        Frames stay valid until `release` has counted past them. Only one batch is out at a time: release it all
+        before the next call.
+
+        Raises:
+            PeerError: the other side is gone and this channel does not come back by itself.
+        """
+        ...
+
+    def release(self, count: int) -> None:
+        """Say that the next `count` items of the batch are finished with, in order."""
+        ...
+
+    def counters(self) -> Counters:
+        """Return what was moved so far."""
+        ...
+
+    def close(self, drain: bool) -> None:
+        """Stop; with `drain`, what is already here can still be received until `receive` returns nothing."""
+        ...
+
+
+class Publisher(Protocol):
+    """Gives items to somewhere."""
+
+    def publish(self, items: Sequence[Item]) -> Accepted:
+        """Hand items over, in order, without waiting; the caller may drop or offer the rest again."""
+        ...
+
+    def counters(self) -> Counters:
+        """Return what was moved so far."""
+        ...
+
+    def close(self, drain: bool) -> None:
+        """Stop; with `drain`, what was accepted is delivered first."""
+        ...

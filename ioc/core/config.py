@@ -1,0 +1,323 @@
+"""The configuration: one TOML file, validated whole, unknown keys refused.
+
+[detector]  one source, the acquisition parameters at start
+[groups.*]  who processes the frames: one table a distributor group
+[egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ioc.core.errors import ConfigError, mismatch
+from ioc.core.frame import DataType
+
+LONGEST_PV_NAME = 60
+"""Channel Access allows 60 characters in a record name (EPICS base, dbBase PVNAME_STRINGSZ less its field)."""
+
+LONGEST_SUFFIX = len("Dist1:Set64:Member64:MissedRanges_RBV")
+"""The longest name that Rayfan puts behind a prefix."""
+
+DISTRIBUTOR_SLOTS = 8
+MOST_MEMBERS = 64
+GIB = 1 << 30
+
+
+class Policy(Enum):
+    """What happens when a member is slower than the stream; see docs/explanation/delivery.md."""
+
+    LATEST = "latest"
+    BOUNDED = "bounded"
+    LOSSLESS = "lossless"
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _data_type(value: object) -> object:
+    if isinstance(value, str):
+        for member in DataType:
+            if value.lower() == member.value.lower():
+                return member
+    return value
+
+
+PolicyName = Annotated[Policy, BeforeValidator(_lower)]
+DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class SourceConfig(_Table):
+    """Where the detector's frames come from."""
+
+    kind: Literal["generated", "replay", "pva"] = "generated"
+    """`generated` images, `replay` of a file, or `pva`: another detector's NTNDArray channel."""
+    pattern: Literal["peaks", "rings", "ramp", "counter"] = "peaks"
+    """generated: gaussian peaks, diffraction rings with noise, a ramp, or the frame's id in its pixels."""
+    prepared: int = Field(default=16, ge=1, le=1024)
+    """generated: how many different images are made beforehand and shown in turn (`counter` makes each anew)."""
+    path: Path | None = None
+    """replay: an HDF5 (.h5, .hdf5, .nxs), .npy or .raw file."""
+    dataset: str | None = None
+    """replay of HDF5: path of the data set; may be left out if the file has exactly one with 3 dimensions."""
+    loop: bool = True
+    """replay: begin again at the end of the file; otherwise the series ends there."""
+    channel: str | None = None
+    """pva: name of the NTNDArray channel, for example `13SIM1:Pva1:Image`."""
+
+    @model_validator(mode="after")
+    def _needs(self) -> Self:
+        if self.kind == "replay" and self.path is None:
+            raise ValueError("kind 'replay' needs the key 'path': the file to replay")
+        if self.kind == "pva" and not self.channel:
+            raise ValueError("kind 'pva' needs the key 'channel': the name of an NTNDArray channel")
+        return self
+
+
+class DetectorConfig(_Table):
+    """The detector: its source and the acquisition parameters it starts with."""
+
+    source: SourceConfig = SourceConfig()
+    acquire_at_start: bool = True
+    """Begin to acquire as soon as every configured local member has joined."""
+    frame_rate: float = Field(default=1000.0, gt=0, le=1e6)
+    """Hz; the inverse of AcquirePeriod."""
+    acquire_time: float = Field(default=0.0001, ge=0)
+    """s; the exposure that the records show. Frames never come faster than 1/acquire_time."""
+    size: tuple[Annotated[int, Field(ge=1, le=65536)], Annotated[int, Field(ge=1, le=65536)]] = (512, 512)
+    """[x, y] in pixels; generated and raw sources only, other sources bring their own."""
+    data_type: DataTypeName = DataType.UINT8
+    """Int8 ... Float64; generated and raw sources only."""
+    color_mode: Literal["Mono", "RGB1"] = "Mono"
+    """Mono or RGB1; generated sources only."""
+    image_mode: Literal["Single", "Multiple", "Continuous"] = "Continuous"
+    num_images: int = Field(default=100, ge=1)
+    """Frames in one acquisition of image mode Multiple."""
+
+
+class GroupConfig(_Table):
+    """One distributor group and the consumers that make it up."""
+
+    count: int = Field(default=1, ge=0, le=MOST_MEMBERS)
+    """Members of the group."""
+    sets: int | None = Field(default=None, ge=1, le=MOST_MEMBERS)
+    """Sets that the members are dealt into; the members of a set see the same frames, sets take turns.
+    Left out: every member is a set of its own, so the members take turns."""
+    updates: int = Field(default=1, ge=1)
+    """Frames in sequence that a set gets before it is the next one's turn."""
+    policy: PolicyName = Policy.LOSSLESS
+    queue_size: int = Field(default=64, ge=1, le=65536)
+    """Frames that may wait for one member."""
+    queue_bytes: int | None = Field(default=None, ge=1)
+    """Bytes that may wait for one member; left out: no limit but queue_size."""
+    processor: str = "statistics"
+    """Name of a processor that comes with Rayfan, `package.module:Class`, or `path/to/file.py:Class`."""
+    settings: dict[str, Any] = {}
+    """Settings of the processor."""
+    input: Literal["detector"] = "detector"
+    """Where the members' frames come from."""
+    outputs: list[Literal["pva"]] = ["pva"]
+    """Where the processor's frames go: `pva` is the channel `$(P)Cons1:Image`."""
+    placement: Literal["local", "remote"] = "local"
+    """`local`: Rayfan starts the consumers. `remote`: they are PVA clients that join by the member channels."""
+
+    @model_validator(mode="after")
+    def _sets_fit(self) -> Self:
+        if self.sets is not None and self.sets > max(self.count, 1):
+            raise ValueError(f"sets: expected at most count = {self.count}, found {self.sets}")
+        return self
+
+
+class EgressConfig(_Table):
+    """Frames sent as EJFAT events over UDP."""
+
+    uri: str | None = None
+    """EJFAT URI with the destination in `data=ip:port`; wins over `ingress`."""
+    ingress: str | None = None
+    """Name of an ingress of this file to send to directly."""
+    mtu: int = Field(default=9000, ge=576, le=9000)
+    """Bytes of an IP packet."""
+    rate: float | None = Field(default=None, gt=0)
+    """Gbit/s that the packets are paced to; left out: as fast as the frames come."""
+    policy: PolicyName = Policy.LOSSLESS
+    queue_size: int = Field(default=64, ge=1, le=65536)
+    queue_bytes: int | None = Field(default=None, ge=1)
+    data_id: int = Field(default=1, ge=0, le=0xFFFF)
+    """Which source the events come from (RE header)."""
+    offload: bool = True
+    """Let the kernel cut the packets (UDP_SEGMENT); falls back to one datagram a packet where it cannot."""
+
+    @model_validator(mode="after")
+    def _destination(self) -> Self:
+        if self.uri is None and self.ingress is None:
+            raise ValueError("needs the key 'uri' (an EJFAT URI) or 'ingress' (the name of an [ingress.*] table)")
+        return self
+
+
+class IngressConfig(_Table):
+    """EJFAT events received over UDP, put together and checked."""
+
+    address: str = "127.0.0.1"
+    """IP address to listen on."""
+    port: int = Field(default=0, ge=0, le=65535)
+    """UDP port; 0: a free one, chosen at start."""
+    event_timeout: float = Field(default=0.5, gt=0, le=10)
+    """s after which an event with missing packets is given up and counted."""
+    max_event_bytes: int = Field(default=256 << 20, ge=1)
+    """Bytes; larger events are refused, because a header may claim up to 4 GiB."""
+    memory: int = Field(default=GIB, ge=1)
+    """Bytes that unfinished events may take up together."""
+
+
+class Config(_Table):
+    """One appliance."""
+
+    prefix: str = "RF:"
+    """What every PV name begins with."""
+    run_dir: Path | None = None
+    """Where sockets, status files and logs lie; left out: a folder per prefix under the user's runtime folder."""
+    memory_budget: int = Field(default=GIB, ge=1 << 20)
+    """Bytes of shared memory for frames on their way."""
+    detector: DetectorConfig = DetectorConfig()
+    groups: dict[str, GroupConfig] = {}
+    egress: dict[str, EgressConfig] = {}
+    ingress: dict[str, IngressConfig] = {}
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix_fits(cls, value: str) -> str:
+        longest = LONGEST_PV_NAME - LONGEST_SUFFIX
+        if not 1 <= len(value) <= longest:
+            raise ValueError(
+                f"expected 1 to {longest} characters (PV names have at most {LONGEST_PV_NAME}), found {len(value)}"
+            )
+        if not all(char.isascii() and (char.isalnum() or char in "_-:[]<>;{}") for char in value):
+            raise ValueError(f"expected letters, digits and _ - : [ ] < > ; {{ }}, found {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        slots = len(self.groups) + len(self.egress)
+        if slots > DISTRIBUTOR_SLOTS:
+            raise ValueError(f"groups and egress: expected at most {DISTRIBUTOR_SLOTS} together, found {slots}")
+        for name, egress in self.egress.items():
+            if egress.uri is None and egress.ingress not in self.ingress:
+                raise ValueError(
+                    f"egress.{name}.ingress: expected one of the [ingress.*] tables "
+                    f"({', '.join(self.ingress) or 'there is none'}), found {egress.ingress!r}"
+                )
+        return self
+
+
+DEMO = """\
+# What `rayfan up` runs when it is given no file.
+prefix = "RF:"
+
+[detector]
+frame_rate = 1000.0       # Hz
+size = [512, 512]         # x, y
+data_type = "UInt8"
+acquire_at_start = true
+
+[detector.source]
+kind = "generated"
+pattern = "peaks"
+
+[groups.stats]            # two consumers that take turns
+count = 2
+policy = "lossless"
+processor = "statistics"
+
+[egress.demo]             # every frame over UDP ...
+ingress = "demo"
+policy = "lossless"
+
+[ingress.demo]            # ... to a receiver on this host that checks each one
+"""
+
+
+def load(text: str, where: str, overrides: Sequence[str] = ()) -> Config:
+    """Return the configuration of a TOML text with `KEY=VALUE` overrides applied.
+
+    `where` names the text in messages. A value of an override is read as TOML, or as a plain string if it is none.
+
+    Raises:
+        ConfigError: names file and key, what was expected and what was found.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not a TOML file: {error}") from None
+    sources: dict[str, str] = {}
+    for override in overrides:
+        _apply(tree, override, sources)
+    return validate(tree, where, sources)
+
+
+def validate(tree: Mapping[str, Any], where: str, sources: Mapping[str, str] | None = None) -> Config:
+    """Return the configuration of a parsed tree; `sources` maps dotted keys to where they were set.
+
+    Raises:
+        ConfigError: every fault of the tree, one a line.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = [_sentence(fault, where, sources or {}) for fault in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _apply(tree: dict[str, Any], override: str, sources: dict[str, str]) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(mismatch("--set", "KEY=VALUE, for example detector.frame_rate=500", override))
+    parts = key.split(".")
+    table = tree
+    for part in parts[:-1]:
+        below = table.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {override}: {part!r} is a value, not a table")
+        table = below
+    table[parts[-1]] = _value(text.strip())
+    sources[key] = f"--set {override}"
+
+
+def _value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _sentence(fault: Any, where: str, sources: Mapping[str, str]) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    place = next((origin for name, origin in sources.items() if name == key or key.startswith(name + ".")), where)
+    label = f"{place}: key {key!r}" if key else place
+    if fault["type"] == "extra_forbidden":
+        return f"{label}: unknown key; expected one of {', '.join(_known(fault['loc']))}"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] in ("value_error", "missing") or fault["input"] is None:
+        return f"{label}: {message}"
+    expected = message.removeprefix("Input should be ")
+    return f"{label}: expected {expected}, found {fault['input']!r}"
+
+
+def _known(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = Config
+    for part in location[:-1]:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if field is not None:
+            model = field.annotation
+            args = getattr(model, "__args__", ())
+            if args:
+                model = args[-1]
+    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else ["none"]

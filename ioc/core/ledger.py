@@ -1,0 +1,98 @@
+"""The ledger: what every stage did with its frames, and the residue that must be 0.
+
+Rules of conservation, checked at every stage and across every hop:
+
+    received             = processed + failed + queued                      inside a stage
+    turns of a group     = sum over its members of (received + dropped + in flight) + nobody
+    published by a stage = received + dropped of the stage behind it        over a wire
+
+`dropped` holds frames that were meant for a stage and did not come into its books, by reason. The residue is the sum
+of what is left over in these equations, as absolute values, so that two faults do not hide each other.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Reason(Enum):
+    """Why a frame was dropped; the value is the key in reports and status structures."""
+
+    QUEUE_FULL = "queue_full"
+    REPLACED = "replaced"
+    MEMBER_GONE = "member_gone"
+    NO_MEMBER = "no_member"
+    LOST = "lost"
+    INCOMPLETE = "incomplete"
+    CORRUPT = "corrupt"
+    DUPLICATE = "duplicate"
+    MISSED = "missed"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class MissedRange:
+    """Ids `first` to `last` (both included) of one series that a stage never completed."""
+
+    series: int
+    first: int
+    last: int
+
+
+@dataclass(slots=True)
+class Stage:
+    """The account of one stage, summed over all lives of its process.
+
+    `in_flight` frames were handed over and are not in the stage's books yet; `queued` ones are.
+    """
+
+    name: str
+    group: str | None = None
+    received: int = 0
+    processed: int = 0
+    failed: int = 0
+    queued: int = 0
+    in_flight: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    missed: list[MissedRange] = field(default_factory=list)
+
+    def residue(self) -> int:
+        """Return what the stage cannot explain, in frames; negative when it made frames up."""
+        return self.received - self.processed - self.failed - self.queued
+
+    def meant(self) -> int:
+        """Return how many frames were meant for this stage."""
+        return self.received + self.in_flight + sum(self.dropped.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One passage of frames: `given` by the stage before, accounted for by the stages behind it."""
+
+    name: str
+    given: int
+    behind: tuple[Stage, ...]
+    nobody: int = 0
+
+    def residue(self) -> int:
+        """Return frames given that no stage behind accounts for."""
+        return self.given - self.nobody - sum(stage.meant() for stage in self.behind)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """All stages and hops of an appliance at one moment."""
+
+    published: int
+    series: list[tuple[int, int]]
+    stages: list[Stage]
+    hops: list[Hop]
+
+    def residue(self) -> int:
+        """Return the sum of all that stages and hops leave unexplained, as absolute values; 0 is the only good one."""
+        return sum(abs(stage.residue()) for stage in self.stages) + sum(abs(hop.residue()) for hop in self.hops)
+
+    def complete(self) -> bool:
+        """Return whether every published frame has reached its end: nothing queued, nothing in flight, residue 0."""
+        waiting = sum(stage.queued + stage.in_flight for stage in self.stages)
+        return waiting == 0 and self.residue() == 0

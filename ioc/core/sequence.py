@@ -1,0 +1,114 @@
+"""Which ids of a series arrived: missed ranges, duplicates and late ones, in memory that stays small.
+
+Rules: ids count from 1 by 1 within a series. A gap is missed the moment a later id is seen; an id that arrives late
+leaves the missed ranges again. `Ranges` holds closed intervals, merged, sorted, at most `MOST_RANGES` of them; beyond
+that the two oldest that lie nearest are joined and `exact` says so, because an account must never eat the memory.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+MOST_RANGES = 10_000
+
+
+class Ranges:
+    """A set of integers kept as closed intervals `[first, last]`."""
+
+    __slots__ = ("_firsts", "_lasts", "exact")
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        self.exact = True
+        for first, last in ranges:
+            self.add(first, last)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(zip(self._firsts, self._lasts, strict=True))
+
+    def __len__(self) -> int:
+        """Return the number of intervals."""
+        return len(self._firsts)
+
+    def __contains__(self, value: int) -> bool:
+        at = bisect_right(self._firsts, value) - 1
+        return at >= 0 and value <= self._lasts[at]
+
+    def count(self) -> int:
+        """Return how many integers the intervals hold."""
+        return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
+
+    def add(self, first: int, last: int) -> None:
+        """Add all integers of `first` to `last`, both included."""
+        if last < first:
+            raise ValueError(f"range [{first}, {last}]: expected first <= last")
+        low = bisect_right(self._lasts, first - 2)
+        high = bisect_right(self._firsts, last + 1)
+        if low < high:
+            first = min(first, self._firsts[low])
+            last = max(last, self._lasts[high - 1])
+        self._firsts[low:high] = [first]
+        self._lasts[low:high] = [last]
+        if len(self._firsts) > MOST_RANGES:
+            self._join_two()
+
+    def discard(self, value: int) -> bool:
+        """Take one integer out; return whether it was there."""
+        at = bisect_right(self._firsts, value) - 1
+        if at < 0 or value > self._lasts[at]:
+            return False
+        first, last = self._firsts[at], self._lasts[at]
+        left = [(first, value - 1)] if first < value else []
+        right = [(value + 1, last)] if value < last else []
+        self._firsts[at : at + 1] = [piece[0] for piece in left + right]
+        self._lasts[at : at + 1] = [piece[1] for piece in left + right]
+        return True
+
+    def _join_two(self) -> None:
+        half = len(self._firsts) // 2
+        at = min(range(half), key=lambda i: self._firsts[i + 1] - self._lasts[i])
+        del self._firsts[at + 1]
+        self._lasts[at] = self._lasts[at + 1]
+        del self._lasts[at + 1]
+        self.exact = False
+
+
+class Arrival(Enum):
+    """What an id turned out to be."""
+
+    NEW = "new"
+    LATE = "late"
+    DUPLICATE = "duplicate"
+
+
+class SequenceTracker:
+    """Follows the ids of one series as they arrive, in any order."""
+
+    __slots__ = ("duplicates", "highest", "missed", "received")
+
+    def __init__(self) -> None:
+        self.highest = 0
+        self.received = 0
+        self.duplicates = 0
+        self.missed = Ranges()
+
+    def arrived(self, unique_id: int) -> Arrival:
+        """Book one id (from 1) and say what it was."""
+        if unique_id > self.highest:
+            if unique_id > self.highest + 1:
+                self.missed.add(self.highest + 1, unique_id - 1)
+            self.highest = unique_id
+            self.received += 1
+            return Arrival.NEW
+        if self.missed.discard(unique_id):
+            self.received += 1
+            return Arrival.LATE
+        self.duplicates += 1
+        return Arrival.DUPLICATE
+
+    def ended(self, published: int) -> None:
+        """Book the end marker: everything up to `published` that did not arrive is missed."""
+        if published > self.highest:
+            self.missed.add(self.highest + 1, published)
+            self.highest = published

@@ -1,0 +1,160 @@
+"""What a process is told at its start and what it tells while it runs: one spec in, one status out.
+
+The spec comes as JSON on standard input. The status is a JSON file in the run folder, replaced as a whole several
+times a second, so that the supervisor, a restarted supervisor and a person with `cat` read the same truth, and so
+that a killed process leaves its last word behind.
+"""
+
+from enum import Enum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from ioc.core.config import Config
+
+
+class Role(Enum):
+    """The kinds of process of an appliance."""
+
+    SUPERVISOR = "supervisor"
+    DETECTOR = "detector"
+    CONSUMER = "consumer"
+    EGRESS = "egress"
+    INGRESS = "ingress"
+
+
+class State(Enum):
+    """Where a process is in its life; the order is that of a clean run."""
+
+    STARTING = "Starting"
+    RUNNING = "Running"
+    DRAINING = "Draining"
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+
+
+class ExitCode(int, Enum):
+    """The truth that a process exits with."""
+
+    DRAINED = 0
+    FAILED = 1
+    BAD_CONFIGURATION = 2
+    NOT_DRAINED = 3
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProcessSpec(_Message):
+    """What one process needs to know.
+
+    `name` is also the middle of its PV names: `detector`, `Cons1`, `Ejfat1`, `EjfatIn1`. `table` is the name of its
+    table in the configuration (group, egress or ingress); `member` counts from 0 within the group. `destination` is
+    filled in for an egress whose uri was left out.
+    """
+
+    role: Role
+    name: str
+    config: Config
+    run_dir: Path
+    table: str | None = None
+    member: int | None = None
+    destination: str | None = None
+    debug: bool = False
+
+    @property
+    def status_file(self) -> Path:
+        """Where the process writes its status."""
+        return self.run_dir / f"{self.name}.status"
+
+    @property
+    def book_file(self) -> Path:
+        """The counters of the process that outlive it."""
+        return self.run_dir / f"{self.name}.book"
+
+    @property
+    def socket(self) -> Path:
+        """Where the detector takes local members."""
+        return self.run_dir / "frames"
+
+
+class SeriesStatus(_Message):
+    """One series: published so far, and whether its end marker is out."""
+
+    id: int
+    published: int
+    ended: bool
+
+
+class RangeStatus(_Message):
+    """Ids that a stage never completed."""
+
+    series: int
+    first: int
+    last: int
+
+
+class StageStatus(_Message):
+    """The account of one stage as its owner keeps it."""
+
+    received: int = 0
+    processed: int = 0
+    failed: int = 0
+    queued: int = 0
+    dropped: dict[str, int] = {}
+    missed: list[RangeStatus] = []
+
+
+class MemberStatus(_Message):
+    """What the distributor knows of one member, summed over all its lives.
+
+    `assigned` frames were meant for it: `assigned = completed + dropped + queued + in_flight`. `lag` is
+    queued + in_flight, in frames.
+    """
+
+    name: str
+    present: bool
+    assigned: int = 0
+    completed: int = 0
+    queued: int = 0
+    in_flight: int = 0
+    high_water: int = 0
+    lag_seconds: float = 0.0
+    dropped: dict[str, int] = {}
+    missed: list[RangeStatus] = []
+
+
+class GroupStatus(_Message):
+    """One distributor group: `turns` = frames times members whose turn it was."""
+
+    slot: int
+    name: str
+    count: int
+    sets: int
+    updates: int
+    policy: str
+    queue_size: int
+    queue_bytes: int
+    turns: int = 0
+    nobody: int = 0
+    members: list[MemberStatus] = []
+
+
+class Status(_Message):
+    """All that a process says of itself; `heartbeat_ns` is CLOCK_MONOTONIC."""
+
+    role: Role
+    name: str
+    pid: int
+    state: State
+    heartbeat_ns: int
+    message: str = ""
+    last_error: str = ""
+    rate: float = 0.0
+    series: list[SeriesStatus] = []
+    stage: StageStatus = StageStatus()
+    groups: list[GroupStatus] = []
+    port: int | None = None
+    figures: dict[str, float | int | str] = {}
+    """What else is worth showing, by record name without _RBV, for example `LatencyP50`."""
