@@ -81,3 +81,32 @@ class Publisher(Protocol):
     def close(self, drain: bool) -> None:
         """Stop; with `drain`, what was accepted is delivered first."""
         ...
+
+
+class Link(Publisher, Protocol):
+    """A publisher to one member of a group, as the distributor holds it.
+
+    `publish` takes as many items as the link's window allows. Frames given to a link may lie in memory that is used
+    again as soon as `done` has counted past them.
+    """
+
+    @property
+    def name(self) -> str:
+        """The member's name, for example `Cons1`."""
+        ...
+
+    def done(self) -> int:
+        """Return how many of the items taken so far the member has finished with; never goes back."""
+        ...
+
+    def alive(self) -> bool:
+        """Return whether the member is still there; once False, `done` says what it finished with."""
+        ...
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when `done` or `alive` may have changed."""
+        ...
+
+    def refresh(self) -> None:
+        """Take notice of what made `fileno` readable; never waits."""
+        ...

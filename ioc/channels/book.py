@@ -1,8 +1,8 @@
 """A process's counters in a small mapped file, so that the last commit survives a kill.
 
-Layout, native int64: magic, active half (0 or 1), then two halves of one word a field of `Counts`. A commit fills the
-half that is not active and then flips the word: whoever reads, also after `kill -9` in mid-write, sees the whole of
-one commit. One process writes, any may read.
+Layout, native int64: magic, number of commits, then two halves of one word a field of `Counts`. Commit n fills half
+n & 1 and then writes n: whoever reads, also after `kill -9` in mid-write, sees the whole of one commit. One process
+writes, any may read.
 """
 
 import mmap
@@ -44,8 +44,8 @@ class Counts:
 
 
 _WORDS = len(fields(Counts))
-_HALF = struct.Struct(f"={_WORDS}q")
-_HEAD = struct.Struct("=qq")
+_HALF = struct.Struct(f"@{_WORDS}q")
+_HEAD = struct.Struct("@qq")
 _OFFSETS = (_HEAD.size, _HEAD.size + _HALF.size)
 
 
@@ -63,20 +63,20 @@ class Book:
             self._map = mmap.mmap(descriptor, SIZE)
         finally:
             os.close(descriptor)
-        self._active = 0
+        self._commits = 0
         self.counts = Counts()
         if fresh:
             _HEAD.pack_into(self._map, 0, MAGIC, 0)
         else:
             self.counts = _read(self._map, path)
-            self._active = _HEAD.unpack_from(self._map, 0)[1] & 1
+            self._commits = _HEAD.unpack_from(self._map, 0)[1]
 
     def commit(self) -> None:
         """Make the present counts the ones that others see."""
-        spare = 1 - self._active
-        _HALF.pack_into(self._map, _OFFSETS[spare], *_words(self.counts))
-        _HEAD.pack_into(self._map, 0, MAGIC, spare)
-        self._active = spare
+        commits = self._commits + 1
+        _HALF.pack_into(self._map, _OFFSETS[commits & 1], *_words(self.counts))
+        _HEAD.pack_into(self._map, 0, MAGIC, commits)
+        self._commits = commits
 
     def close(self) -> None:
         """Let go of the file; it stays for readers."""
@@ -134,12 +134,10 @@ def _words(counts: Counts) -> tuple[int, ...]:
 
 
 def _read(mapped: mmap.mmap, path: Path) -> Counts:
-    magic, active = _HEAD.unpack_from(mapped, 0)
-    if magic != MAGIC or active not in (0, 1):
-        raise PeerError(mismatch(str(path), f"a book (magic {MAGIC:#x})", hex(magic)))
-    while True:  # a commit may flip under our eyes: what was read is whole if the half is still the active one
-        counts = Counts(*_HALF.unpack_from(mapped, _OFFSETS[active]))
-        again = _HEAD.unpack_from(mapped, 0)[1]
-        if again == active:
+    while True:
+        magic, commits = _HEAD.unpack_from(mapped, 0)
+        if magic != MAGIC or commits < 0:
+            raise PeerError(mismatch(str(path), f"a book (magic {MAGIC:#x})", hex(magic)))
+        counts = Counts(*_HALF.unpack_from(mapped, _OFFSETS[commits & 1]))
+        if _HEAD.unpack_from(mapped, 0)[1] == commits:  # else the half may have been written to meanwhile
             return counts
-        active = again
