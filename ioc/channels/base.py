@@ -95,6 +95,11 @@ class Link(Publisher, Protocol):
         """The member's name, for example `Cons1`."""
         ...
 
+    @property
+    def leaving(self) -> bool:
+        """Whether the member asked for no more frames."""
+        ...
+
     def done(self) -> int:
         """Return how many of the items taken so far the member has finished with; never goes back."""
         ...
@@ -109,4 +114,8 @@ class Link(Publisher, Protocol):
 
     def refresh(self) -> None:
         """Take notice of what made `fileno` readable; never waits."""
+        ...
+
+    def ring_at(self, done: int) -> None:
+        """Ask that `fileno` become readable when the member has finished with `done` items."""
         ...

@@ -45,31 +45,29 @@ class VirtualClock:
 
 
 class Pacer:
-    """Hands out absolute deadlines, one a period; a late start of one frame does not delay those after it.
+    """Keeps absolute deadlines, one a period; a late start of one frame does not delay those after it.
 
-    After a stall longer than `max_backlog` periods the schedule starts anew: back-pressure is not caught up with a
-    burst.
+    After a stall longer than `MOST_PERIODS_BEHIND` the schedule starts anew: back-pressure is not caught up with an
+    endless burst. A period of 0 means as fast as possible.
     """
 
-    def __init__(self, period_ns: int, start_ns: int, max_backlog: int = 100) -> None:
-        self._period_ns = period_ns
-        self._max_backlog = max_backlog
+    MOST_PERIODS_BEHIND = 100
+
+    def __init__(self, period_ns: int, start_ns: int) -> None:
+        self.period_ns = period_ns
         self.next_ns = start_ns
 
-    def due(self, now_ns: int, most: int) -> int:
-        """Return how many frames are due now, at most `most`, and move on by as many periods.
+    def due(self, now_ns: int) -> bool:
+        """Return whether the next deadline has come."""
+        return now_ns >= self.next_ns
 
-        A period of 0 means as fast as possible: always `most`.
-        """
-        if self._period_ns == 0:
+    def advance(self, now_ns: int) -> None:
+        """Move on by one period."""
+        self.next_ns += self.period_ns
+        if now_ns - self.next_ns > self.MOST_PERIODS_BEHIND * self.period_ns:
             self.next_ns = now_ns
-            return most
-        if now_ns < self.next_ns:
-            return 0
-        behind = (now_ns - self.next_ns) // self._period_ns + 1
-        if behind > self._max_backlog:
-            self.next_ns = now_ns
-            behind = 1
-        count = min(behind, most)
-        self.next_ns += count * self._period_ns
-        return count
+
+    def change(self, period_ns: int, now_ns: int) -> None:
+        """Use another period from now on."""
+        self.next_ns = min(self.next_ns, now_ns + period_ns)
+        self.period_ns = period_ns

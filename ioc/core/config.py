@@ -184,7 +184,7 @@ class Config(_Table):
     """What every PV name begins with."""
     run_dir: Path | None = None
     """Where sockets, status files and logs lie; left out: a folder per prefix under the user's runtime folder."""
-    memory_budget: int = Field(default=GIB, ge=1 << 20)
+    memory_budget: int = Field(default=GIB // 2, ge=1 << 20)
     """Bytes of shared memory for frames on their way."""
     detector: DetectorConfig = DetectorConfig()
     groups: dict[str, GroupConfig] = {}

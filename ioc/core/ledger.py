@@ -27,7 +27,7 @@ class Reason(Enum):
     CORRUPT = "corrupt"
     DUPLICATE = "duplicate"
     MISSED = "missed"
-    ABORTED = "aborted"
+    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,172 @@
+"""The acquisition state machine: areaDetector's words and rules, without records, threads or frames.
+
+    Idle/Aborted --start--> Acquire --last image--> Idle
+                               |----stop---------> Aborted (Single, Multiple) or Idle (Continuous)
+
+Rules: a start while acquiring is ignored. Every start begins a new series; ids count from 1 in it. `ArrayCounter`
+counts on over series until it is written to. Frames come each `AcquirePeriod`, but never faster than `AcquireTime`.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+from ioc.core.clock import Clock, Pacer
+from ioc.core.config import DetectorConfig
+from ioc.core.errors import RefusedError, mismatch
+from ioc.core.frame import EndOfSeries
+
+
+class DetectorState(IntEnum):
+    """ADBase's DetectorState; the number is that of the enum record."""
+
+    IDLE = 0
+    ACQUIRE = 1
+    ERROR = 6
+    WAITING = 7
+    INITIALIZING = 8
+    ABORTED = 10
+
+
+class ImageMode(Enum):
+    """ADBase's ImageMode."""
+
+    SINGLE = "Single"
+    MULTIPLE = "Multiple"
+    CONTINUOUS = "Continuous"
+
+
+@dataclass(slots=True)
+class Identity:
+    """Who the next frame is."""
+
+    series: int
+    unique_id: int
+
+
+class Acquisition:
+    """Parameters, state and counters of one detector."""
+
+    def __init__(self, config: DetectorConfig, clock: Clock) -> None:
+        self._clock = clock
+        self.image_mode = ImageMode(config.image_mode)
+        self.num_images = config.num_images
+        self.acquire_time = config.acquire_time
+        self.acquire_period = 1.0 / config.frame_rate
+        self.state = DetectorState.IDLE
+        self.message = "Waiting for acquisition"
+        self.acquiring = False
+        self.array_counter = 0
+        self.images_counter = 0
+        self.series = 0
+        self._pacer = Pacer(self._period_ns(), 0)
+
+    @property
+    def frame_rate(self) -> float:
+        """Hz; 0 when AcquirePeriod is 0, which means as fast as possible."""
+        return 1.0 / self.acquire_period if self.acquire_period > 0 else 0.0
+
+    @property
+    def wanted(self) -> int | None:
+        """Return how many images this acquisition takes, None for endless."""
+        if self.image_mode is ImageMode.CONTINUOUS:
+            return None
+        return 1 if self.image_mode is ImageMode.SINGLE else self.num_images
+
+    def start(self) -> bool:
+        """Begin a series; return False if one is running already."""
+        if self.acquiring:
+            return False
+        # microseconds since 1970: unique over restarts of the process, and never the same twice
+        self.series = max(self.series + 1, self._clock.wall_ns() // 1000)
+        self.images_counter = 0
+        self.acquiring = True
+        self.state = DetectorState.ACQUIRE
+        self.message = "Acquiring data"
+        self._pacer = Pacer(self._period_ns(), self._clock.monotonic_ns())
+        return True
+
+    def next_due_ns(self) -> int | None:
+        """Return when the next frame is due, on the monotonic clock; None when idle."""
+        return self._pacer.next_ns if self.acquiring else None
+
+    def due(self) -> bool:
+        """Return whether a frame is due now."""
+        return self.acquiring and self._pacer.due(self._clock.monotonic_ns())
+
+    def identity(self) -> Identity:
+        """Return who the next frame will be."""
+        return Identity(self.series, self.images_counter + 1)
+
+    def published(self) -> EndOfSeries | None:
+        """Book one frame; return the end marker if it was the last of its series."""
+        self.images_counter += 1
+        self.array_counter += 1
+        self._pacer.advance(self._clock.monotonic_ns())
+        wanted = self.wanted
+        if wanted is not None and self.images_counter >= wanted:
+            return self._end(DetectorState.IDLE, "Waiting for acquisition")
+        return None
+
+    def exhausted(self) -> EndOfSeries:
+        """Book that the source has no more images."""
+        return self._end(DetectorState.IDLE, "End of the source")
+
+    def stop(self) -> EndOfSeries | None:
+        """End the series at once; None if there is none."""
+        if not self.acquiring:
+            return None
+        continuous = self.image_mode is ImageMode.CONTINUOUS
+        return self._end(DetectorState.IDLE if continuous else DetectorState.ABORTED, "Acquisition stopped")
+
+    def fail(self, message: str) -> EndOfSeries | None:
+        """End the series because of an error."""
+        if not self.acquiring:
+            self.state, self.message = DetectorState.ERROR, message
+            return None
+        return self._end(DetectorState.ERROR, message)
+
+    def set_period(self, seconds: float) -> None:
+        """Change AcquirePeriod, also while frames flow; 0 means as fast as AcquireTime allows.
+
+        Raises:
+            RefusedError: negative.
+        """
+        if not 0 <= seconds <= 1e6:
+            raise RefusedError(mismatch("AcquirePeriod", "0 to 1e6 s", seconds))
+        self.acquire_period = seconds
+        self._repace()
+
+    def set_frame_rate(self, hertz: float) -> None:
+        """Change the frame rate; an AcquireTime that does not fit is shortened.
+
+        Raises:
+            RefusedError: not positive.
+        """
+        if not 0 < hertz <= 1e6:
+            raise RefusedError(mismatch("FrameRate", "more than 0 and at most 1e6 Hz", hertz))
+        self.acquire_period = 1.0 / hertz
+        self.acquire_time = min(self.acquire_time, self.acquire_period)
+        self._repace()
+
+    def set_time(self, seconds: float) -> None:
+        """Change AcquireTime.
+
+        Raises:
+            RefusedError: negative.
+        """
+        if not 0 <= seconds <= 1e6:
+            raise RefusedError(mismatch("AcquireTime", "0 to 1e6 s", seconds))
+        self.acquire_time = seconds
+        self._repace()
+
+    def _period_ns(self) -> int:
+        return round(max(self.acquire_period, self.acquire_time) * 1e9)
+
+    def _repace(self) -> None:
+        self._pacer.change(self._period_ns(), self._clock.monotonic_ns())
+
+    def _end(self, state: DetectorState, message: str) -> EndOfSeries:
+        self.acquiring = False
+        self.state = state
+        self.message = message
+        return EndOfSeries(self.series, self.images_counter)

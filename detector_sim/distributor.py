@@ -1,0 +1,225 @@
+"""The distributor: deals frames out to the members of its groups, each group by its own rules.
+
+Rules: groups are independent. A frame belongs to one set of each group (core/partition.py) and goes to every member
+of it. A frame is offered to all groups at once: if one lossless member of it has no room, nobody gets it and the
+source waits. A set whose members are all gone is passed over while another set has some; if no member at all is there,
+the frames wait on the seats of members that are being restarted, and are booked as *nobody*'s in a group without such.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from detector_sim.seat import Seat
+from ioc.channels.base import Link
+from ioc.channels.local_pool import PooledFrame
+from ioc.core.config import Policy
+from ioc.core.errors import RefusedError, mismatch
+from ioc.core.frame import EndOfSeries
+from ioc.core.overflow import Limits
+from ioc.core.partition import START, Turn, next_turn, place_of, set_of
+from ioc.core.status import GroupStatus
+
+
+@dataclass(frozen=True, slots=True)
+class GroupShape:
+    """What can be set of a group, by configuration and by PV. `sets` None: every member is a set of its own."""
+
+    name: str
+    count: int
+    sets: int | None
+    updates: int
+    limits: Limits
+
+    @property
+    def sets_in_effect(self) -> int:
+        """Return the number of sets that the members are dealt into."""
+        return self.sets if self.sets is not None else max(self.count, 1)
+
+
+@dataclass(slots=True)
+class Group:
+    """One group: its shape, its seats and whose turn it is. `members` names the seats of local members."""
+
+    slot: int
+    shape: GroupShape
+    members: list[str] = field(default_factory=list)
+    seats: list[Seat] = field(default_factory=list)
+    turn: Turn = START
+    turns: int = 0
+    nobody: int = 0
+
+    def targets(self) -> tuple[Turn | None, list[Seat]]:
+        """Return the turn that the next frame belongs to and the seats that are to get it."""
+        sets = sorted({seat.set_number for seat in self.seats if seat.present})
+        if not sets:
+            sets = sorted({seat.set_number for seat in self.seats if seat.expected})
+        turn = next_turn(sets, self.turn, self.shape.updates)
+        if turn is None:
+            return None, []
+        seats = [seat for seat in self.seats if seat.set_number == turn.set_number]
+        return turn, [seat for seat in seats if seat.present or seat.expected]
+
+    def status(self, now_ns: int) -> GroupStatus:
+        """Return shape and accounts."""
+        shape = self.shape
+        return GroupStatus(
+            slot=self.slot,
+            name=shape.name,
+            count=shape.count,
+            sets=shape.sets_in_effect,
+            updates=shape.updates,
+            policy=shape.limits.policy.value,
+            queue_size=shape.limits.frames,
+            queue_bytes=shape.limits.size_bytes or 0,
+            turns=self.turns,
+            nobody=self.nobody,
+            members=[seat.status(now_ns) for seat in self.seats],
+        )
+
+
+class Distributor:
+    """All groups of one channel; used by one thread."""
+
+    def __init__(self) -> None:
+        self.groups: dict[int, Group] = {}
+
+    def add_group(self, slot: int, shape: GroupShape, members: list[str]) -> Group:
+        """Make a group in `slot` with a seat for each of the `members` that will be started for it."""
+        group = Group(slot, shape)
+        self.groups[slot] = group
+        for name in members:
+            self._seat_local(group, name)
+        return group
+
+    def seats(self) -> Iterator[Seat]:
+        """Yield every seat of every group."""
+        for group in self.groups.values():
+            yield from group.seats
+
+    def named(self, name: str) -> Group:
+        """Return the group of a name.
+
+        Raises:
+            RefusedError: there is none.
+        """
+        for group in self.groups.values():
+            if group.shape.name == name:
+                return group
+        known = ", ".join(group.shape.name for group in self.groups.values())
+        raise RefusedError(mismatch("group of a member", f"one of {known}", name))
+
+    def join(self, group_name: str, index: int, link: Link) -> Seat:
+        """Give local member `index` (from 0) of a group its seat.
+
+        Raises:
+            RefusedError: no such group, or a member beyond its count.
+        """
+        group = self.named(group_name)
+        if index >= group.shape.count:
+            raise RefusedError(mismatch(f"member of group {group_name}", f"less than {group.shape.count}", index))
+        seat = self._seat_local(group, link.name, index)
+        seat.sit(link)
+        return seat
+
+    def join_remote(self, slot: int, set_number: int, link: Link) -> Seat:
+        """Give a client that joined by a member channel a seat in a set of the group in `slot`.
+
+        Raises:
+            RefusedError: no group has this slot.
+        """
+        group = self.groups.get(slot)
+        if group is None:
+            raise RefusedError(mismatch("member channel", f"one of the slots {sorted(self.groups)}", slot))
+        seat = next((seat for seat in group.seats if seat.name == link.name), None)
+        if seat is None:
+            seat = Seat(link.name, set_number, group.shape.limits, expected=False)
+            group.seats.append(seat)
+        seat.sit(link)
+        return seat
+
+    def offer(self, frame: PooledFrame) -> bool:
+        """Assign a frame in all groups; return False, with nothing done, if a lossless member has no room for it."""
+        size = frame.data.nbytes
+        plans = [(group, *group.targets()) for group in self.groups.values()]
+        for group, _, seats in plans:
+            lossless = group.shape.limits.policy is Policy.LOSSLESS
+            if lossless and not all(seat.has_room(size) for seat in seats):
+                return False
+        for group, turn, seats in plans:
+            if turn is None:
+                group.turns += 1
+                group.nobody += 1
+                continue
+            group.turn = turn
+            group.turns += len(seats)
+            for seat in seats:
+                seat.assign(frame)
+        return True
+
+    def end_series(self, marker: EndOfSeries) -> None:
+        """Put the end marker of a series behind its frames, for every member."""
+        for seat in self.seats():
+            if seat.present or seat.expected:
+                seat.end_series(marker)
+
+    def pump(self) -> bool:
+        """Move frames on, settle with members that left or died; return whether anything moved."""
+        moved = False
+        for seat in self.seats():
+            link = seat.link
+            if link is None:
+                continue
+            moved = seat.pump() or moved
+            if link.alive() and not seat.may_leave():
+                continue
+            moved = True
+            seat.vacate(politely=True)
+            if not seat.expected:
+                seat.abandon()
+        return moved
+
+    def reshape(self, slot: int, shape: GroupShape) -> None:
+        """Change a group while frames flow; nothing that waits is lost by it.
+
+        Seats beyond a smaller count are no longer expected; their members are told to leave by the supervisor.
+        """
+        group = self.groups[slot]
+        group.shape = shape
+        for seat in group.seats:
+            seat.queue.limits = shape.limits
+            if seat.name in group.members:
+                index = group.members.index(seat.name)
+                seat.set_number = set_of(index, shape.sets_in_effect)
+                seat.expected = index < shape.count
+
+    def idle(self) -> bool:
+        """Return whether nothing waits for, or is in the hands of, a member."""
+        return all(seat.idle for seat in self.seats())
+
+    def shed(self) -> bool:
+        """Drop the oldest frame of the longest queue that may drop, to free memory; return whether one was."""
+        candidates = sorted(self.seats(), key=lambda seat: seat.queue.frames, reverse=True)
+        return any(seat.shed() for seat in candidates)
+
+    def reset(self) -> None:
+        """Start the accounts anew; what waits stays in the books."""
+        for group in self.groups.values():
+            for seat in group.seats:
+                seat.reset()
+            group.nobody = 0
+            group.turns = sum(seat.assigned for seat in group.seats)
+
+    def _seat_local(self, group: Group, name: str, index: int | None = None) -> Seat:
+        for seat in group.seats:
+            if seat.name == name:
+                return seat
+        index = len(group.members) if index is None else index
+        seat = Seat(name, set_of(index, group.shape.sets_in_effect), group.shape.limits, expected=True)
+        group.members.append(name)
+        group.seats.append(seat)
+        return seat
+
+
+def channel_name(slot: int, index: int, sets: int) -> str:
+    """Return the member channel of member `index` (from 0), without prefix."""
+    return f"Dist{slot}:Set{set_of(index, sets)}:Member{place_of(index, sets)}:Image"

@@ -1,0 +1,323 @@
+"""The thread that frames flow through: takes images from the source when they are due and offers them to the members.
+
+How it works: one loop, no locks. Everything that changes the detector or the distributor is a command that is run
+between two frames; whoever hands it in gets a Future. The loop sleeps on the descriptors of the members, of the door
+for new ones and of the command queue, until the next frame is due. What others may see of it is a snapshot, made
+ten times a second in the loop itself.
+"""
+
+import logging
+import os
+import queue
+import select
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from detector_sim.acquisition import Acquisition
+from detector_sim.distributor import Distributor
+from detector_sim.images import ImageStore
+from detector_sim.seat import Seat
+from ioc.channels.base import Link
+from ioc.channels.local import LocalLink, LocalServer
+from ioc.channels.local_pool import PooledFrame, Segment
+from ioc.core.clock import Clock
+from ioc.core.errors import RefusedError, UserError
+from ioc.core.frame import EndOfSeries
+from ioc.core.status import GroupStatus, SeriesStatus
+
+log = logging.getLogger(__name__)
+
+MOST_FRAMES_PER_TURN = 32
+"""Frames made before members and commands get their turn again."""
+SNAPSHOT_SECONDS = 0.1
+LONGEST_SLEEP = 0.1
+BLOCKED_SLEEP = 0.005
+"""s; a member rings when it has room, this is for the case that its bell and our request crossed."""
+MOST_SERIES = 10_000
+T = TypeVar("T")
+
+
+class Listener(Protocol):
+    """Who wants to know the moment that something changes; called in the flow's thread, must not wait."""
+
+    def acquiring(self, on: bool) -> None:
+        """An acquisition began or ended; every edge is told."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the flow looked like at `taken_ns` (monotonic)."""
+
+    taken_ns: int
+    series: list[SeriesStatus]
+    groups: list[GroupStatus]
+    published: int
+    waiting_for: str = ""
+    figures: dict[str, float | int | str] = field(default_factory=dict)
+
+
+class Flow:
+    """The flow of one detector. Make it, `start` it, `submit` commands, `drain` it."""
+
+    def __init__(
+        self, acquisition: Acquisition, distributor: Distributor, store: ImageStore, server: LocalServer, clock: Clock
+    ) -> None:
+        self.acquisition = acquisition
+        self.distributor = distributor
+        self.server = server
+        self.listener: Listener | None = None
+        self.published = 0
+        self._clock = clock
+        self._store = store
+        self._image = 0
+        self._held: PooledFrame | None = None
+        self._retired: list[Segment] = []
+        self._series: list[SeriesStatus] = []
+        self._finished: list[Future[None]] = []
+        self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stopping = False
+        self._waiting_for = ""
+        self.snapshot = Snapshot(clock.monotonic_ns(), [], [], 0)
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="flow", daemon=True)
+
+    def start(self) -> None:
+        """Let the loop run."""
+        self._thread.start()
+
+    def submit(self, command: Callable[[], T]) -> "Future[T]":
+        """Run `command` in the loop, between two frames; the Future has its result or its error."""
+        future: Future[T] = Future()
+        self._commands.put((command, future))
+        os.eventfd_write(self._wake, 1)
+        return future
+
+    def acquire(self) -> "Future[None]":
+        """Begin an acquisition; the Future is done when it has ended."""
+        ended: Future[None] = Future()
+
+        def begin() -> None:
+            self._finished.append(ended)
+            if self.acquisition.start():
+                self._image = 0
+                self._tell(True)
+
+        self.submit(begin).add_done_callback(lambda made: _pass_failure(made, ended))
+        return ended
+
+    def abort(self) -> "Future[None]":
+        """End the acquisition at once; the frame that waits for room is not published."""
+        return self.submit(self._abort)
+
+    def replace_store(self, store: ImageStore) -> None:
+        """Serve another source's images from the next frame on; to be called in the loop."""
+        self._drop_held()
+        self._retired.append(self._store.segment)
+        self._store.source.close()
+        self._store = store
+        self._image = 0
+
+    @property
+    def store(self) -> ImageStore:
+        """The images served now."""
+        return self._store
+
+    def reset(self) -> None:
+        """Start the accounts anew; to be called in the loop, while nothing is acquired."""
+        self.distributor.reset()
+        self._series.clear()
+        self.published = 0
+
+    def drain(self, deadline: float) -> bool:
+        """End the acquisition, let every member finish within `deadline` seconds; return whether all did."""
+        self.abort().result(deadline)
+        limit = time.monotonic() + deadline
+        idle = self.submit(self.distributor.idle).result(deadline)
+        while not idle and time.monotonic() < limit:
+            time.sleep(SNAPSHOT_SECONDS / 10)  # the loop is busy delivering; there is no event for "all done"
+            idle = self.submit(self.distributor.idle).result(deadline)
+        self.submit(self._say_goodbye).result(deadline)
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join(deadline)
+        return idle
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:  # the thread's owner is told, and tells the supervisor
+            self.failure = error
+            log.exception("the flow of frames ended with an error")
+            raise
+        finally:
+            self._snap()
+
+    def _loop(self) -> None:
+        due_snapshot = 0
+        while not self._stopping:
+            self._run_commands()
+            for link in self.server.accept():
+                self._admit(link)
+            moved = self._acquire_some()
+            moved = self.distributor.pump() or moved
+            now = self._clock.monotonic_ns()
+            if now >= due_snapshot:
+                self._tidy()
+                self._snap()
+                due_snapshot = now + round(SNAPSHOT_SECONDS * 1e9)
+            if not moved and self._commands.empty():
+                self._sleep()
+
+    def _run_commands(self) -> None:
+        while not self._commands.empty():
+            command, future = self._commands.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(command())
+            except UserError as error:
+                future.set_exception(error)
+            except Exception as error:  # stage boundary: one command must not end the flow
+                log.exception("a command failed")
+                future.set_exception(error)
+
+    def _admit(self, link: LocalLink) -> None:
+        try:
+            seat = self.distributor.join(link.who.group, link.who.member, link)
+            log.info("%s joined group %s, set %d", link.name, link.who.group, seat.set_number)
+        except RefusedError as error:
+            log.warning("%s may not join: %s", link.name, error)
+            link.close(drain=True)
+
+    def _acquire_some(self) -> bool:
+        made = 0
+        while made < MOST_FRAMES_PER_TURN and self.acquisition.due():
+            frame = self._held or self._make()
+            if frame is None:
+                break
+            if not self.distributor.offer(frame):
+                self._held = frame
+                self._waiting_for = "room at a lossless member"
+                break
+            self._held = None
+            self._waiting_for = ""
+            assert frame.slot is not None
+            frame.slot.drop()
+            made += 1
+            self.published += 1
+            self._count_series()
+            self._end(self.acquisition.published())
+        return made > 0
+
+    def _make(self) -> PooledFrame | None:
+        count = self._store.source.count
+        if count is not None and self._image >= count:
+            self._end(self.acquisition.exhausted())
+            return None
+        try:
+            slot = self._store.slot(self._image)
+            while slot is None and self.distributor.shed():
+                slot = self._store.slot(self._image)
+        except UserError as error:
+            log.error("the source failed: %s", error)
+            self._end(self.acquisition.fail(str(error)))
+            return None
+        if slot is None:
+            self._waiting_for = "memory for a frame"
+            return None
+        self._image += 1
+        who = self.acquisition.identity()
+        return PooledFrame(who.series, who.unique_id, self._clock.wall_ns(), slot.array, {}, slot)
+
+    def _count_series(self) -> None:
+        acquisition = self.acquisition
+        if not self._series or self._series[-1].id != acquisition.series:
+            self._series.append(SeriesStatus(id=acquisition.series, published=0, ended=False))
+            del self._series[:-MOST_SERIES]
+        self._series[-1].published += 1
+
+    def _end(self, marker: EndOfSeries | None) -> None:
+        if marker is None:
+            return
+        self._drop_held()
+        self.distributor.end_series(marker)
+        if self._series and self._series[-1].id == marker.series:
+            self._series[-1].ended = True
+        self._snap()
+        self._tell(False)
+        finished, self._finished = self._finished, []
+        for future in finished:
+            future.set_result(None)
+
+    def _abort(self) -> None:
+        self._end(self.acquisition.stop())
+
+    def _drop_held(self) -> None:
+        if self._held is not None:
+            assert self._held.slot is not None
+            self._held.slot.drop()
+            self._held = None
+            self._image -= 1
+
+    def _say_goodbye(self) -> None:
+        for seat in self.distributor.seats():
+            seat.vacate(politely=True)
+            seat.abandon()
+
+    def _tell(self, on: bool) -> None:
+        if self.listener is not None:
+            self.listener.acquiring(on)
+
+    def _tidy(self) -> None:
+        for segment in [segment for segment in self._retired if segment.held == 0]:
+            self._retired.remove(segment)
+            for seat in self.distributor.seats():
+                if isinstance(seat.link, LocalLink):
+                    seat.link.retire(segment)
+            segment.close()
+
+    def _snap(self) -> None:
+        now = self._clock.wall_ns()
+        self.snapshot = Snapshot(
+            self._clock.monotonic_ns(),
+            [series.model_copy() for series in self._series],
+            [group.status(now) for group in self.distributor.groups.values()],
+            self.published,
+            self._waiting_for,
+            {"PoolUsedMem": self._store.size_bytes / 1e6},
+        )
+
+    def _sleep(self) -> None:
+        busy = [seat for seat in self.distributor.seats() if seat.link is not None and not seat.idle]
+        for seat in busy:
+            _ring(seat)
+        due = self.acquisition.next_due_ns()
+        blocked = bool(busy) or self._waiting_for != ""
+        wait = BLOCKED_SLEEP if blocked else LONGEST_SLEEP
+        if due is not None and not self._waiting_for:
+            wait = min(wait, max(0.0, (due - self._clock.monotonic_ns()) / 1e9))
+        links: list[Link] = [seat.link for seat in self.distributor.seats() if seat.link is not None]
+        by_descriptor = {link.fileno(): link for link in links}
+        ready, _, _ = select.select([self._wake, *self.server.filenos(), *by_descriptor], [], [], wait)
+        for descriptor in ready:
+            if descriptor == self._wake:
+                os.eventfd_read(self._wake)
+            elif descriptor in by_descriptor:
+                by_descriptor[descriptor].refresh()
+
+
+def _ring(seat: Seat) -> None:
+    if seat.link is not None:
+        seat.link.ring_at(seat.wake_target())
+
+
+def _pass_failure(made: "Future[None]", ended: "Future[None]") -> None:
+    error = made.exception()
+    if error is not None and not ended.done():
+        ended.set_exception(error)

@@ -1,0 +1,195 @@
+"""One member's seat in a group: its queue, what is on its way to it, and its account.
+
+Rules: a frame is *assigned* to a seat, waits in the queue, goes to the member within the window, and is *completed*
+when the member says so. The seat outlives its member: what was in the hands of a member that died goes back in front
+of the queue under Lossless (unless it was in the hands of two that died: then it is set aside), and is booked as
+dropped, by id, otherwise. `assigned = completed + dropped + queued + in flight`, always.
+"""
+
+from collections import Counter, deque
+
+from ioc.channels.base import Link
+from ioc.channels.local_pool import PooledFrame
+from ioc.core.config import Policy
+from ioc.core.frame import EndOfSeries, Frame
+from ioc.core.ledger import Reason
+from ioc.core.overflow import Limits, MemberQueue
+from ioc.core.sequence import Ranges
+from ioc.core.status import MemberStatus, RangeStatus
+
+Waiting = PooledFrame | EndOfSeries
+MOST_DEATHS = 2
+"""A frame that was being worked on by this many members that died is not handed out again."""
+
+
+class Seat:
+    """The place of one member."""
+
+    def __init__(self, name: str, set_number: int, limits: Limits, expected: bool) -> None:
+        """Make an empty seat; `expected` means that a member is (re)started for it, so it is worth waiting for."""
+        self.name = name
+        self.set_number = set_number
+        self.expected = expected
+        self.queue: MemberQueue[PooledFrame] = MemberQueue(limits)
+        self.link: Link | None = None
+        self.assigned = 0
+        self.completed = 0
+        self.dropped: Counter[Reason] = Counter()
+        self.missed: dict[int, Ranges] = {}
+        self._on_way: deque[Waiting] = deque()
+        self._frames_on_way = 0
+        self._seen = 0
+
+    @property
+    def present(self) -> bool:
+        """Whether a member sits here that wants frames."""
+        return self.link is not None and self.link.alive() and not self.link.leaving
+
+    @property
+    def frames_on_way(self) -> int:
+        """Frames that the member has not finished with."""
+        return self._frames_on_way
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is on its way."""
+        return not self._on_way and not len(self.queue)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Return whether a frame can be assigned without dropping one."""
+        return self.queue.has_room(size_bytes)
+
+    def assign(self, frame: PooledFrame) -> None:
+        """Put a frame into the queue; what has to go for it is booked."""
+        self.assigned += 1
+        assert frame.slot is not None
+        frame.slot.hold()
+        for loser in self.queue.put(frame):
+            self._drop(loser, self.queue.reason)
+
+    def end_series(self, marker: EndOfSeries) -> None:
+        """Put an end marker into the queue."""
+        self.queue.put_end(marker)
+
+    def sit(self, link: Link) -> None:
+        """Give the seat to a member; one that sat here before is gone."""
+        if self.link is not None:
+            self.vacate()
+        self.link = link
+        self._seen = 0
+
+    def pump(self) -> bool:
+        """Book what the member finished and hand it more; return whether anything moved."""
+        if self.link is None:
+            return False
+        moved = self._collect()
+        room = 0 if self.link.leaving and self.expected else self.queue.limits.window - len(self._on_way)
+        if room > 0 and len(self.queue) and self.link.alive():
+            items = self.queue.peek(room)
+            count = self.link.publish(items).count
+            self.queue.take(count)
+            self._on_way.extend(items[:count])
+            self._frames_on_way += sum(isinstance(item, Frame) for item in items[:count])
+            moved = moved or count > 0
+        return moved
+
+    def wake_target(self) -> int:
+        """Return the count of finished items at which the queue can move on: half of the window is free again."""
+        return self._seen + max(1, len(self._on_way) // 2)
+
+    def may_leave(self) -> bool:
+        """Return whether the member asked to leave and has finished; what waits is left to one that comes after it."""
+        if self.link is None or not self.link.leaving or self._on_way:
+            return False
+        return self.expected or not len(self.queue)
+
+    def vacate(self, politely: bool = False) -> None:
+        """Take the member's last word and settle what it had in its hands; `politely` tells it that it is over."""
+        if self.link is None:
+            return
+        self._collect()
+        self.link.close(drain=politely)
+        self.link = None
+        left = list(self._on_way)
+        self._on_way.clear()
+        self._frames_on_way = 0
+        if self.queue.limits.policy is Policy.LOSSLESS and self.expected:
+            self.queue.put_back(self._survivors(left))
+            return
+        for item in left:
+            if isinstance(item, PooledFrame):
+                self._drop(item, Reason.MEMBER_GONE)
+
+    def abandon(self) -> None:
+        """Book everything that still waits as dropped: nobody will come for it."""
+        self.vacate()
+        while (frame := self.queue.drop_oldest()) is not None:
+            self._drop(frame, Reason.MEMBER_GONE)
+        self.queue.take(len(self.queue))
+
+    def shed(self) -> bool:
+        """Drop the oldest waiting frame to free its memory; return False if nothing may be dropped."""
+        if self.queue.limits.policy is Policy.LOSSLESS:
+            return False
+        frame = self.queue.drop_oldest()
+        if frame is not None:
+            self._drop(frame, self.queue.reason)
+        return frame is not None
+
+    def reset(self) -> None:
+        """Forget the account of what is over; what waits stays in the books."""
+        self.assigned = self.queue.frames + self._frames_on_way
+        self.completed = 0
+        self.dropped.clear()
+        self.missed.clear()
+
+    def status(self, now_ns: int) -> MemberStatus:
+        """Return the account; `now_ns` counts from 1970, for the lag in seconds."""
+        oldest = next((item for item in self._on_way if isinstance(item, Frame)), None)
+        if oldest is None:
+            oldest = next((item for item in self.queue.peek(4) if isinstance(item, Frame)), None)
+        return MemberStatus(
+            name=self.name,
+            present=self.present,
+            assigned=self.assigned,
+            completed=self.completed,
+            queued=self.queue.frames,
+            in_flight=self._frames_on_way,
+            high_water=self.queue.high_water,
+            lag_seconds=max(0.0, (now_ns - oldest.timestamp_ns) / 1e9) if oldest else 0.0,
+            dropped={reason.value: count for reason, count in self.dropped.items()},
+            missed=[
+                RangeStatus(series=series, first=first, last=last)
+                for series, ranges in self.missed.items()
+                for first, last in ranges
+            ],
+        )
+
+    def _collect(self) -> bool:
+        assert self.link is not None
+        done = self.link.done()
+        fresh = done - self._seen
+        self._seen = done
+        for _ in range(fresh):
+            item = self._on_way.popleft()
+            if isinstance(item, PooledFrame):
+                self._frames_on_way -= 1
+                self.completed += 1
+                assert item.slot is not None
+                item.slot.drop()
+        return fresh > 0
+
+    def _survivors(self, left: list[Waiting]) -> list[Waiting]:
+        suspect = next((item for item in left if isinstance(item, PooledFrame)), None)
+        if suspect is not None:
+            suspect.deaths += 1
+            if suspect.deaths >= MOST_DEATHS:
+                left.remove(suspect)
+                self._drop(suspect, Reason.QUARANTINED)
+        return left
+
+    def _drop(self, frame: PooledFrame, reason: Reason) -> None:
+        self.dropped[reason] += 1
+        self.missed.setdefault(frame.series, Ranges()).add(frame.unique_id, frame.unique_id)
+        assert frame.slot is not None
+        frame.slot.drop()

@@ -1,0 +1,113 @@
+"""Shared memory for frames: segments that the distributor writes and members read, without a name in any file system.
+
+A segment is a `memfd`: it is handed to members through their socket and is gone when the last process that maps it
+is, so nothing is ever left behind by a kill. It is sealed against shrinking and against new writable maps. It holds
+slots of one size; a slot is free again when every holder has let go of it.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioc.core.errors import UserError
+from ioc.core.frame import Frame
+
+ALIGNMENT = 64
+"""Slots begin on a cache line."""
+
+_F_ADD_SEALS = getattr(fcntl, "F_ADD_SEALS", 1033)
+_SEALS = 0x0002 | 0x0004 | 0x0010  # F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE (linux/fcntl.h)
+_numbers = count(1)
+
+
+class Slot:
+    """Room for one image; `refs` counts who still needs what is in it."""
+
+    __slots__ = ("array", "offset", "pinned", "refs", "segment")
+
+    def __init__(self, segment: "Segment", offset: int, array: NDArray) -> None:
+        self.segment = segment
+        self.offset = offset
+        self.array = array
+        self.refs = 0
+        self.pinned = False
+
+    def hold(self) -> None:
+        """Keep the contents until `drop`."""
+        self.refs += 1
+        self.segment.held += 1
+
+    def drop(self) -> None:
+        """Let go; the last one makes the slot free, unless it is pinned."""
+        self.refs -= 1
+        self.segment.held -= 1
+        if self.refs == 0 and not self.pinned:
+            self.segment.free.append(self)
+
+
+@dataclass(slots=True)
+class PooledFrame(Frame):
+    """A frame whose data lie in a slot."""
+
+    slot: Slot | None = None
+    deaths: int = 0
+    """How many members died with this frame in their hands."""
+
+
+class Segment:
+    """One piece of shared memory with `slots` slots for images of one shape and type."""
+
+    def __init__(self, shape: Sequence[int], dtype: np.dtype, slots: int) -> None:
+        """Reserve the memory now, so that there is no surprise later.
+
+        Raises:
+            UserError: the machine has not that much memory left.
+        """
+        self.number = next(_numbers)
+        image_bytes = int(np.prod(shape)) * dtype.itemsize
+        stride = -(-image_bytes // ALIGNMENT) * ALIGNMENT
+        self.size = max(stride * slots, mmap.PAGESIZE)
+        self.descriptor = _reserve(f"rayfan-{self.number}", self.size)
+        self._map = mmap.mmap(self.descriptor, self.size)
+        fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _SEALS)
+        self.held = 0
+        self.free: deque[Slot] = deque()
+        for at in range(slots):
+            array = np.ndarray(tuple(shape), dtype, buffer=self._map, offset=at * stride)
+            self.free.append(Slot(self, at * stride, array))
+
+    def take(self) -> Slot | None:
+        """Return a free slot, held once, or None."""
+        if not self.free:
+            return None
+        slot = self.free.popleft()
+        slot.hold()
+        return slot
+
+    def close(self) -> None:
+        """Close the descriptor; the memory goes when the last map of it does."""
+        os.close(self.descriptor)
+        self.free.clear()
+
+
+def _reserve(name: str, size: int) -> int:
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.ENOSPC, errno.ENOMEM):
+            raise UserError(
+                f"shared memory for frames: {size} bytes are not to be had ({error.strerror}); "
+                "make the images or the queues smaller, or lower memory_budget"
+            ) from None
+        raise
+    return descriptor

@@ -1,0 +1,204 @@
+"""What the distributor and a local member say to each other, as bytes: pure, no sockets.
+
+One message is one SEQPACKET record; its first byte says what it is. Pixels never travel: a frame is described by
+where it lies in a segment.
+
+    member -> distributor   HELLO json   LEAVE   PROGRESS
+    distributor -> member   WELCOME link   SEGMENT number size (+ descriptor)   RETIRE number   ITEMS ...   BYE
+"""
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import cbor2
+import numpy as np
+
+from ioc.core.errors import ProtocolError, mismatch
+from ioc.core.frame import Attribute, DataType, EndOfSeries
+
+VERSION = 1
+HELLO, LEAVE, PROGRESS = b"H", b"L", b"P"
+WELCOME, SEGMENT, RETIRE, ITEMS, BYE = b"W", b"S", b"R", b"I", b"B"
+LARGEST_MESSAGE = 60_000
+MOST_ATTRIBUTE_BYTES = 16_384
+
+_TYPES = tuple(DataType)
+_TYPE_CODE = {member.dtype: at for at, member in enumerate(_TYPES)}
+_DTYPES = tuple(member.dtype for member in _TYPES)
+_ITEM = struct.Struct("<BBBxIQqqqIIII")
+"""is end, type, dimensions, segment, offset, series, id or count, time stamp, 3 x shape, bytes of attributes."""
+_WELCOME = struct.Struct("<cq")
+_SEGMENT = struct.Struct("<cIQ")
+_RETIRE = struct.Struct("<cI")
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who a member is: its name and its place in a group."""
+
+    name: str
+    group: str
+    member: int
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A frame as the message describes it: `dtype` and `shape` at `offset` of segment `segment`."""
+
+    segment: int
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    series: int
+    unique_id: int
+    timestamp_ns: int
+    attributes: Mapping[str, Attribute]
+
+
+def hello(who: Hello) -> bytes:
+    """Return the first message of a member."""
+    text = {"version": VERSION, "name": who.name, "group": who.group, "member": who.member}
+    return HELLO + json.dumps(text).encode()
+
+
+def parse_hello(message: bytes) -> Hello:
+    """Return who a member says it is.
+
+    Raises:
+        ProtocolError: not a hello, or of another version.
+    """
+    if message[:1] != HELLO or len(message) > 4096:
+        raise ProtocolError(mismatch("first message of a member", "HELLO", message[:16]))
+    try:
+        said = json.loads(message[1:])
+        version, name, group, member = said["version"], said["name"], said["group"], said["member"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProtocolError(f"first message of a member: {type(error).__name__}: {error}") from None
+    if version != VERSION:
+        raise ProtocolError(mismatch("a member's version of the local channel", str(VERSION), version))
+    if not (isinstance(name, str) and isinstance(group, str) and type(member) is int and 0 <= member < 1024):
+        raise ProtocolError(mismatch("a member's name, group and number", "str, str, 0..1023", said))
+    if not name.isalnum():
+        raise ProtocolError(mismatch("a member's name", "letters and digits", name))
+    return Hello(name, group, member)
+
+
+def welcome(link: int) -> bytes:
+    """Return the answer to a hello: the number of this connection."""
+    return _WELCOME.pack(WELCOME, link)
+
+
+def parse_welcome(message: bytes) -> int:
+    """Return the number of the connection.
+
+    Raises:
+        ProtocolError: not a welcome.
+    """
+    if message[:1] != WELCOME or len(message) != _WELCOME.size:
+        raise ProtocolError(mismatch("first message of the distributor", "WELCOME", message[:16]))
+    return _WELCOME.unpack(message)[1]
+
+
+def segment(number: int, size: int) -> bytes:
+    """Return the message that goes with a segment's descriptor."""
+    return _SEGMENT.pack(SEGMENT, number, size)
+
+
+def parse_segment(message: bytes) -> tuple[int, int]:
+    """Return number and size in bytes of a segment.
+
+    Raises:
+        ProtocolError: of another length.
+    """
+    if len(message) != _SEGMENT.size:
+        raise ProtocolError(mismatch("SEGMENT message", f"{_SEGMENT.size} bytes", len(message)))
+    _, number, size = _SEGMENT.unpack(message)
+    return number, size
+
+
+def retire(number: int) -> bytes:
+    """Return the message that says that no frame will lie in a segment any more."""
+    return _RETIRE.pack(RETIRE, number)
+
+
+def parse_retire(message: bytes) -> int:
+    """Return the number of the segment that is given up.
+
+    Raises:
+        ProtocolError: of another length.
+    """
+    if len(message) != _RETIRE.size:
+        raise ProtocolError(mismatch("RETIRE message", f"{_RETIRE.size} bytes", len(message)))
+    return _RETIRE.unpack(message)[1]
+
+
+def end_item(marker: EndOfSeries) -> bytes:
+    """Return an end marker as one entry of an ITEMS message."""
+    return _ITEM.pack(1, 0, 0, 0, 0, marker.series, marker.published, 0, 0, 0, 0, 0)
+
+
+def frame_item(described: Described) -> bytes:
+    """Return a frame as one entry of an ITEMS message.
+
+    Raises:
+        ProtocolError: its attributes are too large or of a type that does not travel.
+    """
+    attributes = b""
+    if described.attributes:
+        attributes = cbor2.dumps(dict(described.attributes))
+        if len(attributes) > MOST_ATTRIBUTE_BYTES:
+            where = f"attributes of frame {described.unique_id}"
+            raise ProtocolError(mismatch(where, f"at most {MOST_ATTRIBUTE_BYTES} bytes", len(attributes)))
+    shape = described.shape
+    third = shape[2] if len(shape) == 3 else 0
+    head = _ITEM.pack(
+        0,
+        _TYPE_CODE[described.dtype],
+        len(shape),
+        described.segment,
+        described.offset,
+        described.series,
+        described.unique_id,
+        described.timestamp_ns,
+        shape[0],
+        shape[1],
+        third,
+        len(attributes),
+    )
+    return head + attributes if attributes else head
+
+
+def parse_items(message: bytes) -> Iterator[Described | EndOfSeries]:
+    """Yield the entries of an ITEMS message.
+
+    Raises:
+        ProtocolError: cut short, or a type or shape that cannot be.
+    """
+    at, end = 1, len(message)
+    while at < end:
+        if end - at < _ITEM.size:
+            raise ProtocolError(mismatch("ITEMS message", f"entries of {_ITEM.size} bytes", end - at))
+        head = _ITEM.unpack_from(message, at)
+        at += _ITEM.size
+        if head[0]:
+            yield EndOfSeries(head[5], head[6])
+            continue
+        _, code, ndim, number, offset, series, unique_id, stamp, rows, columns, planes, length = head
+        if code >= len(_DTYPES) or ndim not in (2, 3) or length > end - at:
+            raise ProtocolError(mismatch("entry of an ITEMS message", "a known type, 2 or 3 dimensions", head))
+        attributes = _attributes(message[at : at + length]) if length else {}
+        at += length
+        shape = (rows, columns) if ndim == 2 else (rows, columns, planes)
+        yield Described(number, offset, shape, _DTYPES[code], series, unique_id, stamp, attributes)
+
+
+def _attributes(encoded: bytes) -> Mapping[str, Attribute]:
+    try:
+        attributes = cbor2.loads(encoded)
+    except (cbor2.CBORDecodeError, ValueError) as error:
+        raise ProtocolError(f"attributes in an ITEMS message: {error}") from None
+    if not isinstance(attributes, dict):
+        raise ProtocolError(mismatch("attributes in an ITEMS message", "a map", type(attributes).__name__))
+    return attributes

@@ -1,0 +1,261 @@
+"""A frame as bytes: one CBOR item that describes it, then its raw pixels.
+
+    D8 18 59 nn nn   tag 24 "encoded CBOR data item", byte string of n bytes (RFC 8949, 3.4.5.1): one item, length first
+    map of n bytes   version, series, then of a frame: unique_id, timestamp_ns, shape [y, x] or [y, x, 3], type,
+                     attributes, checksum (if one was made); of an end marker: published
+    00 ...           up to a multiple of 64 bytes, so that the pixels of an aligned buffer are aligned
+    pixels           C order, little-endian; none for an end marker
+
+Bytes are accepted or raise ProtocolError. Before cbor2 sees the map, `_scan` has made sure that it holds nothing but
+64-bit integers, floats, booleans, text and three containers at most: no tag, hence nothing that builds an object.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import cbor2
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from ioc.core.errors import ProtocolError, mismatch
+from ioc.core.frame import Attribute, DataType, EndOfSeries, Frame, Item
+
+VERSION = 1
+ALIGNMENT = 64
+MOST_HEADER_BYTES = 0xFFFF
+MOST_ATTRIBUTES = 1024
+LONGEST_NAME = 256
+LONGEST_TEXT = 4096
+MOST_INTEGER = (1 << 63) - 1
+MOST_CONTAINERS = 3
+"""The map itself, the shape and the attributes."""
+
+Payload = bytes | bytearray | memoryview | NDArray[np.uint8]
+
+_PREFIX = b"\xd8\x18\x59"
+_START = len(_PREFIX) + 2
+_WHERE = "frame header"
+_ATTRIBUTE_INTEGERS = (-(1 << 63), (1 << 64) - 1)
+
+
+def encode(item: Item, checksum: int | None = None) -> tuple[bytes, memoryview]:
+    """Return the header and the pixels of an item, both to be sent in this order.
+
+    The pixels are a view of the frame's data, bytes; only data that is not C-ordered and little-endian is copied.
+
+    Raises:
+        ValueError: the frame does not fit into the format, for example an attribute that is not a number or text.
+    """
+    if isinstance(item, EndOfSeries):
+        return _header({"version": VERSION, "series": item.series, "published": item.published}), memoryview(b"")
+    pixels = _little_endian(item.data)
+    _check_shape(item.data.shape)
+    _check_attributes(item.attributes, ValueError)
+    fields: dict[str, object] = {
+        "version": VERSION,
+        "series": item.series,
+        "unique_id": item.unique_id,
+        "timestamp_ns": item.timestamp_ns,
+        "shape": item.data.shape,
+        "type": DataType.of(item.data.dtype).value,
+        "attributes": dict(item.attributes),
+    }
+    if checksum is not None:
+        fields["checksum"] = checksum
+    return _header(fields), pixels.reshape(-1).view(np.uint8).data
+
+
+def pixel_checksum(item: Item) -> int | None:
+    """Return the XXH3 (64 bits) of a frame's pixel bytes as they are sent; an end marker has none."""
+    if isinstance(item, EndOfSeries):
+        return None
+    return xxhash.xxh3_64_intdigest(_little_endian(item.data).reshape(-1).view(np.uint8))
+
+
+def decode(payload: Payload, verify: bool = False) -> Item:
+    """Return the item that `payload` holds; a frame's data is a read-only view of the payload.
+
+    With `verify`, the pixels are compared with the checksum, where the sender made one.
+
+    Raises:
+        ProtocolError: the payload is no such item, or its pixels do not match the checksum.
+    """
+    view = memoryview(payload).cast("B")
+    fields, start = _fields(view)
+    version = _integer(fields, "version")
+    if version != VERSION:
+        raise ProtocolError(mismatch(f"{_WHERE}, version", str(VERSION), version, "use the same release on both sides"))
+    if "published" in fields:
+        _check_size(len(view) - start, 0)
+        return EndOfSeries(_integer(fields, "series"), _integer(fields, "published"))
+    frame = _frame(fields, view[start:])
+    if verify and "checksum" in fields:
+        _verify(view[start:], fields["checksum"])
+    return frame
+
+
+def _little_endian(data: NDArray) -> NDArray:
+    """Return `data` in C order and little-endian; a copy only if it is not so already."""
+    return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("<"))
+
+
+def _header(fields: Mapping[str, object]) -> bytes:
+    for name in ("series", "unique_id", "timestamp_ns", "published"):
+        value = fields.get(name, 0)
+        if type(value) is not int or not 0 <= value <= MOST_INTEGER:
+            raise ValueError(mismatch(f"frame, {name}", f"an integer of 0 to {MOST_INTEGER}", value))
+    body = cbor2.dumps(fields)
+    if len(body) > MOST_HEADER_BYTES:
+        raise ValueError(
+            mismatch("frame, attributes", f"a header of at most {MOST_HEADER_BYTES} bytes", len(body), "send fewer")
+        )
+    head = _PREFIX + len(body).to_bytes(2, "big") + body
+    return head + bytes(-len(head) % ALIGNMENT)
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if not _is_image(shape):
+        raise ValueError(mismatch("frame, shape", "[y, x] or [y, x, 3], each at least 1", shape))
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
+    return len(shape) in (2, 3) and min(shape) >= 1 and shape[2:] in ((), (3,))
+
+
+def _check_attributes(attributes: Mapping[str, Attribute], error: type[Exception]) -> None:
+    """Raise `error` unless the attributes are few enough, of known types and within their limits."""
+    if len(attributes) > MOST_ATTRIBUTES:
+        raise error(mismatch("frame, attributes", f"at most {MOST_ATTRIBUTES}", len(attributes)))
+    for name, value in attributes.items():
+        if type(name) is not str or not 1 <= len(name) <= LONGEST_NAME:
+            raise error(mismatch("frame, attribute name", f"text of 1 to {LONGEST_NAME} characters", str(name)[:80]))
+        if not _is_attribute(value):
+            raise error(mismatch(f"frame, attribute {name[:80]!r}", "a number, boolean or text", str(value)[:80]))
+
+
+def _is_attribute(value: object) -> bool:
+    kind = type(value)
+    if kind is str:
+        return len(value) <= LONGEST_TEXT  # type: ignore[arg-type]
+    if kind is int:
+        return _ATTRIBUTE_INTEGERS[0] <= value <= _ATTRIBUTE_INTEGERS[1]  # type: ignore[operator]
+    return kind is float or kind is bool
+
+
+def _fields(view: memoryview) -> tuple[dict[str, Any], int]:
+    """Return the map of the header and where the pixels begin."""
+    if view[: len(_PREFIX)] != _PREFIX or len(view) < _START:
+        raise ProtocolError(mismatch(_WHERE, f"{_PREFIX.hex()} at the start", bytes(view[:_START]).hex()))
+    end = _START + int.from_bytes(view[len(_PREFIX) : _START], "big")
+    start = end + (-end % ALIGNMENT)
+    if start > len(view):
+        raise ProtocolError(mismatch(_WHERE, f"{start} bytes", len(view)))
+    if any(view[end:start]):
+        raise ProtocolError(mismatch(_WHERE, "zeros up to the pixels", bytes(view[end:start]).hex()))
+    body = bytes(view[_START:end])
+    _scan(body)
+    try:
+        fields = cbor2.loads(body)
+    except (cbor2.CBORDecodeError, ValueError, TypeError) as error:
+        raise ProtocolError(f"{_WHERE}: not a CBOR map: {error}") from None
+    if not isinstance(fields, dict):
+        raise ProtocolError(mismatch(_WHERE, "a CBOR map", type(fields).__name__))
+    return fields, start
+
+
+def _steps() -> tuple[int, ...]:
+    """Return, by first byte of a CBOR item, how long it is when that says all; 0 where a closer look is needed."""
+    steps = [0] * 256
+    for major in (0x00, 0x20):  # unsigned and negative integers
+        steps[major : major + 24] = [1] * 24
+        steps[major + 24 : major + 28] = [2, 3, 5, 9]
+    steps[0x60 : 0x60 + 24] = range(1, 25)  # text of up to 23 bytes
+    steps[0xF4], steps[0xF5] = 1, 1  # false, true
+    steps[0xF9], steps[0xFA], steps[0xFB] = 3, 5, 9  # floats
+    return tuple(steps)
+
+
+_STEPS = _steps()
+
+
+def _scan(body: bytes) -> None:
+    """Walk over one CBOR item without building anything.
+
+    Raises:
+        ProtocolError: it holds something that a header does not, or is longer or shorter than `body`.
+    """
+    at, pending, containers, size = 0, 1, 0, len(body)
+    while pending:
+        if at >= size:
+            raise ProtocolError(mismatch(_WHERE, "a whole CBOR item", f"its first {size} bytes"))
+        pending -= 1
+        step = _STEPS[body[at]]
+        if step:
+            at += step
+            continue
+        at, children = _look(body, at)
+        if children is not None:
+            pending += children
+            containers += 1
+            if containers > MOST_CONTAINERS:
+                raise ProtocolError(mismatch(_WHERE, f"at most {MOST_CONTAINERS} containers", "more"))
+    if at != size:
+        raise ProtocolError(mismatch(_WHERE, f"a CBOR item of {size} bytes", at))
+
+
+def _look(body: bytes, at: int) -> tuple[int, int | None]:
+    """Return where the next item begins, and the number of children if this is a container."""
+    major, low = body[at] >> 5, body[at] & 0x1F
+    if major not in (3, 4, 5) or low > 27:
+        raise ProtocolError(mismatch(_WHERE, "numbers, text, a shape, attributes", f"CBOR item {body[at]:#04x}"))
+    at += 1
+    argument = low
+    if low >= 24:
+        width = 1 << (low - 24)
+        argument = int.from_bytes(body[at : at + width], "big")
+        at += width
+    if major == 3:
+        return at + argument, None
+    return at, argument if major == 4 else 2 * argument
+
+
+def _frame(fields: Mapping[str, Any], pixels: memoryview) -> Frame:
+    shape = fields.get("shape")
+    if not isinstance(shape, list) or any(type(size) is not int for size in shape) or not _is_image(tuple(shape)):
+        raise ProtocolError(mismatch(f"{_WHERE}, shape", "[y, x] or [y, x, 3]", str(shape)[:80]))
+    try:
+        dtype = DataType(fields.get("type")).dtype.newbyteorder("<")
+    except ValueError:
+        raise ProtocolError(mismatch(f"{_WHERE}, type", "a data type", str(fields.get("type"))[:80])) from None
+    attributes = fields.get("attributes", {})
+    if not isinstance(attributes, dict):
+        raise ProtocolError(mismatch(f"{_WHERE}, attributes", "a map", str(attributes)[:80]))
+    _check_attributes(attributes, ProtocolError)
+    size = dtype.itemsize
+    for extent in shape:
+        size *= extent
+    _check_size(len(pixels), size)
+    data = np.frombuffer(pixels, dtype).reshape(shape)
+    data.flags.writeable = False
+    return Frame(
+        _integer(fields, "series"), _integer(fields, "unique_id"), _integer(fields, "timestamp_ns"), data, attributes
+    )
+
+
+def _integer(fields: Mapping[str, Any], name: str) -> int:
+    value = fields.get(name)
+    if type(value) is not int or not 0 <= value <= MOST_INTEGER:
+        raise ProtocolError(mismatch(f"{_WHERE}, {name}", f"an integer of 0 to {MOST_INTEGER}", str(value)[:80]))
+    return value
+
+
+def _check_size(found: int, expected: int) -> None:
+    if found != expected:
+        raise ProtocolError(mismatch("frame, pixels", f"{expected} bytes", found))
+
+
+def _verify(pixels: memoryview, checksum: object) -> None:
+    found = xxhash.xxh3_64_intdigest(pixels)
+    if found != checksum:
+        raise ProtocolError(mismatch("frame, checksum of the pixels", str(checksum)[:80], found))

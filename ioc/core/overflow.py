@@ -1,0 +1,119 @@
+"""The queue in front of one member, and what its delivery class does when it overflows.
+
+Rules: `frames` bounds what waits in the queue besides the window of items on their way; `size_bytes` bounds their
+bytes, but one frame may always wait. End markers are never dropped and keep their place.
+
+    Latest     a new frame replaces the one that waits (reason `replaced`)
+    Bounded    the oldest waiting frame is dropped (reason `queue_full`)
+    Lossless   nothing is dropped: `has_room` tells the source to wait
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ioc.core.config import Policy
+from ioc.core.frame import EndOfSeries, Frame
+from ioc.core.ledger import Reason
+
+WIDEST_WINDOW = 64
+"""Items on their way to a member at most: enough to fill one wake-up, few enough to lose little with the member."""
+
+FrameT = TypeVar("FrameT", bound=Frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait for a member, and what happens then. `size_bytes` None: no limit but `frames`."""
+
+    policy: Policy
+    frames: int
+    size_bytes: int | None = None
+
+    @property
+    def window(self) -> int:
+        """Return how many items may be on their way to the member at a time."""
+        if self.policy is Policy.LATEST:
+            return 1
+        return max(1, min(WIDEST_WINDOW, self.frames // 2))
+
+
+class MemberQueue(Generic[FrameT]):
+    """Items that wait for one member, oldest first."""
+
+    __slots__ = ("_items", "frames", "high_water", "limits", "size_bytes")
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._items: deque[FrameT | EndOfSeries] = deque()
+        self.frames = 0
+        self.size_bytes = 0
+        self.high_water = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Return whether a frame of that size can wait without dropping another."""
+        limits = self.limits
+        depth = 1 if limits.policy is Policy.LATEST else limits.frames
+        if self.frames >= depth:
+            return False
+        return limits.size_bytes is None or self.frames == 0 or self.size_bytes + size_bytes <= limits.size_bytes
+
+    def put(self, frame: FrameT) -> list[FrameT]:
+        """Append a frame; return the frames that were dropped to make room for it.
+
+        A lossless queue takes it in any case: ask `has_room` first.
+        """
+        dropped: list[FrameT] = []
+        size = frame.data.nbytes
+        if self.limits.policy is not Policy.LOSSLESS:
+            while not self.has_room(size) and (oldest := self.drop_oldest()) is not None:
+                dropped.append(oldest)
+        self._items.append(frame)
+        self.frames += 1
+        self.size_bytes += size
+        self.high_water = max(self.high_water, self.frames)
+        return dropped
+
+    def put_end(self, marker: EndOfSeries) -> None:
+        """Append an end marker, which needs no room."""
+        self._items.append(marker)
+
+    def put_back(self, items: list[FrameT | EndOfSeries]) -> None:
+        """Put items that did not arrive in front again, in their old order."""
+        for item in reversed(items):
+            self._items.appendleft(item)
+            if isinstance(item, Frame):
+                self.frames += 1
+                self.size_bytes += item.data.nbytes
+        self.high_water = max(self.high_water, self.frames)
+
+    def peek(self, count: int) -> list[FrameT | EndOfSeries]:
+        """Return the first `count` items without taking them."""
+        items = self._items
+        return [items[at] for at in range(min(count, len(items)))]
+
+    def take(self, count: int) -> None:
+        """Remove the first `count` items."""
+        for _ in range(count):
+            item = self._items.popleft()
+            if isinstance(item, Frame):
+                self.frames -= 1
+                self.size_bytes -= item.data.nbytes
+
+    def drop_oldest(self) -> FrameT | None:
+        """Remove and return the oldest frame; None if no frame waits."""
+        for at, item in enumerate(self._items):
+            if isinstance(item, Frame):
+                del self._items[at]
+                self.frames -= 1
+                self.size_bytes -= item.data.nbytes
+                return item
+        return None
+
+    @property
+    def reason(self) -> Reason:
+        """Why this queue drops when it does."""
+        return Reason.REPLACED if self.limits.policy is Policy.LATEST else Reason.QUEUE_FULL

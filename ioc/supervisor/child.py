@@ -1,0 +1,140 @@
+"""A process's side of its contract with the supervisor: one spec in, a status out, SIGTERM drains, a true exit code.
+
+`run` is the `main` of every process. It reads the spec from standard input, hands a `Child` to the body, and writes
+the last status, with the error if there was one, whatever happens in between.
+"""
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ioc.core.errors import ConfigError, UserError
+from ioc.core.status import ExitCode, ProcessSpec, State, Status
+
+log = logging.getLogger(__name__)
+
+STATUS_SECONDS = 0.2
+DRAIN_SECONDS = 20.0
+"""Longest time that a process takes to finish what it has, before it says that it could not."""
+
+
+class Child:
+    """What a process has of the outside: its spec, the request to stop, and a place to tell its status."""
+
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
+        self.stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._sample: Callable[[], Status] = self._bare
+        self._sampler: threading.Thread | None = None
+        self._over = threading.Event()
+        self.state = State.STARTING
+        self.last_error = ""
+
+    def report_with(self, sample: Callable[[], Status]) -> None:
+        """Write what `sample` returns to the status file from now on, about five times a second."""
+        self._sample = sample
+        if self._sampler is None:
+            self._sampler = threading.Thread(target=self._keep_reporting, name="status", daemon=True)
+            self._sampler.start()
+
+    def running(self) -> None:
+        """Say that the process is ready."""
+        self.state = State.RUNNING
+        self.report()
+
+    def draining(self) -> None:
+        """Say that the process finishes what it has."""
+        self.state = State.DRAINING
+        self.report()
+
+    def status(self) -> Status:
+        """Return the bare status that `sample` fills in."""
+        return self._bare()
+
+    def report(self) -> None:
+        """Write the status now."""
+        with self._lock:
+            write_whole(self.spec.status_file, self._sample().model_dump_json())
+
+    def finish(self, state: State) -> None:
+        """Write the last status; nothing is written after it."""
+        self._over.set()
+        if self._sampler is not None:
+            self._sampler.join(5.0)
+        self.state = state
+        self.report()
+
+    def _bare(self) -> Status:
+        spec = self.spec
+        return Status(
+            role=spec.role,
+            name=spec.name,
+            pid=os.getpid(),
+            state=self.state,
+            heartbeat_ns=time.monotonic_ns(),
+            last_error=self.last_error,
+        )
+
+    def _keep_reporting(self) -> None:
+        while not self._over.wait(STATUS_SECONDS):
+            try:
+                self.report()
+            except Exception:  # stage boundary: a status that cannot be told must not end the process
+                log.exception("the status could not be written")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file by `text`, so that readers see the old or the new one whole."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+def run(body: Callable[[Child], ExitCode]) -> None:
+    """Run a process's body and exit with the truth."""
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's business: it drains in flow order
+    text = sys.stdin.read()
+    try:
+        spec = ProcessSpec.model_validate_json(text)
+    except ValidationError as error:
+        sys.stderr.write(f"standard input: expected a process spec, found: {error}\n")
+        sys.exit(ExitCode.BAD_CONFIGURATION)
+    logging.basicConfig(
+        level=logging.DEBUG if spec.debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    child = Child(spec)
+    signal.signal(signal.SIGTERM, lambda *_: child.stopping.set())
+    code = _guarded(child, body)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # EPICS threads of C do not end with the interpreter; everything of ours is closed by now
+
+
+def _guarded(child: Child, body: Callable[[Child], ExitCode]) -> ExitCode:
+    try:
+        code = body(child)
+    except UserError as error:
+        log.error("%s", error)
+        child.last_error = str(error)
+        bad = isinstance(error, ConfigError) or child.state is State.STARTING
+        code = ExitCode.BAD_CONFIGURATION if bad else ExitCode.FAILED
+    except Exception as error:  # stage boundary: the supervisor is told, the traceback is in the log
+        log.exception("%s failed", child.spec.name)
+        child.last_error = f"{type(error).__name__}: {error}"
+        code = ExitCode.FAILED
+    good = code in (ExitCode.DRAINED, ExitCode.NOT_DRAINED)
+    child.finish(State.STOPPED if good else State.FAILED)
+    return code
