@@ -156,6 +156,14 @@ class Distributor:
                 seat.assign(frame)
         return True
 
+    def crowded(self, size_bytes: int) -> bool:
+        """Return whether a frame of that size would make some member lose another one."""
+        return any(
+            not seat.has_room(size_bytes)
+            for seat in self.seats()
+            if seat.link is not None and seat.queue.limits.policy is not Policy.LOSSLESS
+        )
+
     def end_series(self, marker: EndOfSeries) -> None:
         """Put the end marker of a series behind its frames, for every member."""
         for seat in self.seats():
@@ -189,8 +197,9 @@ class Distributor:
             seat.queue.limits = shape.limits
             if seat.name in group.members:
                 index = group.members.index(seat.name)
-                seat.set_number = set_of(index, shape.sets_in_effect)
-                seat.expected = index < shape.count
+                seat.wanted = seat.expected = index < shape.count
+                if seat.wanted:
+                    seat.set_number = set_of(index, shape.sets_in_effect)
 
     def idle(self) -> bool:
         """Return whether nothing waits for, or is in the hands of, a member."""

@@ -83,6 +83,7 @@ class Flow:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._waiting_for = ""
+        self._drained = False
         self.snapshot = Snapshot(clock.monotonic_ns(), [], [], 0)
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="flow", daemon=True)
@@ -135,7 +136,12 @@ class Flow:
         self.published = 0
 
     def drain(self, deadline: float) -> bool:
-        """End the acquisition, let every member finish within `deadline` seconds; return whether all did."""
+        """End the acquisition, let every member finish within `deadline` seconds; return whether all did.
+
+        The flow is over then; asking again gives the same answer.
+        """
+        if not self._thread.is_alive():
+            return self._drained
         self.abort().result(deadline)
         limit = time.monotonic() + deadline
         idle = self.submit(self.distributor.idle).result(deadline)
@@ -146,6 +152,7 @@ class Flow:
         self._stopping = True
         os.eventfd_write(self._wake, 1)
         self._thread.join(deadline)
+        self._drained = idle
         return idle
 
     def _run(self) -> None:
@@ -200,6 +207,9 @@ class Flow:
         while made < MOST_FRAMES_PER_TURN and self.acquisition.due():
             frame = self._held or self._make()
             if frame is None:
+                break
+            if made and self.distributor.crowded(frame.data.nbytes):
+                self._held = frame  # let what waits move on before anything is dropped for this one
                 break
             if not self.distributor.offer(frame):
                 self._held = frame

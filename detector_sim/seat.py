@@ -26,10 +26,14 @@ class Seat:
     """The place of one member."""
 
     def __init__(self, name: str, set_number: int, limits: Limits, expected: bool) -> None:
-        """Make an empty seat; `expected` means that a member is (re)started for it, so it is worth waiting for."""
+        """Make an empty seat; `expected` means that a member is (re)started for it, so it is worth waiting for.
+
+        A seat that is not `wanted` any more gets no further frames; what waits is still delivered.
+        """
         self.name = name
         self.set_number = set_number
         self.expected = expected
+        self.wanted = True
         self.queue: MemberQueue[PooledFrame] = MemberQueue(limits)
         self.link: Link | None = None
         self.assigned = 0
@@ -42,8 +46,8 @@ class Seat:
 
     @property
     def present(self) -> bool:
-        """Whether a member sits here that wants frames."""
-        return self.link is not None and self.link.alive() and not self.link.leaving
+        """Whether a member sits here that is to get frames."""
+        return self.wanted and self.link is not None and self.link.alive() and not self.link.leaving
 
     @property
     def frames_on_way(self) -> int:
@@ -85,6 +89,7 @@ class Seat:
         moved = self._collect()
         room = 0 if self.link.leaving and self.expected else self.queue.limits.window - len(self._on_way)
         if room > 0 and len(self.queue) and self.link.alive():
+            self.link.missed = sum(self.dropped.values())
             items = self.queue.peek(room)
             count = self.link.publish(items).count
             self.queue.take(count)

@@ -87,8 +87,11 @@ class Link(Publisher, Protocol):
     """A publisher to one member of a group, as the distributor holds it.
 
     `publish` takes as many items as the link's window allows. Frames given to a link may lie in memory that is used
-    again as soon as `done` has counted past them.
+    again as soon as `done` has counted past them. `missed`, set by the distributor, is how many frames it dropped for
+    this member so far; a way that can carry it tells the member.
     """
+
+    missed: int
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ writes, any may read.
 
 import mmap
 import os
-import struct
+from array import array
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -44,9 +44,8 @@ class Counts:
 
 
 _WORDS = len(fields(Counts))
-_HALF = struct.Struct(f"@{_WORDS}q")
-_HEAD = struct.Struct("@qq")
-_OFFSETS = (_HEAD.size, _HEAD.size + _HALF.size)
+_COMMITS = 1
+_HALVES = (slice(2, 2 + _WORDS), slice(2 + _WORDS, 2 + 2 * _WORDS))
 
 
 class Book:
@@ -60,27 +59,28 @@ class Book:
             fresh = os.fstat(descriptor).st_size < SIZE
             if fresh:
                 os.ftruncate(descriptor, SIZE)
-            self._map = mmap.mmap(descriptor, SIZE)
+            # word by word through a memoryview: struct.pack_into clears the memory first, which readers would see
+            self._words = memoryview(mmap.mmap(descriptor, SIZE)).cast("q")
         finally:
             os.close(descriptor)
         self._commits = 0
         self.counts = Counts()
         if fresh:
-            _HEAD.pack_into(self._map, 0, MAGIC, 0)
+            self._words[0] = MAGIC
         else:
-            self.counts = _read(self._map, path)
-            self._commits = _HEAD.unpack_from(self._map, 0)[1]
+            self.counts = _read(self._words, path)
+            self._commits = self._words[_COMMITS]
 
     def commit(self) -> None:
         """Make the present counts the ones that others see."""
         commits = self._commits + 1
-        _HALF.pack_into(self._map, _OFFSETS[commits & 1], *_words(self.counts))
-        _HEAD.pack_into(self._map, 0, MAGIC, commits)
+        self._words[_HALVES[commits & 1]] = array("q", _words(self.counts))
+        self._words[_COMMITS] = commits
         self._commits = commits
 
     def close(self) -> None:
         """Let go of the file; it stays for readers."""
-        self._map.close()
+        self._words.release()
 
 
 class BookReader:
@@ -101,7 +101,7 @@ class BookReader:
             size = os.fstat(descriptor).st_size
             if size != SIZE:
                 raise PeerError(mismatch(str(path), f"a book of {SIZE} bytes", size))
-            self._map = mmap.mmap(descriptor, SIZE, prot=mmap.PROT_READ)
+            self._words = memoryview(mmap.mmap(descriptor, SIZE, prot=mmap.PROT_READ)).cast("q")
         finally:
             os.close(descriptor)
 
@@ -111,11 +111,11 @@ class BookReader:
         Raises:
             PeerError: the file is no book.
         """
-        return _read(self._map, self.path)
+        return _read(self._words, self.path)
 
     def close(self) -> None:
         """Let go of the file."""
-        self._map.close()
+        self._words.release()
 
 
 def _words(counts: Counts) -> tuple[int, ...]:
@@ -133,11 +133,11 @@ def _words(counts: Counts) -> tuple[int, ...]:
     )
 
 
-def _read(mapped: mmap.mmap, path: Path) -> Counts:
+def _read(words: memoryview, path: Path) -> Counts:
     while True:
-        magic, commits = _HEAD.unpack_from(mapped, 0)
+        magic, commits = words[0], words[_COMMITS]
         if magic != MAGIC or commits < 0:
             raise PeerError(mismatch(str(path), f"a book (magic {MAGIC:#x})", hex(magic)))
-        counts = Counts(*_HALF.unpack_from(mapped, _OFFSETS[commits & 1]))
-        if _HEAD.unpack_from(mapped, 0)[1] == commits:  # else the half may have been written to meanwhile
+        counts = Counts(*words[_HALVES[commits & 1]])
+        if words[_COMMITS] == commits:  # else the half may have been written to meanwhile
             return counts

@@ -11,7 +11,6 @@ import mmap
 import os
 import select
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +30,6 @@ log = logging.getLogger(__name__)
 LONGEST_SOCKET_PATH = 107
 """Bytes of a path in sockaddr_un, less the closing 0 (unix(7))."""
 RETRY_SECONDS = 0.1
-_BELL = struct.Struct("@q")
 _SILENT = (1 << 62) - 1
 
 
@@ -103,6 +101,7 @@ class LocalLink:
     def __init__(self, connection: socket.socket, who: wire.Hello, book: BookReader) -> None:
         self.who = who
         self.leaving = False
+        self.missed = 0
         self._socket = connection
         self._book = book
         self._number = time.monotonic_ns()
@@ -110,9 +109,10 @@ class LocalLink:
         self._segments: set[int] = set()
         self._items = 0
         self._bytes = 0
+        self._done = 0
         self._bell_descriptor = os.memfd_create("rayfan-bell", os.MFD_CLOEXEC)
         os.ftruncate(self._bell_descriptor, mmap.PAGESIZE)
-        self._bell = mmap.mmap(self._bell_descriptor, mmap.PAGESIZE)
+        self._bell = memoryview(mmap.mmap(self._bell_descriptor, mmap.PAGESIZE)).cast("q")
         self.silence()
         self._send(wire.welcome(self._number), self._bell_descriptor)
 
@@ -127,8 +127,15 @@ class LocalLink:
         return self._alive
 
     def done(self) -> int:
-        counts = self._book.read()
-        return counts.done if counts.link == self._number else 0
+        try:
+            counts = self._book.read()
+        except PeerError as error:
+            log.error("member %s is cut off: %s", self.name, error)
+            self._alive = False
+            return self._done
+        if counts.link == self._number:
+            self._done = counts.done
+        return self._done
 
     def counts(self) -> Counts:
         """Return the member's own counters."""
@@ -136,11 +143,11 @@ class LocalLink:
 
     def ring_at(self, done: int) -> None:
         """Ask to be woken when the member has finished with `done` items."""
-        _BELL.pack_into(self._bell, 0, done)
+        self._bell[0] = done
 
     def silence(self) -> None:
         """Ask not to be woken."""
-        _BELL.pack_into(self._bell, 0, _SILENT)
+        self._bell[0] = _SILENT
 
     def refresh(self) -> None:
         try:
@@ -163,7 +170,7 @@ class LocalLink:
 
     def publish(self, items: Sequence[Item]) -> Accepted:
         taken = 0
-        for message, count, size in _messages(items):
+        for message, count, size in _messages(items, wire.items_head(self.missed)):
             if not (self._introduce(items[taken : taken + count]) and self._send(message)):
                 break
             taken += count
@@ -191,7 +198,7 @@ class LocalLink:
             self.bye()
         self._alive = False
         self._socket.close()
-        self._bell.close()
+        self._bell.release()
         os.close(self._bell_descriptor)
         self._book.close()
 
@@ -219,14 +226,14 @@ class LocalLink:
         return True
 
 
-def _messages(items: Iterable[Item]) -> Iterator[tuple[bytes, int, int]]:
+def _messages(items: Iterable[Item], head: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield ITEMS messages with the number of items and bytes of pixels in each."""
-    parts, count, size, length = [wire.ITEMS], 0, 0, 1
+    parts, count, size, length = [head], 0, 0, len(head)
     for item in items:
         entry = _entry(item)
         if length + len(entry) > wire.LARGEST_MESSAGE:
             yield b"".join(parts), count, size
-            parts, count, size, length = [wire.ITEMS], 0, 0, 1
+            parts, count, size, length = [head], 0, 0, len(head)
         parts.append(entry)
         length += len(entry)
         count += 1
@@ -256,7 +263,10 @@ def _entry(item: Item) -> bytes:
 
 
 class LocalReceiver:
-    """A member's end; joins, and joins again when the distributor comes back. Implements base.Receiver."""
+    """A member's end; joins, and joins again when the distributor comes back. Implements base.Receiver.
+
+    `missed` is the distributor's word on how many frames it dropped for this member so far.
+    """
 
     def __init__(self, path: Path, who: wire.Hello, book: Book) -> None:
         """Receive as member `who` from the distributor that listens at `path`, counting in `book`."""
@@ -264,7 +274,7 @@ class LocalReceiver:
         self._who = who
         self._book = book
         self._socket: socket.socket | None = None
-        self._bell: mmap.mmap | None = None
+        self._bell: memoryview | None = None
         self._segments: dict[int, mmap.mmap] = {}
         self._ready: deque[Item] = deque()
         self._closing = False
@@ -272,6 +282,7 @@ class LocalReceiver:
         self._errors = 0
         self.finished = False
         self.joins = 0
+        self.missed = 0
 
     @property
     def connected(self) -> bool:
@@ -297,7 +308,7 @@ class LocalReceiver:
         counts = self._book.counts
         counts.done += count
         self._book.commit()
-        if self._bell is not None and _BELL.unpack_from(self._bell, 0)[0] <= counts.done:
+        if self._bell is not None and self._bell[0] <= counts.done:
             self._say(wire.PROGRESS)
 
     def counters(self) -> Counters:
@@ -343,7 +354,7 @@ class LocalReceiver:
             connection.close()
             log.debug("%s: not joined yet: %s", self._path, error)
             return False
-        self._bell = mmap.mmap(descriptors[0], mmap.PAGESIZE, prot=mmap.PROT_READ)
+        self._bell = memoryview(mmap.mmap(descriptors[0], mmap.PAGESIZE, prot=mmap.PROT_READ)).cast("q")
         os.close(descriptors[0])
         counts = self._book.counts
         counts.link, counts.taken, counts.done = link, 0, 0
@@ -359,6 +370,8 @@ class LocalReceiver:
         try:
             message, descriptors, _, _ = socket.recv_fds(self._socket, wire.LARGEST_MESSAGE + 1024, 1)
             self._handle(message, descriptors)
+        except ConnectionResetError:
+            return  # told once when the other side closed with something of ours unread; what it sent can still be read
         except (OSError, ProtocolError) as error:
             self._errors += 1
             log.warning("%s: the way to the distributor broke: %s", self._path, error)
@@ -367,6 +380,7 @@ class LocalReceiver:
     def _handle(self, message: bytes, descriptors: Sequence[int]) -> None:
         kind = message[:1]
         if kind == wire.ITEMS:
+            self.missed = wire.parse_items_head(message)
             self._ready.extend(self._item(entry) for entry in wire.parse_items(message))
         elif kind == wire.SEGMENT:
             self._map(message, descriptors)
@@ -413,5 +427,5 @@ class LocalReceiver:
             self._socket.close()
             self._socket = None
         if self._bell is not None:
-            self._bell.close()
+            self._bell.release()
             self._bell = None

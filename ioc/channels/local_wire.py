@@ -4,7 +4,8 @@ One message is one SEQPACKET record; its first byte says what it is. Pixels neve
 where it lies in a segment.
 
     member -> distributor   HELLO json   LEAVE   PROGRESS
-    distributor -> member   WELCOME link   SEGMENT number size (+ descriptor)   RETIRE number   ITEMS ...   BYE
+    distributor -> member   WELCOME link   SEGMENT number size (+ descriptor)   RETIRE number   BYE
+                            ITEMS missed item item ...     missed: frames dropped for this member so far
 """
 
 import json
@@ -32,6 +33,8 @@ _ITEM = struct.Struct("<BBBxIQqqqIIII")
 _WELCOME = struct.Struct("<cq")
 _SEGMENT = struct.Struct("<cIQ")
 _RETIRE = struct.Struct("<cI")
+_ITEMS_HEAD = struct.Struct("<cQ")
+ITEMS_HEAD_SIZE = _ITEMS_HEAD.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,22 @@ def parse_retire(message: bytes) -> int:
     return _RETIRE.unpack(message)[1]
 
 
+def items_head(missed: int) -> bytes:
+    """Return the beginning of an ITEMS message."""
+    return _ITEMS_HEAD.pack(ITEMS, missed)
+
+
+def parse_items_head(message: bytes) -> int:
+    """Return how many frames were dropped for this member so far.
+
+    Raises:
+        ProtocolError: cut short.
+    """
+    if len(message) < _ITEMS_HEAD.size:
+        raise ProtocolError(mismatch("ITEMS message", f"at least {_ITEMS_HEAD.size} bytes", len(message)))
+    return _ITEMS_HEAD.unpack_from(message)[1]
+
+
 def end_item(marker: EndOfSeries) -> bytes:
     """Return an end marker as one entry of an ITEMS message."""
     return _ITEM.pack(1, 0, 0, 0, 0, marker.series, marker.published, 0, 0, 0, 0, 0)
@@ -176,7 +195,7 @@ def parse_items(message: bytes) -> Iterator[Described | EndOfSeries]:
     Raises:
         ProtocolError: cut short, or a type or shape that cannot be.
     """
-    at, end = 1, len(message)
+    at, end = _ITEMS_HEAD.size, len(message)
     while at < end:
         if end - at < _ITEM.size:
             raise ProtocolError(mismatch("ITEMS message", f"entries of {_ITEM.size} bytes", end - at))

@@ -1,0 +1,260 @@
+"""Frames from the source to members in shared memory: order, policies, joining, leaving, dying, changes in flight."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from detector_sim.images import ImageStore
+from ioc.core.config import Policy
+from tests.support.flows import CountingSource, Member, running_flow, shape
+
+MANY = 3000
+
+
+def ids_of(*members: Member) -> list[int]:
+    return sorted(unique_id for member in members for _, unique_id in member.ids)
+
+
+def finish(*members: Member) -> None:
+    for member in members:
+        member.join(10.0)
+        assert not member.is_alive(), f"{member.name} did not end"
+        member.book.close()
+
+
+def test_lossless_round_robin_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    members = [Member(tmp_path, "Cons1"), Member(tmp_path, "Cons2", index=1)]
+    with running_flow(tmp_path, shape(count=2), CountingSource(), image_mode="Multiple", num_images=MANY) as flow:
+        for member in members:
+            member.start()
+        flow.acquire().result(30)
+        assert flow.drain(10.0)
+    finish(*members)
+    assert ids_of(*members) == list(range(1, MANY + 1))
+    for member in members:
+        assert [i for _, i in member.ids] == sorted(i for _, i in member.ids)
+        assert member.pixels == [(i - 1) % 251 for _, i in member.ids]
+        assert [end.published for end in member.ends] == [MANY]
+
+
+def test_members_of_one_set_see_the_same_frames(tmp_path: Path) -> None:
+    members = [Member(tmp_path, "Cons1"), Member(tmp_path, "Cons2", index=1)]
+    source = CountingSource(period=7)
+    group = shape(count=2, sets=1)
+    with running_flow(tmp_path, group, source, image_mode="Multiple", num_images=300) as flow:
+        for member in members:
+            member.start()
+        flow.acquire().result(30)
+    finish(*members)
+    for member in members:
+        assert [i for _, i in member.ids] == list(range(1, 301))
+        assert member.pixels == [(i - 1) % 7 for i in range(1, 301)]
+
+
+def test_updates_are_dealt_in_runs(tmp_path: Path) -> None:
+    members = [Member(tmp_path, "Cons1"), Member(tmp_path, "Cons2", index=1)]
+    with running_flow(tmp_path, shape(count=2, updates=3, queue=64), CountingSource()) as flow:
+        for member in members:
+            member.start()
+        joined = flow.submit(lambda: None)
+        joined.result(5)
+        wait_present(flow, 2)
+        flow.submit(lambda: setattr(flow.acquisition, "num_images", 12)).result(5)
+        flow.submit(lambda: setattr(flow.acquisition, "image_mode", type(flow.acquisition.image_mode).MULTIPLE)).result(
+            5
+        )
+        flow.acquire().result(30)
+    finish(*members)
+    assert [i for _, i in members[0].ids] == [1, 2, 3, 7, 8, 9]
+    assert [i for _, i in members[1].ids] == [4, 5, 6, 10, 11, 12]
+
+
+def wait_present(flow, count: int) -> None:
+    import time
+
+    limit = time.monotonic() + 10
+    while time.monotonic() < limit:
+        present = flow.submit(lambda: sum(seat.present for seat in flow.distributor.seats())).result(5)
+        if present == count:
+            return
+    raise AssertionError(f"{count} members were not there within 10 s")
+
+
+def test_bounded_names_every_frame_it_drops(tmp_path: Path) -> None:
+    member = Member(tmp_path, "Cons1")
+    member.gate.clear()
+    group = shape(Policy.BOUNDED, queue=10)
+    with running_flow(tmp_path, group, CountingSource(), image_mode="Multiple", num_images=200) as flow:
+        member.start()
+        wait_present(flow, 1)
+        flow.acquire().result(30)
+        member.gate.set()
+    finish(member)
+    account = flow.snapshot.groups[0].members[0]
+    missing = {i for piece in account.missed for i in range(piece.first, piece.last + 1)}
+    assert missing == set(range(1, 201)) - set(ids_of(member))
+    assert account.dropped == {"queue_full": len(missing)}
+    assert missing
+    assert 200 in ids_of(member), "the newest frame is kept"
+
+
+def test_latest_gives_a_slow_member_the_newest(tmp_path: Path) -> None:
+    member = Member(tmp_path, "Cons1")
+    member.gate.clear()
+    with running_flow(
+        tmp_path, shape(Policy.LATEST), CountingSource(), image_mode="Multiple", num_images=100
+    ) as flow:
+        member.start()
+        wait_present(flow, 1)
+        flow.acquire().result(30)
+        member.gate.set()
+    finish(member)
+    assert ids_of(member) == [1, 100]
+    assert flow.snapshot.groups[0].members[0].dropped == {"replaced": 98}
+
+
+def test_queue_bytes_bound_what_waits(tmp_path: Path) -> None:
+    member = Member(tmp_path, "Cons1")
+    member.gate.clear()
+    group = shape(Policy.BOUNDED, queue=1000, size_bytes=24 * 5)
+    with running_flow(tmp_path, group, CountingSource(), image_mode="Multiple", num_images=1000) as flow:
+        member.start()
+        wait_present(flow, 1)
+        flow.acquire().result(30)
+        assert flow.snapshot.groups[0].members[0].queued <= 5
+        member.gate.set()
+    finish(member)
+
+
+def test_a_stop_ends_the_series_with_a_marker_and_the_next_one_is_new(tmp_path: Path) -> None:
+    member = Member(tmp_path, "Cons1")
+    with running_flow(tmp_path, shape(), CountingSource(), image_mode="Continuous") as flow:
+        member.start()
+        first = flow.acquire()
+        member.wait_for(50)
+        flow.abort().result(10)
+        first.result(10)
+        seen = len(member.ids)
+        second = flow.acquire()
+        member.wait_for(seen + 100)
+        flow.abort().result(10)
+        second.result(10)
+    finish(member)
+    series = [end.series for end in member.ends]
+    assert len(set(series)) == 2 and series == sorted(series)
+    for end in member.ends:
+        assert [i for s, i in member.ids if s == end.series] == list(range(1, end.published + 1))
+
+
+def test_depth_policy_and_groups_change_in_flight_without_loss(tmp_path: Path) -> None:
+    members = [Member(tmp_path, f"Cons{i + 1}", index=i) for i in range(3)]
+    with running_flow(tmp_path, shape(count=2), CountingSource(), image_mode="Continuous") as flow:
+        for member in members[:2]:
+            member.start()
+        ended = flow.acquire()
+        for step, queue in enumerate((1, 64, 3, 200, 8)):
+            members[0].wait_for(200 * (step + 1))
+            group = shape(count=2, queue=queue, updates=step + 1)
+            flow.submit(lambda group=group: flow.distributor.reshape(1, group)).result(10)
+        flow.submit(lambda: flow.distributor.reshape(1, shape(count=3))).result(10)
+        members[2].start()
+        members[2].wait_for(100)
+        flow.submit(lambda: flow.distributor.reshape(1, shape(count=2))).result(10)
+        members[2].receiver.leave()
+        members[2].join(10)
+        seen = len(members[1].ids)
+        members[1].wait_for(seen + 100)
+        flow.abort().result(10)
+        ended.result(10)
+    finish(*members)
+    assert ids_of(*members) == list(range(1, flow.published + 1))
+
+
+def test_another_source_takes_over_in_flight(tmp_path: Path) -> None:
+    member = Member(tmp_path, "Cons1")
+    with running_flow(tmp_path, shape(), CountingSource(), image_mode="Continuous") as flow:
+        member.start()
+        ended = flow.acquire()
+        for size in (5, 50, 7):
+            member.wait_for(len(member.ids) + 100)
+            store = ImageStore(CountingSource((size, size), period=size), 1 << 22, 500)
+            flow.submit(lambda store=store: flow.replace_store(store)).result(10)
+        member.wait_for(len(member.ids) + 100)
+        flow.abort().result(10)
+        ended.result(10)
+    finish(member)
+    assert ids_of(member) == list(range(1, flow.published + 1))
+    assert list(dict.fromkeys(member.shapes)) == [(4, 6), (5, 5), (50, 50), (7, 7)]
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from ioc.channels.book import Book
+from ioc.channels.local import LocalReceiver
+from ioc.channels.local_wire import Hello
+from ioc.core.frame import Frame
+book = Book(Path(sys.argv[1]) / "Cons1.book")
+book.counts.returned += book.counts.in_hand
+receiver = LocalReceiver(Path(sys.argv[1]) / "frames", Hello("Cons1", "g", 0), book)
+while True:
+    batch = receiver.receive(4, 1.0)
+    if not batch and receiver.finished:
+        break
+    for item in batch:
+        if isinstance(item, Frame):
+            print(item.unique_id, flush=True)
+            book.counts.processed += 1
+        receiver.release(1)
+        time.sleep(0.001)
+"""
+
+
+def start_child(run_dir: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-P", "-c", CHILD, str(run_dir)], stdout=subprocess.PIPE, text=True)
+
+
+def read_ids(child: subprocess.Popen[str], count: int) -> list[int]:
+    assert child.stdout is not None
+    return [int(child.stdout.readline()) for _ in range(count)]
+
+
+def run_with_a_kill(tmp_path: Path, policy: Policy) -> tuple[list[int], "object"]:
+    first = start_child(tmp_path)
+    with running_flow(tmp_path, shape(policy, queue=20), CountingSource(), frame_rate=2000.0) as flow:
+        wait_present(flow, 1)
+        ended = flow.acquire()
+        ids = read_ids(first, 200)
+        os.kill(first.pid, signal.SIGKILL)
+        assert first.stdout is not None
+        ids += [int(line) for line in first.stdout.read().split()]
+        first.wait(10)
+        second = start_child(tmp_path)
+        ids += read_ids(second, 200)
+        flow.abort().result(10)
+        ended.result(10)
+        flow.drain(10)
+    out, _ = second.communicate(timeout=10)
+    ids += [int(line) for line in out.split()]
+    first.stdout.close()
+    return ids, flow
+
+
+def test_kill_under_bounded_names_exactly_the_lost(tmp_path: Path) -> None:
+    ids, flow = run_with_a_kill(tmp_path, Policy.BOUNDED)
+    account = flow.snapshot.groups[0].members[0]  # type: ignore[attr-defined]
+    missing = {i for piece in account.missed for i in range(piece.first, piece.last + 1)}
+    published = set(range(1, flow.published + 1))  # type: ignore[attr-defined]
+    assert missing >= published - set(ids)
+    # a frame that was printed but not yet released when the kill came is the one that may be in both
+    assert len(missing & set(ids)) <= 1
+    assert account.completed == flow.published - len(missing)  # type: ignore[attr-defined]
+
+
+def test_kill_under_lossless_loses_nothing(tmp_path: Path) -> None:
+    ids, flow = run_with_a_kill(tmp_path, Policy.LOSSLESS)
+    assert set(ids) == set(range(1, flow.published + 1))  # type: ignore[attr-defined]
+    assert len(ids) - len(set(ids)) <= 1
+    assert flow.snapshot.groups[0].members[0].dropped == {}  # type: ignore[attr-defined]

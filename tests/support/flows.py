@@ -1,0 +1,126 @@
+"""A flow with a source that counts, and members in threads, for tests of the distributor."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector_sim.acquisition import Acquisition
+from detector_sim.distributor import Distributor, GroupShape
+from detector_sim.flow import Flow
+from detector_sim.images import ImageStore
+from ioc.channels.book import Book
+from ioc.channels.local import LocalReceiver, LocalServer
+from ioc.channels.local_wire import Hello
+from ioc.core.clock import SystemClock
+from ioc.core.config import DetectorConfig, Policy
+from ioc.core.frame import EndOfSeries, Frame
+from ioc.core.overflow import Limits
+
+
+class CountingSource:
+    """Images whose pixels are all the frame's number from 0, modulo 251."""
+
+    def __init__(self, shape: tuple[int, ...] = (4, 6), period: int | None = None, count: int | None = None) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(np.uint8)
+        self.period = period
+        self.count = count
+
+    def fill(self, index: int, out: NDArray) -> None:
+        out[:] = index % 251
+
+    def describe(self) -> str:
+        return "counting"
+
+    def close(self) -> None:
+        pass
+
+
+class Member(threading.Thread):
+    """A member that notes what it gets; `gate` holds it up while it is cleared."""
+
+    def __init__(self, run_dir: Path, name: str, group: str = "g", index: int = 0) -> None:
+        super().__init__(name=name, daemon=True)
+        self.book = Book(run_dir / f"{name}.book")
+        self.receiver = LocalReceiver(run_dir / "frames", Hello(name, group, index), self.book)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.ids: list[tuple[int, int]] = []
+        self.pixels: list[int] = []
+        self.shapes: list[tuple[int, ...]] = []
+        self.ends: list[EndOfSeries] = []
+        self.arrived = threading.Condition()
+
+    def run(self) -> None:
+        while True:
+            batch = self.receiver.receive(16, 0.1)
+            if not batch and self.receiver.finished:
+                return
+            for item in batch:
+                self.gate.wait()
+                with self.arrived:
+                    self._note(item)
+                    self.arrived.notify_all()
+                self.receiver.release(1)
+
+    def _note(self, item: Frame | EndOfSeries) -> None:
+        if isinstance(item, EndOfSeries):
+            self.ends.append(item)
+            return
+        self.ids.append((item.series, item.unique_id))
+        self.pixels.append(int(item.data.flat[0]))
+        self.shapes.append(item.data.shape)
+        assert (item.data == item.data.flat[0]).all(), f"frame {item.unique_id} is torn"
+        assert not item.data.flags.writeable
+        self.book.counts.processed += 1
+
+    def wait_for(self, frames: int, seconds: float = 20.0) -> None:
+        with self.arrived:
+            done = self.arrived.wait_for(lambda: len(self.ids) >= frames, seconds)
+            assert done, f"{self.name}: {len(self.ids)} frames in {seconds} s, expected {frames}"
+
+
+def shape(policy: Policy = Policy.LOSSLESS, count: int = 1, queue: int = 8, **more: object) -> GroupShape:
+    """Return the shape of a group called g."""
+    limits = Limits(policy, queue, more.pop("size_bytes", None))  # type: ignore[arg-type]
+    sets = more.pop("sets", None)
+    updates = more.pop("updates", 1)
+    return GroupShape("g", count, sets, updates, limits)  # type: ignore[arg-type]
+
+
+@contextmanager
+def running_flow(run_dir: Path, group: GroupShape, source: CountingSource, **detector: object) -> Iterator[Flow]:
+    """Yield a started flow with one group in slot 1; drained at the end, with the conservation checked."""
+    config = DetectorConfig.model_validate({"frame_rate": 1e6, "acquire_time": 0.0, **detector})
+    clock = SystemClock()
+    distributor = Distributor()
+    names = [f"Cons{index + 1}" for index in range(group.count)]
+    distributor.add_group(1, group, names)
+    store = ImageStore(source, 1 << 22, 500)
+    server = LocalServer(run_dir / "frames")
+    flow = Flow(Acquisition(config, clock), distributor, store, server, clock)
+    flow.start()
+    try:
+        yield flow
+    finally:
+        flow.drain(10.0)
+        server.close()
+        assert_conserved(flow)
+
+
+def assert_conserved(flow: Flow) -> None:
+    """Check that every turn of every group is accounted for."""
+    assert flow.failure is None
+    for group in flow.snapshot.groups:
+        total = group.nobody
+        for member in group.members:
+            booked = member.completed + sum(member.dropped.values()) + member.queued + member.in_flight
+            assert member.assigned == booked, member
+            missed = sum(piece.last - piece.first + 1 for piece in member.missed)
+            assert missed == sum(member.dropped.values()), "every drop has an id"
+            total += member.assigned
+        assert group.turns == total
