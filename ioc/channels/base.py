@@ -46,8 +46,8 @@ class Receiver(Protocol):
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
         """Return up to `max_items` items in order; empty if none came within `timeout` seconds.
 
-        Frames stay valid until `release` has counted past them. Only one batch is out at a time: release it all
-        before the next call.
+        Frames stay valid until `release` has counted past them; more may be received meanwhile, as far as the other
+        side's window goes.
 
         Raises:
             PeerError: the other side is gone and this channel does not come back by itself.

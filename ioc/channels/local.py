@@ -280,6 +280,8 @@ class LocalReceiver:
         self._closing = False
         self._next_try_ns = 0
         self._errors = 0
+        self._out = 0
+        self._stale = 0
         self.finished = False
         self.joins = 0
         self.missed = 0
@@ -298,6 +300,7 @@ class LocalReceiver:
             self._read(max(left, 0.0))
         batch = [self._ready.popleft() for _ in range(min(max_items, len(self._ready)))]
         if batch:
+            self._out += len(batch)
             counts = self._book.counts
             counts.taken += len(batch)
             counts.received += sum(isinstance(item, Frame) for item in batch)
@@ -306,7 +309,10 @@ class LocalReceiver:
 
     def release(self, count: int) -> None:
         counts = self._book.counts
-        counts.done += count
+        self._out -= count
+        stale = min(count, self._stale)
+        self._stale -= stale
+        counts.done += count - stale
         self._book.commit()
         if self._bell is not None and self._bell[0] <= counts.done:
             self._say(wire.PROGRESS)
@@ -358,6 +364,7 @@ class LocalReceiver:
         os.close(descriptors[0])
         counts = self._book.counts
         counts.link, counts.taken, counts.done = link, 0, 0
+        self._stale = self._out  # what came by the connection before counts in nobody's books but ours
         self._book.commit()
         self._socket = connection
         self.joins += 1

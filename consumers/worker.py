@@ -1,0 +1,278 @@
+"""The thread of a consumer: receives frames, runs the processor, publishes what comes out, keeps the book.
+
+How it works: one loop. Commands are run between two frames, so a processor is never called twice at a time. Each
+frame is committed to the book when it is finished with, so a kill at any moment leaves a true account. An error of
+the processor costs that frame (or batch), is counted and logged, and the stream goes on.
+"""
+
+import logging
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from consumers.processor import Output, Processor, Value, checked_statistics, frames_of
+from ioc.channels.base import Publisher
+from ioc.channels.book import Book
+from ioc.channels.local import LocalReceiver
+from ioc.core.clock import Clock
+from ioc.core.errors import RayfanError
+from ioc.core.frame import EndOfSeries, Frame, Item
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 0.1
+SNAPSHOT_SECONDS = 0.1
+LATENCIES_KEPT = 4096
+QUIET_SECONDS = 5.0
+"""s between two log entries of the same kind."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSnapshot:
+    """What the worker looked like a moment ago. Latencies in s, from a frame's time stamp to its completion."""
+
+    taking: bool = True
+    rate: float = 0.0
+    latency_p50: float = 0.0
+    latency_p99: float = 0.0
+    latency_max: float = 0.0
+    execution_ms: float = 0.0
+    series: int = 0
+    unique_id: int = 0
+    output_dropped: int = 0
+    last_error: str = ""
+    statistics: dict[str, Value] = field(default_factory=dict)
+
+
+class Worker:
+    """One processor at work on one receiver. Make it, `start` it, `submit` commands, `drain` it."""
+
+    def __init__(
+        self, receiver: LocalReceiver, book: Book, processor: Processor, outputs: Sequence[Publisher], clock: Clock
+    ) -> None:
+        self.receiver = receiver
+        self.processor = processor
+        self.snapshot = WorkerSnapshot()
+        self.failure: BaseException | None = None
+        self._book = book
+        self._outputs = outputs
+        self._clock = clock
+        self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
+        self._taking = True
+        self._stopping = False
+        self._pending: list[Frame] = []
+        self._pending_since_ns = 0
+        self._latencies = np.zeros(LATENCIES_KEPT)
+        self._latency_count = 0
+        self._longest = 0.0
+        self._execution_ms = 0.0
+        self._output_dropped = 0
+        self._last_error = ""
+        self._last_log_ns = 0
+        self._quiet_errors = 0
+        self._newest = (0, 0)
+        self._snapped = (0, 0)
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+
+    def start(self) -> None:
+        """Let the loop run."""
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """Return whether the loop runs."""
+        return self._thread.is_alive()
+
+    def submit(self, command: Callable[[], T]) -> "Future[T]":
+        """Run `command` in the loop, between two frames; the Future has its result or its error."""
+        future: Future[T] = Future()
+        self._commands.put((command, future))
+        return future
+
+    def take(self) -> None:
+        """Take frames again; to be called in the loop."""
+        if not self._taking:
+            self._taking = True
+            self.receiver.rejoin()
+
+    def leave(self) -> None:
+        """Finish what is here and take no more; to be called in the loop."""
+        if self._taking:
+            self._taking = False
+            self.receiver.leave()
+
+    def reset(self) -> None:
+        """Begin statistics and latencies anew; to be called in the loop."""
+        self.processor.reset()
+        self._latency_count = 0
+        self._longest = 0.0
+        self._last_error = ""
+
+    def drain(self, deadline: float) -> bool:
+        """Leave the group, finish what is on its way within `deadline` seconds; return whether all was."""
+        self._stopping = True
+        self.submit(self.leave)
+        self._thread.join(deadline)
+        return not self._thread.is_alive() and self.failure is None and self._book.counts.in_hand == 0
+
+    def _run(self) -> None:
+        try:
+            while self._step():
+                pass
+        except BaseException as error:  # the thread's owner is told, and tells the supervisor
+            self.failure = error
+            log.exception("the worker ended with an error")
+            raise
+        finally:
+            self._snap()
+
+    def _step(self) -> bool:
+        """Do one round; return whether there is to be another."""
+        self._run_commands()
+        self._snap_if_due()
+        if self.receiver.finished and self._taking:
+            self.receiver.rejoin()  # the detector said goodbye: it will come back, we were not told to end
+        room = max(1, self.processor.batch_size - len(self._pending)) if self.processor.batch_size > 1 else 64
+        batch = self.receiver.receive(room, self._patience())
+        for item in batch:
+            self._take_in(item)
+        if self._pending and self._overdue():
+            self._process_pending()
+        if not batch and self.receiver.finished and not self._taking:
+            self._process_pending()
+            if self._stopping:
+                return False
+            time.sleep(IDLE_SECONDS / 10)  # stopped by command: only another command changes anything
+        return True
+
+    def _patience(self) -> float:
+        if not self._pending or self.processor.batch_timeout is None:
+            return IDLE_SECONDS
+        waited = (self._clock.monotonic_ns() - self._pending_since_ns) / 1e9
+        return min(IDLE_SECONDS, max(0.0, self.processor.batch_timeout - waited))
+
+    def _overdue(self) -> bool:
+        limit = self.processor.batch_timeout
+        return limit is not None and self._clock.monotonic_ns() - self._pending_since_ns >= limit * 1e9
+
+    def _take_in(self, item: Item) -> None:
+        if isinstance(item, EndOfSeries):
+            self._process_pending()
+            self._guarded(self.processor.flush, 0)
+            self._publish([item])
+            self.receiver.release(1)
+            return
+        if not self._pending:
+            self._pending_since_ns = self._clock.monotonic_ns()
+        self._pending.append(item)
+        if len(self._pending) >= self.processor.batch_size:
+            self._process_pending()
+
+    def _process_pending(self) -> None:
+        frames = self._pending
+        if not frames:
+            return
+        self._pending = []
+        begun = self._clock.monotonic_ns()
+        if len(frames) == 1:
+            good = self._guarded(lambda: self.processor.process(frames[0], {}), 1)
+        else:
+            good = self._guarded(lambda: self.processor.process_batch(frames, [{}] * len(frames)), len(frames))
+        self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
+        self._finish(frames, good)
+
+    def _finish(self, frames: list[Frame], good: bool) -> None:
+        counts = self._book.counts
+        if good:
+            counts.processed += len(frames)
+        else:
+            counts.failed += len(frames)
+        now = self._clock.wall_ns()
+        for frame in frames:
+            counts.bytes += frame.data.nbytes
+            seconds = max(0.0, (now - frame.timestamp_ns) / 1e9)
+            self._latencies[self._latency_count % LATENCIES_KEPT] = seconds
+            self._latency_count += 1
+            self._longest = max(self._longest, seconds)
+        self._newest = (frames[-1].series, frames[-1].unique_id)
+        self.receiver.release(len(frames))
+
+    def _guarded(self, call: Callable[[], Output], frames: int) -> bool:
+        try:
+            self._publish(frames_of(call()))
+        except Exception as error:  # stage boundary: the frame is counted as failed, the stream goes on
+            self._note_error(error, frames)
+            return False
+        return True
+
+    def _publish(self, items: Sequence[Item]) -> None:
+        if not items:
+            return
+        frames = sum(isinstance(item, Frame) for item in items)
+        for output in self._outputs:
+            taken = output.publish(items).count
+            self._output_dropped += len(items) - taken
+        self._book.counts.published += frames
+
+    def _note_error(self, error: Exception, frames: int) -> None:
+        self._last_error = f"{type(error).__name__}: {error}"
+        now = self._clock.monotonic_ns()
+        if self._last_log_ns and now - self._last_log_ns < QUIET_SECONDS * 1e9:
+            self._quiet_errors += 1
+            return
+        trace = str(error) if isinstance(error, RayfanError) else traceback.format_exc()
+        more = f" ({self._quiet_errors} more since the last entry)" if self._quiet_errors else ""
+        log.error("the processor failed on %d frame(s)%s: %s", frames, more, trace)
+        self._last_log_ns, self._quiet_errors = now, 0
+
+    def _run_commands(self) -> None:
+        while not self._commands.empty():
+            command, future = self._commands.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(command())
+            except Exception as error:  # stage boundary: the one who asked is told
+                log.warning("a command was not carried out: %s", error)
+                future.set_exception(error)
+
+    def _snap_if_due(self) -> None:
+        if self._clock.monotonic_ns() - self._snapped[0] >= SNAPSHOT_SECONDS * 1e9:
+            self._snap()
+
+    def _snap(self) -> None:
+        now, done = self._clock.monotonic_ns(), self._book.counts.processed
+        before, done_before = self._snapped
+        rate = self.snapshot.rate
+        if now > before:
+            fresh = (done - done_before) * 1e9 / (now - before) if before else 0.0
+            rate = 0.8 * rate + 0.2 * fresh if rate else fresh
+        self._snapped = (now, done)
+        recent = self._latencies[: min(self._latency_count, LATENCIES_KEPT)]
+        p50, p99 = np.percentile(recent, (50, 99)) if len(recent) else (0.0, 0.0)
+        self.snapshot = WorkerSnapshot(
+            self._taking,
+            rate,
+            float(p50),
+            float(p99),
+            self._longest,
+            self._execution_ms,
+            *self._newest,
+            self._output_dropped,
+            self._last_error,
+            self._statistics(),
+        )
+
+    def _statistics(self) -> dict[str, Value]:
+        try:
+            return checked_statistics(self.processor.declared_statistics, self.processor.statistics())
+        except Exception as error:  # stage boundary: statistics that cannot be shown must not stop the frames
+            self._note_error(error, 0)
+            return {}
