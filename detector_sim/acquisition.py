@@ -57,6 +57,7 @@ class Acquisition:
         self.acquiring = False
         self.array_counter = 0
         self.images_counter = 0
+        self.published = 0
         self.series = 0
         self._pacer = Pacer(self._period_ns(), 0)
 
@@ -78,7 +79,7 @@ class Acquisition:
             return False
         # microseconds since 1970: unique over restarts of the process, and never the same twice
         self.series = max(self.series + 1, self._clock.wall_ns() // 1000)
-        self.images_counter = 0
+        self.images_counter = self.published = 0
         self.acquiring = True
         self.state = DetectorState.ACQUIRE
         self.message = "Acquiring data"
@@ -95,10 +96,11 @@ class Acquisition:
 
     def identity(self) -> Identity:
         """Return who the next frame will be."""
-        return Identity(self.series, self.images_counter + 1)
+        return Identity(self.series, self.published + 1)
 
-    def published(self) -> EndOfSeries | None:
-        """Book one frame; return the end marker if it was the last of its series."""
+    def taken(self, published: bool) -> EndOfSeries | None:
+        """Book one image, `published` or not (ArrayCallbacks); return the end marker if it was the series' last."""
+        self.published += published
         self.images_counter += 1
         self.array_counter += 1
         self._pacer.advance(self._clock.monotonic_ns())
@@ -169,4 +171,4 @@ class Acquisition:
         self.acquiring = False
         self.state = state
         self.message = message
-        return EndOfSeries(self.series, self.images_counter)
+        return EndOfSeries(self.series, self.published)

@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 from detector_sim.acquisition import Acquisition
 from detector_sim.distributor import Distributor
-from detector_sim.images import ImageStore
+from detector_sim.images import Images
 from detector_sim.seat import Seat
 from ioc.channels.base import Link
 from ioc.channels.local import LocalLink, LocalServer
@@ -65,13 +65,14 @@ class Flow:
     """The flow of one detector. Make it, `start` it, `submit` commands, `drain` it."""
 
     def __init__(
-        self, acquisition: Acquisition, distributor: Distributor, store: ImageStore, server: LocalServer, clock: Clock
+        self, acquisition: Acquisition, distributor: Distributor, store: Images, server: LocalServer, clock: Clock
     ) -> None:
         self.acquisition = acquisition
         self.distributor = distributor
         self.server = server
         self.listener: Listener | None = None
         self.published = 0
+        self.callbacks = True
         self._clock = clock
         self._store = store
         self._image = 0
@@ -116,16 +117,15 @@ class Flow:
         """End the acquisition at once; the frame that waits for room is not published."""
         return self.submit(self._abort)
 
-    def replace_store(self, store: ImageStore) -> None:
+    def replace_store(self, store: Images) -> None:
         """Serve another source's images from the next frame on; to be called in the loop."""
         self._drop_held()
-        self._retired.append(self._store.segment)
-        self._store.source.close()
+        self._retired += self._store.close()
         self._store = store
         self._image = 0
 
     @property
-    def store(self) -> ImageStore:
+    def store(self) -> Images:
         """The images served now."""
         return self._store
 
@@ -208,11 +208,10 @@ class Flow:
             frame = self._held or self._make()
             if frame is None:
                 break
+            self._held = frame
             if made and self.distributor.crowded(frame.data.nbytes):
-                self._held = frame  # let what waits move on before anything is dropped for this one
-                break
-            if not self.distributor.offer(frame):
-                self._held = frame
+                break  # let what waits move on before anything is dropped for this one
+            if self.callbacks and not self.distributor.offer(frame):
                 self._waiting_for = "room at a lossless member"
                 break
             self._held = None
@@ -220,30 +219,32 @@ class Flow:
             assert frame.slot is not None
             frame.slot.drop()
             made += 1
-            self.published += 1
-            self._count_series()
-            self._end(self.acquisition.published())
+            if self.callbacks:
+                self.published += 1
+                self._count_series()
+            self._end(self.acquisition.taken(self.callbacks))
         return made > 0
 
     def _make(self) -> PooledFrame | None:
-        count = self._store.source.count
+        count = self._store.count
         if count is not None and self._image >= count:
             self._end(self.acquisition.exhausted())
             return None
         try:
-            slot = self._store.slot(self._image)
-            while slot is None and self.distributor.shed():
-                slot = self._store.slot(self._image)
+            image = self._store.image(self._image)
+            while image is None and self.distributor.shed():
+                image = self._store.image(self._image)
         except UserError as error:
             log.error("the source failed: %s", error)
             self._end(self.acquisition.fail(str(error)))
             return None
-        if slot is None:
-            self._waiting_for = "memory for a frame"
+        if image is None:
+            self._waiting_for = "an image, or memory for one"
             return None
         self._image += 1
         who = self.acquisition.identity()
-        return PooledFrame(who.series, who.unique_id, self._clock.wall_ns(), slot.array, {}, slot)
+        stamp = image.timestamp_ns if image.timestamp_ns is not None else self._clock.wall_ns()
+        return PooledFrame(who.series, who.unique_id, stamp, image.slot.array, image.attributes, image.slot)
 
     def _count_series(self) -> None:
         acquisition = self.acquisition
@@ -285,6 +286,7 @@ class Flow:
             self.listener.acquiring(on)
 
     def _tidy(self) -> None:
+        self._retired += self._store.retired()
         for segment in [segment for segment in self._retired if segment.held == 0]:
             self._retired.remove(segment)
             for seat in self.distributor.seats():

@@ -1,10 +1,14 @@
 """A source's images in shared memory: all of them beforehand if they fit, one by one otherwise."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from detector_sim.source import Source
 from ioc.channels.local_pool import Segment, Slot
 from ioc.core.errors import UserError, mismatch
+from ioc.core.frame import Attribute
 
 log = logging.getLogger(__name__)
 
@@ -13,8 +17,48 @@ MOST_PINNED_SHARE = 0.5
 FEWEST_SLOTS = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image in a slot; time stamp (ns since 1970) and attributes only if the source has some of its own."""
+
+    slot: Slot
+    timestamp_ns: int | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+
+class Images(Protocol):
+    """What the flow takes its images from."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the images, `(y, x)` or `(y, x, 3)`."""
+        ...
+
+    @property
+    def count(self) -> int | None:
+        """Return after how many images there are no more, None: never."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the bytes of shared memory reserved."""
+        ...
+
+    def image(self, index: int) -> Image | None:
+        """Return image `index` (from 0), its slot held once; None if there is none, or no memory for it, just now."""
+        ...
+
+    def retired(self) -> list[Segment]:
+        """Return segments that will hold no further images, each once."""
+        ...
+
+    def close(self) -> list[Segment]:
+        """Let go of the source; return the segments that are still there."""
+        ...
+
+
 class ImageStore:
-    """Hands out slots that hold the images of one source, held once for the caller."""
+    """Hands out the images of one source, their slots held once for the caller."""
 
     def __init__(self, source: Source, budget: int, useful: int) -> None:
         """Reserve shared memory of at most `budget` bytes and fill it if the source repeats itself.
@@ -39,16 +83,30 @@ class ImageStore:
         self._ready = self._fill() if self.pinned else []
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the images, `(y, x)` or `(y, x, 3)`."""
+        return self.source.shape
+
+    @property
+    def count(self) -> int | None:
+        """Return after how many images the source ends, None: never."""
+        return self.source.count
+
+    @property
     def size_bytes(self) -> int:
         """Return the bytes of shared memory reserved."""
         return self.segment.size
 
-    def slot(self, index: int) -> Slot | None:
-        """Return a slot with image `index` (from 0) in it; None if all memory is in use for now."""
+    def image(self, index: int) -> Image | None:
+        """Return image `index` (from 0); None if all memory is in use for now.
+
+        Raises:
+            UserError: the source cannot be read any more.
+        """
         if self.pinned:
-            slot = self._ready[index % len(self._ready)]
-            slot.hold()
-            return slot
+            image = self._ready[index % len(self._ready)]
+            image.slot.hold()
+            return image
         slot = self.segment.take()
         if slot is None:
             return None
@@ -57,13 +115,22 @@ class ImageStore:
         except UserError:
             slot.drop()
             raise
-        return slot
+        return Image(slot)
 
-    def _fill(self) -> list[Slot]:
-        ready = list(self.segment.free)
+    def retired(self) -> list[Segment]:
+        """Return segments that will hold no further images, each once."""
+        return []
+
+    def close(self) -> list[Segment]:
+        """Let go of the source; return the segments that are still there."""
+        self.source.close()
+        return [self.segment]
+
+    def _fill(self) -> list[Image]:
+        slots = list(self.segment.free)
         self.segment.free.clear()
-        for index, slot in enumerate(ready):
+        for index, slot in enumerate(slots):
             slot.pinned = True
             self.source.fill(index, slot.array)
-        log.info("%d images of %d bytes lie ready: %s", len(ready), self.image_bytes, self.source.describe())
-        return ready
+        log.info("%d images of %d bytes lie ready: %s", len(slots), self.image_bytes, self.source.describe())
+        return [Image(slot) for slot in slots]
