@@ -73,6 +73,7 @@ class Flow:
         self.listener: Listener | None = None
         self.published = 0
         self.callbacks = True
+        self.newest_ns = 0
         self._clock = clock
         self._store = store
         self._image = 0
@@ -221,6 +222,7 @@ class Flow:
             made += 1
             if self.callbacks:
                 self.published += 1
+                self.newest_ns = frame.timestamp_ns
                 self._count_series()
             self._end(self.acquisition.taken(self.callbacks))
         return made > 0

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from detector_sim.source import Source
 from ioc.channels.local_pool import Segment, Slot
 from ioc.core.errors import UserError, mismatch
@@ -32,6 +34,11 @@ class Images(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Return the shape of the images, `(y, x)` or `(y, x, 3)`."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Return the type of the pixels."""
         ...
 
     @property
@@ -86,6 +93,11 @@ class ImageStore:
     def shape(self) -> tuple[int, ...]:
         """Return the shape of the images, `(y, x)` or `(y, x, 3)`."""
         return self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Return the type of the pixels."""
+        return self.source.dtype
 
     @property
     def count(self) -> int | None:

@@ -244,6 +244,11 @@ policy = "lossless"
 """
 
 
+def egress_group(table: str) -> str:
+    """Return the name of the distributor group whose one member is the egress of a table."""
+    return f"egress.{table}"
+
+
 def load(text: str, where: str, overrides: Sequence[str] = ()) -> Config:
     """Return the configuration of a TOML text with `KEY=VALUE` overrides applied.
 

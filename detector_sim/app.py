@@ -1,0 +1,225 @@
+"""The detector process: puts source, acquisition, distributor, records and image channels together, and runs them."""
+
+import logging
+import time
+from concurrent.futures import Future
+
+from detector_sim import readbacks
+from detector_sim.acquisition import Acquisition
+from detector_sim.controls import Controls
+from detector_sim.distributor import Distributor, GroupShape
+from detector_sim.flow import Flow
+from detector_sim.images import Images, ImageStore
+from detector_sim.live import LiveImages
+from detector_sim.records import detector_records
+from detector_sim.source import open_source
+from ioc.channels.base import Link
+from ioc.channels.local import LocalServer
+from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
+from ioc.core.clock import SystemClock
+from ioc.core.config import Config, DetectorConfig, Policy, egress_group
+from ioc.core.overflow import WIDEST_WINDOW, Limits
+from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
+from ioc.records.status import StatusChannels
+from ioc.records.table import Value
+from ioc.supervisor.child import DRAIN_SECONDS, Child, run
+from ioc.supervisor.plan import consumer_names
+
+log = logging.getLogger(__name__)
+
+IMAGE_SLOT = 0
+"""The group of plain PVA clients of the image channel; it has no records of its own."""
+IMAGE_QUEUE = 64
+QUORUM_SECONDS = 30.0
+"""How long acquire_at_start waits for the members that are to be started."""
+
+
+class Detector:
+    """Everything of one detector; made, started and drained by `main`."""
+
+    def __init__(self, child: Child) -> None:
+        spec = child.spec
+        self.child = child
+        self.config = spec.config
+        self.prefix = spec.config.prefix
+        clock = SystemClock()
+        self.useful = useful_slots(self.config)
+        self.acquisition = Acquisition(self.config.detector, clock)
+        self.distributor = make_distributor(self.config)
+        self.server = LocalServer(spec.socket)
+        self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
+        self.controls = Controls(self.flow, self.config.detector, self.make_store)
+        self.images = ImageChannels("detector images", window=16)
+        self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
+        self.images.members(self.prefix, Remote(self.flow))
+        self.status_name = f"{self.prefix}cam1:Status"
+        self.status_channels = StatusChannels([self.status_name])
+        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
+        options = ServerOptions(templates, on_refused=self._refused)
+        self.records = RecordServer(self.prefix, detector_records(), self._put, options)
+        self._rate = readbacks.RateMeter()
+
+    def start(self) -> None:
+        """Serve records and channels and let frames flow."""
+        self.records.start()
+        self.distributor.join_remote(IMAGE_SLOT, 1, self.image_channel)
+        self.flow.listener = self
+        self.flow.start()
+        self.flow.submit(lambda: None).result(10.0)
+        self.records.set_many(
+            {
+                "cam1:ImageMode": self.acquisition.image_mode.value,
+                "cam1:NumImages": self.acquisition.num_images,
+                "cam1:PoolMaxMem_RBV": self.config.memory_budget / 1e6,
+                "cam1:DriverVersion_RBV": _version(),
+                "cam1:SDKVersion_RBV": _version(),
+                "Pva1:PvName_RBV": f"{self.prefix}Pva1:Image",
+                **readbacks.demands(self.flow.snapshot),
+            }
+        )
+        self.pva.start()
+        self.child.report_with(self.sample)
+        self.child.running()
+
+    def acquiring(self, on: bool) -> None:
+        """Show an edge of the acquisition; called by the flow."""
+        values: dict[str, Value] = readbacks.state(self.acquisition, self.flow.snapshot)
+        values["cam1:NumImagesCounter_RBV"] = min(self.acquisition.images_counter, readbacks.LARGEST_INT)
+        self.records.set_many(values)
+        self.records.set("cam1:Acquire_RBV", on)
+
+    def sample(self) -> Status:
+        """Return the status, and show it on the records."""
+        snapshot = self.flow.snapshot
+        rate = self._rate.update(snapshot.published, snapshot.taken_ns)
+        config = self.controls.config
+        self.records.set_many(readbacks.camera(self.flow, config, rate))
+        self.records.set_many(readbacks.distributor(snapshot))
+        self.records.set_many(self._image_plugin())
+        status = self.child.status()
+        status.rate = rate
+        status.series = snapshot.series
+        status.groups = snapshot.groups
+        status.message = f"{self.acquisition.message}" + (f" ({snapshot.waiting_for})" if snapshot.waiting_for else "")
+        status.stage = StageStatus(received=snapshot.published, processed=snapshot.published)
+        self.status_channels.post(self.status_name, status)
+        return status
+
+    def wait(self) -> None:
+        """Return when the supervisor asks to stop, or raise what ended the flow."""
+        while not self.child.stopping.wait(0.2):
+            if self.flow.failure is not None:
+                raise self.flow.failure
+
+    def acquire_when_members_are_there(self) -> None:
+        """Begin to acquire once every member that is to be started has joined, or `QUORUM_SECONDS` are over."""
+        limit = time.monotonic() + QUORUM_SECONDS
+        expected = sum(seat.expected for seat in self.distributor.seats())
+        while time.monotonic() < limit and not self.child.stopping.wait(0.05):
+            present = sum(
+                member.present for group in self.flow.snapshot.groups if group.slot for member in group.members
+            )
+            if present >= expected:
+                break
+        if not self.child.stopping.is_set() and not self.acquisition.acquiring:
+            self.records.follow("cam1:Acquire", self.flow.acquire())
+
+    def close(self) -> bool:
+        """Drain and shut down; return whether every member had finished."""
+        drained = self.flow.drain(DRAIN_SECONDS)
+        self.controls.close()
+        self.server.close()
+        self.pva.stop()
+        self.images.close()
+        return drained
+
+    def make_store(self, config: DetectorConfig) -> Images:
+        """Return the images that a configuration asks for."""
+        if config.source.kind == "pva":
+            assert config.source.channel is not None
+            return LiveImages(PvaReceiver(config.source.channel), self.config.memory_budget, self.useful)
+        return ImageStore(open_source(config), self.config.memory_budget, self.useful)
+
+    def _put(self, name: str, value: Value) -> Future | None:
+        return self.controls.put(name, value)
+
+    def _refused(self, name: str, message: str) -> None:
+        self.acquisition.message = message
+        self.records.set_many({"cam1:StatusMessage_RBV": message})
+
+    def _image_plugin(self) -> dict[str, Value]:
+        for group in self.flow.snapshot.groups:
+            if group.slot == IMAGE_SLOT:
+                member = group.members[0]
+                return {
+                    "Pva1:ArrayCounter_RBV": member.completed,
+                    "Pva1:DroppedArrays_RBV": sum(member.dropped.values()),
+                }
+        return {}
+
+
+class Remote:
+    """Lets PVA clients join groups by the member channels; implements pva.Membership."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+
+    def admits(self, address: MemberAddress) -> bool:
+        """Return whether the slot has a group; a seat that a local member has is not given away."""
+        group = next((group for group in self._flow.snapshot.groups if group.slot == address.slot), None)
+        return group is not None and address.slot != IMAGE_SLOT
+
+    def joined(self, address: MemberAddress, link: Link) -> None:
+        """Hand the member to the flow."""
+        self._flow.submit(lambda: self._flow.distributor.join_remote(address.slot, address.set, link))
+
+    def left(self, address: MemberAddress, link: Link) -> None:
+        """Do nothing: the flow sees that the link is not alive."""
+
+
+def make_distributor(config: Config) -> Distributor:
+    """Return the distributor with the groups of a configuration: groups in file order, then egresses."""
+    distributor = Distributor()
+    distributor.add_group(IMAGE_SLOT, GroupShape("Pva1", 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
+    names = consumer_names(config)
+    slot = IMAGE_SLOT
+    for slot, (name, group) in enumerate(config.groups.items(), 1):
+        limits = Limits(group.policy, group.queue_size, group.queue_bytes)
+        shape = GroupShape(name, group.count, group.sets, group.updates, limits)
+        distributor.add_group(slot, shape, names.get(name, []))
+    for number, (name, egress) in enumerate(config.egress.items(), 1):
+        limits = Limits(egress.policy, egress.queue_size, egress.queue_bytes)
+        shape = GroupShape(egress_group(name), 1, None, 1, limits)
+        distributor.add_group(slot + number, shape, [f"Ejfat{number}"])
+    return distributor
+
+
+def useful_slots(config: Config) -> int:
+    """Return how many frames can be on their way at a time, over all groups."""
+    queues = [group.queue_size * max(group.count, 1) for group in config.groups.values()]
+    queues += [egress.queue_size for egress in config.egress.values()]
+    return sum(queues) + (len(queues) + 1) * WIDEST_WINDOW + IMAGE_QUEUE
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("rayfan")
+
+
+def main(child: Child) -> ExitCode:
+    """Run the detector until it is asked to stop."""
+    detector = Detector(child)
+    detector.start()
+    if detector.config.detector.acquire_at_start:
+        detector.acquire_when_members_are_there()
+    detector.wait()
+    child.draining()
+    drained = detector.close()
+    return ExitCode.DRAINED if drained else ExitCode.NOT_DRAINED
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,102 @@
+"""Images of another detector, as they come: a receiver's frames copied into shared memory.
+
+The foreign detector's own id stays with each frame as the attribute `SourceUniqueId`; in Rayfan the ids count from 1
+by 1 in every series, so what is lost on the way here is known apart from what is lost behind.
+"""
+
+import logging
+
+import numpy as np
+
+from detector_sim.images import FEWEST_SLOTS, Image
+from ioc.channels.base import Receiver
+from ioc.channels.local_pool import Segment
+from ioc.core.errors import PeerError, UserError, mismatch
+from ioc.core.frame import Attribute, Frame
+
+log = logging.getLogger(__name__)
+
+
+class LiveImages:
+    """The frames of a receiver; implements detector_sim.images.Images. Shape and type may change at any frame."""
+
+    count: int | None = None
+
+    def __init__(self, receiver: Receiver, budget: int, useful: int) -> None:
+        self._receiver = receiver
+        self._budget = budget
+        self._useful = useful
+        self._held: Frame | None = None
+        self._retired: list[Segment] = []
+        self._segment: Segment | None = None
+        self._shape: tuple[int, ...] = (1, 1)
+        self._dtype = np.dtype(np.uint8)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the newest frame; (1, 1) before the first."""
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Return the type of the newest frame."""
+        return self._dtype
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the bytes of shared memory reserved."""
+        return self._segment.size if self._segment is not None else 0
+
+    def image(self, index: int) -> Image | None:
+        """Return the next frame that came, None if none did or no memory is free; `index` means nothing here.
+
+        Raises:
+            UserError: the channel is over, or its frames are too large for the memory budget.
+        """
+        frame = self._held or self._next()
+        if frame is None:
+            return None
+        segment = self._fitting(frame)
+        slot = segment.take()
+        if slot is None:
+            self._held = frame
+            return None
+        self._held = None
+        np.copyto(slot.array, frame.data)  # out of the network library's memory, once, for all members
+        attributes: dict[str, Attribute] = {**frame.attributes, "SourceUniqueId": frame.unique_id}
+        return Image(slot, frame.timestamp_ns, attributes)
+
+    def retired(self) -> list[Segment]:
+        """Return segments of earlier shapes, each once."""
+        retired, self._retired = self._retired, []
+        return retired
+
+    def close(self) -> list[Segment]:
+        """Stop receiving; return the segments that are still there."""
+        self._receiver.close(drain=False)
+        last = [self._segment] if self._segment is not None else []
+        self._segment = None
+        return [*self.retired(), *last]
+
+    def _next(self) -> Frame | None:
+        try:
+            items = self._receiver.receive(1, 0.0)
+        except PeerError as error:
+            raise UserError(str(error)) from None
+        self._receiver.release(len(items))
+        return next((item for item in items if isinstance(item, Frame)), None)
+
+    def _fitting(self, frame: Frame) -> Segment:
+        data = frame.data
+        if self._segment is not None and (data.shape, data.dtype) == (self._shape, self._dtype):
+            return self._segment
+        slots = min(self._useful, self._budget // max(data.nbytes, 1))
+        if slots < FEWEST_SLOTS:
+            needed = f"at least {FEWEST_SLOTS} images of {data.nbytes} bytes"
+            raise UserError(mismatch("memory_budget", needed, f"{self._budget} bytes"))
+        if self._segment is not None:
+            self._retired.append(self._segment)
+        self._segment = Segment(data.shape, data.dtype, slots)
+        self._shape, self._dtype = data.shape, data.dtype
+        log.info("frames are %s %s from now on", data.shape, data.dtype)
+        return self._segment

@@ -1,0 +1,183 @@
+"""What the detector's read-backs show: a mapping from the flow's state to record values, sampled, never per frame."""
+
+from dataclasses import dataclass
+
+from detector_sim.acquisition import Acquisition
+from detector_sim.distributor_records import SHOWN_MEMBERS
+from detector_sim.flow import Flow, Snapshot
+from detector_sim.records import DETECTOR_STATES
+from ioc.core.config import DISTRIBUTOR_SLOTS, DetectorConfig
+from ioc.core.frame import DataType
+from ioc.core.status import GroupStatus, MemberStatus
+from ioc.records.table import Value
+
+EPICS_EPOCH = 631152000
+"""Seconds from 1970 to 1990, where EPICS time stamps begin."""
+LARGEST_INT = (1 << 31) - 1
+
+Values = dict[str, Value]
+
+
+@dataclass(slots=True)
+class RateMeter:
+    """Hz from a counter that is looked at now and then, smoothed over about a second."""
+
+    before: int = 0
+    before_ns: int = 0
+    rate: float = 0.0
+
+    def update(self, count: int, now_ns: int) -> float:
+        """Take the counter's present value and return the rate."""
+        seconds = (now_ns - self.before_ns) / 1e9
+        if self.before_ns and seconds > 0:
+            fresh = max(0, count - self.before) / seconds
+            share = min(1.0, seconds)
+            self.rate = fresh if self.rate == 0.0 or fresh == 0.0 else (1 - share) * self.rate + share * fresh
+        self.before, self.before_ns = count, now_ns
+        return self.rate
+
+
+def camera(flow: Flow, config: DetectorConfig, rate: float) -> Values:
+    """Return the values of `cam1:`."""
+    acquisition, snapshot = flow.acquisition, flow.snapshot
+    members = [member for group in snapshot.groups for member in group.members if group.slot]
+    return {
+        **parameters(acquisition),
+        **state(acquisition, snapshot),
+        **image(flow, config),
+        "cam1:ArrayCounter": _int(acquisition.array_counter),
+        "cam1:ArrayCounter_RBV": _int(acquisition.array_counter),
+        "cam1:NumImagesCounter_RBV": _int(acquisition.images_counter),
+        "cam1:ArrayCallbacks_RBV": flow.callbacks,
+        "cam1:ArrayRate_RBV": rate,
+        "cam1:UniqueId_RBV": _int(acquisition.published),
+        "cam1:TimeStamp_RBV": max(0.0, flow.newest_ns / 1e9 - EPICS_EPOCH),
+        "cam1:QueueSize_RBV": _int(sum(member.queued for member in members)),
+        "cam1:DroppedArrays_RBV": sum(sum(member.dropped.values()) for member in members),
+        "cam1:PoolUsedMem_RBV": flow.store.size_bytes / 1e6,
+    }
+
+
+def parameters(acquisition: Acquisition) -> Values:
+    """Return the acquisition parameters; demands too, because one may change another."""
+    return {
+        "cam1:AcquireTime": acquisition.acquire_time,
+        "cam1:AcquireTime_RBV": acquisition.acquire_time,
+        "cam1:AcquirePeriod": acquisition.acquire_period,
+        "cam1:AcquirePeriod_RBV": acquisition.acquire_period,
+        "cam1:FrameRate": acquisition.frame_rate,
+        "cam1:FrameRate_RBV": acquisition.frame_rate,
+        "cam1:ImageMode_RBV": acquisition.image_mode.value,
+        "cam1:NumImages_RBV": acquisition.num_images,
+    }
+
+
+def state(acquisition: Acquisition, snapshot: Snapshot) -> Values:
+    """Return state and message."""
+    waiting = acquisition.acquiring and snapshot.waiting_for
+    return {
+        "cam1:DetectorState_RBV": DETECTOR_STATES[acquisition.state],
+        "cam1:StatusMessage_RBV": f"Waiting for {snapshot.waiting_for}" if waiting else acquisition.message,
+    }
+
+
+def image(flow: Flow, config: DetectorConfig) -> Values:
+    """Return size and type of what is served, right before the first frame."""
+    shape = flow.store.shape
+    dtype = flow.store.dtype
+    rows, columns = shape[0], shape[1]
+    planes = shape[2] if len(shape) == 3 else 0
+    sizes = (planes, columns, rows) if planes else (columns, rows, 0)
+    data_type = DataType.of(dtype).value
+    color = "RGB1" if planes else "Mono"
+    return {
+        "cam1:MaxSizeX_RBV": columns,
+        "cam1:MaxSizeY_RBV": rows,
+        "cam1:SizeX": columns,
+        "cam1:SizeX_RBV": columns,
+        "cam1:SizeY": rows,
+        "cam1:SizeY_RBV": rows,
+        "cam1:ArraySizeX_RBV": columns,
+        "cam1:ArraySizeY_RBV": rows,
+        "cam1:ArraySizeZ_RBV": planes,
+        "cam1:ArraySize0_RBV": sizes[0],
+        "cam1:ArraySize1_RBV": sizes[1],
+        "cam1:ArraySize2_RBV": sizes[2],
+        "cam1:ArraySize_RBV": _int(rows * columns * max(planes, 1) * dtype.itemsize),
+        "cam1:DataType": data_type,
+        "cam1:DataType_RBV": data_type,
+        "cam1:ColorMode": color,
+        "cam1:ColorMode_RBV": color,
+        "cam1:SourceKind_RBV": config.source.kind,
+        "cam1:SourcePath_RBV": str(config.source.path or config.source.channel or ""),
+    }
+
+
+def distributor(snapshot: Snapshot) -> Values:
+    """Return the values of all slots `Dist1:` ..."""
+    values: Values = {}
+    groups = {group.slot: group for group in snapshot.groups}
+    for slot in range(1, DISTRIBUTOR_SLOTS + 1):
+        group = groups.get(slot)
+        if group is not None:
+            values.update(_group(f"Dist{slot}:", group))
+        else:
+            values.update({f"Dist{slot}:Name_RBV": "", f"Dist{slot}:Members_RBV": 0})
+    return values
+
+
+def demands(snapshot: Snapshot) -> Values:
+    """Return the settings of the groups as demands, for the start: what is configured is what is asked for."""
+    values: Values = {}
+    for group in snapshot.groups:
+        if group.slot:
+            place = f"Dist{group.slot}:"
+            values |= {name.removesuffix("_RBV"): value for name, value in _settings(place, group).items()}
+            values[f"{place}Sets"] = 0 if group.sets == max(group.count, 1) else group.sets
+    return values
+
+
+def _settings(place: str, group: GroupStatus) -> Values:
+    return {
+        f"{place}Name_RBV": group.name[:39],
+        f"{place}Count_RBV": group.count,
+        f"{place}Sets_RBV": group.sets,
+        f"{place}Updates_RBV": group.updates,
+        f"{place}QueueSize_RBV": group.queue_size,
+        f"{place}QueueBytes_RBV": group.queue_bytes,
+        f"{place}Policy_RBV": group.policy.capitalize(),
+    }
+
+
+def _group(place: str, group: GroupStatus) -> Values:
+    members = group.members
+    values = _settings(place, group)
+    values |= {
+        f"{place}Members_RBV": sum(member.present for member in members),
+        f"{place}Turns_RBV": group.turns,
+        f"{place}Nobody_RBV": group.nobody,
+        f"{place}Queued_RBV": sum(member.queued for member in members),
+        f"{place}InFlight_RBV": sum(member.in_flight for member in members),
+        f"{place}HighWater_RBV": max((member.high_water for member in members), default=0),
+        f"{place}Dropped_RBV": sum(sum(member.dropped.values()) for member in members),
+        f"{place}Lag_RBV": max((member.queued + member.in_flight for member in members), default=0),
+        f"{place}LagTime_RBV": max((member.lag_seconds for member in members), default=0.0),
+    }
+    for number, member in enumerate(members[:SHOWN_MEMBERS], 1):
+        values |= _member(f"{place}Member{number}:", member)
+    return values
+
+
+def _member(place: str, member: MemberStatus) -> Values:
+    return {
+        f"{place}Name_RBV": member.name,
+        f"{place}Present_RBV": member.present,
+        f"{place}Queued_RBV": member.queued,
+        f"{place}Dropped_RBV": sum(member.dropped.values()),
+        f"{place}Lag_RBV": member.queued + member.in_flight,
+    }
+
+
+def _int(value: int) -> int:
+    """Return a count as an EPICS long holds it: 32 bits, saturated."""
+    return min(value, LARGEST_INT)
