@@ -207,7 +207,7 @@ class Worker:
     def _guarded(self, call: Callable[[], Output], frames: int) -> bool:
         try:
             self._publish(frames_of(call()))
-        except Exception as error:  # stage boundary: the frame is counted as failed, the stream goes on
+        except Exception as error:  # noqa: BLE001 - stage boundary: the frame is counted as failed, the stream goes on
             self._note_error(error, frames)
             return False
         return True
@@ -239,7 +239,7 @@ class Worker:
                 continue
             try:
                 future.set_result(command())
-            except Exception as error:  # stage boundary: the one who asked is told
+            except Exception as error:  # noqa: BLE001 - stage boundary: the one who asked is told
                 log.warning("a command was not carried out: %s", error)
                 future.set_exception(error)
 
@@ -273,6 +273,6 @@ class Worker:
     def _statistics(self) -> dict[str, Value]:
         try:
             return checked_statistics(self.processor.declared_statistics, self.processor.statistics())
-        except Exception as error:  # stage boundary: statistics that cannot be shown must not stop the frames
+        except Exception as error:  # noqa: BLE001 - stage boundary: statistics that cannot be shown must not stop the frames
             self._note_error(error, 0)
             return {}

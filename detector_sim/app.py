@@ -19,6 +19,7 @@ from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServe
 from ioc.core.clock import SystemClock
 from ioc.core.config import Config, DetectorConfig, Policy, egress_group
 from ioc.core.overflow import WIDEST_WINDOW, Limits
+from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
@@ -59,12 +60,12 @@ class Detector:
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions(templates, on_refused=self._refused)
         self.records = RecordServer(self.prefix, detector_records(), self._put, options)
-        self._rate = readbacks.RateMeter()
+        self._rate = RateMeter()
 
     def start(self) -> None:
         """Serve records and channels and let frames flow."""
         self.records.start()
-        self.distributor.join_remote(IMAGE_SLOT, 1, self.image_channel)
+        self.distributor.join_remote(IMAGE_SLOT, 1, "Pva1", self.image_channel)
         self.flow.listener = self
         self.flow.start()
         self.flow.submit(lambda: None).result(10.0)
@@ -173,7 +174,8 @@ class Remote:
 
     def joined(self, address: MemberAddress, link: Link) -> None:
         """Hand the member to the flow."""
-        self._flow.submit(lambda: self._flow.distributor.join_remote(address.slot, address.set, link))
+        name = f"Set{address.set}Member{address.member}"
+        self._flow.submit(lambda: self._flow.distributor.join_remote(address.slot, address.set, name, link))
 
     def left(self, address: MemberAddress, link: Link) -> None:
         """Do nothing: the flow sees that the link is not alive."""

@@ -11,8 +11,7 @@ from dataclasses import replace
 from detector_sim.acquisition import ImageMode
 from detector_sim.distributor import Group, GroupShape
 from detector_sim.flow import Flow
-from detector_sim.images import ImageStore
-from detector_sim.source import open_source
+from detector_sim.images import Images
 from ioc.core.config import DetectorConfig, Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import DataType
@@ -23,7 +22,7 @@ from ioc.records.table import Value
 class Controls:
     """Takes puts by record name, as RecordServer hands them over."""
 
-    def __init__(self, flow: Flow, config: DetectorConfig, make_store: Callable[[DetectorConfig], ImageStore]) -> None:
+    def __init__(self, flow: Flow, config: DetectorConfig, make_store: Callable[[DetectorConfig], Images]) -> None:
         self._flow = flow
         self._config = config
         self._make_store = make_store
@@ -132,8 +131,3 @@ def _changed(shape: GroupShape, field: str, value: Value) -> GroupShape:
     if field == "Sets":
         return replace(shape, sets=int(value) or None)
     return replace(shape, **{field.lower(): int(value)})
-
-
-def store_maker(budget: int, useful: int) -> Callable[[DetectorConfig], ImageStore]:
-    """Return what opens a source and lays its images into at most `budget` bytes of shared memory."""
-    return lambda config: ImageStore(open_source(config), budget, useful)

@@ -121,8 +121,8 @@ class Distributor:
         seat.sit(link)
         return seat
 
-    def join_remote(self, slot: int, set_number: int, link: Link) -> Seat:
-        """Give a client that joined by a member channel a seat in a set of the group in `slot`.
+    def join_remote(self, slot: int, set_number: int, name: str, link: Link) -> Seat:
+        """Give a client that joined by a member channel the seat `name` in a set of the group in `slot`.
 
         Raises:
             RefusedError: no group has this slot.
@@ -130,9 +130,9 @@ class Distributor:
         group = self.groups.get(slot)
         if group is None:
             raise RefusedError(mismatch("member channel", f"one of the slots {sorted(self.groups)}", slot))
-        seat = next((seat for seat in group.seats if seat.name == link.name), None)
+        seat = next((seat for seat in group.seats if seat.name == name), None)
         if seat is None:
-            seat = Seat(link.name, set_number, group.shape.limits, expected=False)
+            seat = Seat(name, set_number, group.shape.limits, expected=False)
             group.seats.append(seat)
         seat.sit(link)
         return seat

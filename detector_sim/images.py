@@ -135,7 +135,8 @@ class ImageStore:
 
     def close(self) -> list[Segment]:
         """Let go of the source; return the segments that are still there."""
-        self.source.close()
+        if not self.pinned:
+            self.source.close()
         return [self.segment]
 
     def _fill(self) -> list[Image]:
@@ -144,5 +145,6 @@ class ImageStore:
         for index, slot in enumerate(slots):
             slot.pinned = True
             self.source.fill(index, slot.array)
+        self.source.close()  # nothing more is asked of it
         log.info("%d images of %d bytes lie ready: %s", len(slots), self.image_bytes, self.source.describe())
         return [Image(slot) for slot in slots]

@@ -1,7 +1,5 @@
 """What the detector's read-backs show: a mapping from the flow's state to record values, sampled, never per frame."""
 
-from dataclasses import dataclass
-
 from detector_sim.acquisition import Acquisition
 from detector_sim.distributor_records import SHOWN_MEMBERS
 from detector_sim.flow import Flow, Snapshot
@@ -16,25 +14,6 @@ EPICS_EPOCH = 631152000
 LARGEST_INT = (1 << 31) - 1
 
 Values = dict[str, Value]
-
-
-@dataclass(slots=True)
-class RateMeter:
-    """Hz from a counter that is looked at now and then, smoothed over about a second."""
-
-    before: int = 0
-    before_ns: int = 0
-    rate: float = 0.0
-
-    def update(self, count: int, now_ns: int) -> float:
-        """Take the counter's present value and return the rate."""
-        seconds = (now_ns - self.before_ns) / 1e9
-        if self.before_ns and seconds > 0:
-            fresh = max(0, count - self.before) / seconds
-            share = min(1.0, seconds)
-            self.rate = fresh if self.rate == 0.0 or fresh == 0.0 else (1 - share) * self.rate + share * fresh
-        self.before, self.before_ns = count, now_ns
-        return self.rate
 
 
 def camera(flow: Flow, config: DetectorConfig, rate: float) -> Values:

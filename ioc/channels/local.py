@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 LONGEST_SOCKET_PATH = 107
 """Bytes of a path in sockaddr_un, less the closing 0 (unix(7))."""
 RETRY_SECONDS = 0.1
+WELCOME_SECONDS = 2.0
 _SILENT = (1 << 62) - 1
 
 
@@ -350,7 +351,7 @@ class LocalReceiver:
                 return False
         self._next_try_ns = time.monotonic_ns() + round(RETRY_SECONDS * 1e9)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection.settimeout(max(wait, RETRY_SECONDS))
+        connection.settimeout(WELCOME_SECONDS)
         try:
             connection.connect(os.fspath(self._path))
             connection.send(wire.hello(self._who))

@@ -49,7 +49,6 @@ def encode(item: Item, checksum: int | None = None) -> tuple[bytes, memoryview]:
     """
     if isinstance(item, EndOfSeries):
         return _header({"version": VERSION, "series": item.series, "published": item.published}), memoryview(b"")
-    pixels = _little_endian(item.data)
     _check_shape(item.data.shape)
     _check_attributes(item.attributes, ValueError)
     fields: dict[str, object] = {
@@ -63,14 +62,19 @@ def encode(item: Item, checksum: int | None = None) -> tuple[bytes, memoryview]:
     }
     if checksum is not None:
         fields["checksum"] = checksum
-    return _header(fields), pixels.reshape(-1).view(np.uint8).data
+    return _header(fields), _bytes_of(item.data)
 
 
 def pixel_checksum(item: Item) -> int | None:
-    """Return the XXH3 (64 bits) of a frame's pixel bytes as they are sent; an end marker has none."""
+    """Return the XXH3 (64 bits) of a frame's pixel bytes as they are sent; an end marker has none.
+
+    Raises:
+        ValueError: areaDetector has no such data type.
+    """
     if isinstance(item, EndOfSeries):
         return None
-    return xxhash.xxh3_64_intdigest(_little_endian(item.data).reshape(-1).view(np.uint8))
+    DataType.of(item.data.dtype)
+    return xxhash.xxh3_64_intdigest(_bytes_of(item.data))
 
 
 def decode(payload: Payload, verify: bool = False) -> Item:
@@ -81,7 +85,7 @@ def decode(payload: Payload, verify: bool = False) -> Item:
     Raises:
         ProtocolError: the payload is no such item, or its pixels do not match the checksum.
     """
-    view = memoryview(payload).cast("B")
+    view = memoryview(payload.data if isinstance(payload, np.ndarray) else payload).cast("B")
     fields, start = _fields(view)
     version = _integer(fields, "version")
     if version != VERSION:
@@ -95,9 +99,9 @@ def decode(payload: Payload, verify: bool = False) -> Item:
     return frame
 
 
-def _little_endian(data: NDArray) -> NDArray:
-    """Return `data` in C order and little-endian; a copy only if it is not so already."""
-    return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("<"))
+def _bytes_of(data: NDArray) -> memoryview:
+    """Return the bytes of `data` in C order and little-endian; a copy only if it is not so already."""
+    return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
 def _header(fields: Mapping[str, object]) -> bytes:

@@ -63,9 +63,9 @@ class SourceConfig(_Table):
     pattern: Literal["peaks", "rings", "ramp", "counter"] = "peaks"
     """generated: gaussian peaks, diffraction rings with noise, a ramp, or the frame's id in its pixels."""
     prepared: int = Field(default=16, ge=1, le=1024)
-    """generated: how many different images are made beforehand and shown in turn (`counter` makes each anew)."""
+    """generated: how many different images are made beforehand and shown in turn (`counter` and `ramp` make each anew)."""
     path: Path | None = None
-    """replay: an HDF5 (.h5, .hdf5, .nxs), .npy or .raw file."""
+    """replay: an HDF5 (.h5, .hdf5, .hdf, .nxs), .npy or .raw file."""
     dataset: str | None = None
     """replay of HDF5: path of the data set; may be left out if the file has exactly one with 3 dimensions."""
     loop: bool = True

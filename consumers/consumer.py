@@ -1,0 +1,241 @@
+"""The consumer process: a worker on the local channel, its records, its image channel and its status."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+
+from consumers.loading import load_processor
+from consumers.outputs import ImageOutput
+from consumers.processor import Context, Processor, checked_settings
+from consumers.processor import Value as SettingValue
+from consumers.records import consumer_records
+from consumers.worker import Worker
+from ioc.channels.book import Book
+from ioc.channels.local import LocalReceiver
+from ioc.channels.local_wire import Hello
+from ioc.channels.pva import ImageChannels, PvaServer
+from ioc.core.clock import SystemClock
+from ioc.core.config import GroupConfig
+from ioc.core.errors import ConfigError, RefusedError, UserError, mismatch
+from ioc.core.overflow import Limits
+from ioc.core.status import ExitCode, StageStatus, State, Status
+from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
+from ioc.records.status import StatusChannels
+from ioc.records.table import Value
+from ioc.supervisor.child import DRAIN_SECONDS, Child
+
+
+class Consumer:
+    """Everything of one consumer; made, started and drained by `main`."""
+
+    def __init__(self, child: Child) -> None:
+        spec = child.spec
+        assert spec.table is not None and spec.member is not None
+        self.child = child
+        self.name = spec.name
+        self.group = spec.config.groups[spec.table]
+        self.prefix = spec.config.prefix
+        self.processor, self.settings = open_processor(self.group, f"groups.{spec.table}")
+        self.book = Book(spec.book_file)
+        self.book.counts.returned += self.book.counts.in_hand  # an earlier life was killed with these in its hands
+        self.book.commit()
+        receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book)
+        clock = SystemClock()
+        self.images = ImageChannels(f"{self.name} images")
+        outputs = []
+        if "pva" in self.group.outputs:
+            outputs.append(ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock))
+        self.receiver = receiver
+        self.worker = Worker(receiver, self.book, self.processor, outputs, clock)
+        self.status_name = f"{self.prefix}{self.name}:Status"
+        self.status_channels = StatusChannels([self.status_name])
+        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        options = ServerOptions(
+            (Template(DATABASES / "consumer.template", {"R": f"{self.name}:"}),), on_refused=self._refused
+        )
+        processor = self.processor
+        table = consumer_records(self.name, processor.declared_settings, processor.declared_statistics)
+        self.records = RecordServer(self.prefix, table, self._put, options)
+        self._begun = time.monotonic()
+        self._message = ""
+
+    def start(self) -> None:
+        """Serve records and channels and begin to work."""
+        spec = self.child.spec
+        assert spec.table is not None and spec.member is not None
+        folder = spec.run_dir / "files" / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        self.processor.start(Context(self.name, spec.table, spec.member, self.group.count, folder))
+        self.records.start()
+        self._show_settings()
+        self.pva.start()
+        self.worker.start()
+        self.child.report_with(self.sample)
+        self.child.running()
+
+    def sample(self) -> Status:
+        """Return the status, and show it on the records."""
+        now, counts = self.worker.snapshot, self.book.counts
+        status = self.child.status()
+        if status.state is State.RUNNING and not now.taking:
+            status.state = State.STOPPED
+        status.rate = now.rate
+        status.last_error = status.last_error or now.last_error
+        status.message = self._message
+        status.stage = StageStatus(
+            received=counts.received - counts.returned,
+            processed=counts.processed,
+            failed=counts.failed,
+            queued=counts.in_hand,
+        )
+        status.figures = {
+            "LatencyP50": now.latency_p50,
+            "LatencyP99": now.latency_p99,
+            "LatencyMax": now.latency_max,
+            "ExecutionTime": now.execution_ms,
+            "Missed": self.receiver.missed,
+            "Published": counts.published,
+            **{f"Stat:{name}": _figure(value) for name, value in now.statistics.items()},
+        }
+        self.records.set_many(self._values(status))
+        self.status_channels.post(self.status_name, status)
+        return status
+
+    def wait(self) -> None:
+        """Return when the supervisor asks to stop, or raise what ended the worker."""
+        while not self.child.stopping.wait(0.1):
+            if self.worker.failure is not None:
+                raise self.worker.failure
+
+    def close(self) -> bool:
+        """Leave the group, finish what is here and shut down; return whether all was finished."""
+        drained = self.worker.drain(DRAIN_SECONDS)
+        self.processor.stop()
+        self.pva.stop()
+        self.images.close()
+        return drained
+
+    def _put(self, name: str, value: Value) -> Future | None:
+        field = name.removeprefix(f"{self.name}:")
+        commands: dict[str, Callable[[], object]] = {
+            "Start": self.worker.take,
+            "Reset": self.worker.reset,
+            "Configure": lambda: self._configure(_settings_of(name, str(value))),
+        }
+        if field == "Stop":
+            return self._stop()
+        if field in commands:
+            return self.worker.submit(commands[field])
+        if field.startswith("Set:"):
+            return self.worker.submit(lambda: self._configure({field.removeprefix("Set:"): value}))
+        return None
+
+    def _stop(self) -> Future:
+        """Leave the group; done when what was on its way is finished."""
+        left: Future[None] = Future()
+
+        def look() -> None:
+            if self.receiver.finished:
+                left.set_result(None)
+            else:
+                self.worker.submit(look)
+
+        self.worker.submit(self.worker.leave)
+        self.worker.submit(look)
+        return left
+
+    def _configure(self, given: Mapping[str, object]) -> None:
+        settings = checked_settings(self.processor.declared_settings, given, self.settings)
+        self.processor.configure(settings)
+        self.settings = settings
+        self._message = f"configured: {', '.join(given)}" if given else "configured: nothing changed"
+        self.records.set_many({f"{self.name}:ConfigureMessage_RBV": self._message})
+        self._show_settings()
+
+    def _refused(self, name: str, message: str) -> None:
+        self._message = message
+        self.records.set_many({f"{self.name}:StatusMessage_RBV": message, f"{self.name}:ConfigureMessage_RBV": message})
+
+    def _show_settings(self) -> None:
+        values: dict[str, Value] = {f"{self.name}:Configure_RBV": json.dumps(self.settings)}
+        for name, value in self.settings.items():
+            values[f"{self.name}:Set:{name}"] = values[f"{self.name}:Set:{name}_RBV"] = value
+        self.records.set_many(values)
+
+    def _values(self, status: Status) -> dict[str, Value]:
+        now, stage = self.worker.snapshot, status.stage
+        values: dict[str, Value] = {
+            "State": status.state.value,
+            "Received": stage.received,
+            "Processed": stage.processed,
+            "Failed": stage.failed,
+            "Missed": self.receiver.missed,
+            "Dropped": self.receiver.missed,
+            "Queued": stage.queued,
+            "Published": self.book.counts.published,
+            "Rate": status.rate,
+            "LatencyP50": now.latency_p50,
+            "LatencyP99": now.latency_p99,
+            "LatencyMax": now.latency_max,
+            "ExecutionTime": now.execution_ms,
+            "Series": now.series,
+            "UniqueId": now.unique_id,
+            "Processor": self.group.processor,
+            "Pid": status.pid,
+            "Uptime": time.monotonic() - self._begun,
+            "LastError": status.last_error,
+            "StatusMessage": self._message,
+            **{f"Stat:{name}": value for name, value in now.statistics.items()},
+        }
+        return {f"{self.name}:{name}_RBV": value for name, value in values.items()}
+
+
+def open_processor(group: GroupConfig, where: str) -> tuple[Processor, dict[str, SettingValue]]:
+    """Return a group's processor, configured, with its settings.
+
+    Raises:
+        ConfigError: it does not import, its settings do not fit, or its batches do not fit the queue.
+    """
+    processor = load_processor(group.processor, f"{where}.processor")()
+    try:
+        settings = checked_settings(processor.declared_settings, group.settings)
+        processor.configure(settings)
+    except RefusedError as error:
+        raise ConfigError(f"{where}.settings: {error}") from None
+    window = Limits(group.policy, group.queue_size, group.queue_bytes).window
+    if processor.batch_size > window:
+        raise ConfigError(
+            mismatch(
+                f"{where}.queue_size",
+                f"at least {2 * processor.batch_size}, for batches of {processor.batch_size}, and not policy latest",
+                group.queue_size,
+            )
+        )
+    return processor, settings
+
+
+def _settings_of(name: str, text: str) -> dict[str, object]:
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise RefusedError(f'{name}: expected JSON, for example {{"Name": 1}}, found {text!r}: {error}') from None
+    if not isinstance(settings, dict):
+        raise RefusedError(mismatch(name, "a JSON object with settings", text))
+    return settings
+
+
+def _figure(value: SettingValue) -> float | int | str:
+    return int(value) if isinstance(value, bool) else value
+
+
+def main(child: Child) -> ExitCode:
+    """Run a consumer until it is asked to stop."""
+    try:
+        consumer = Consumer(child)
+        consumer.start()
+    except UserError as error:
+        raise ConfigError(str(error)) from None
+    consumer.wait()
+    child.draining()
+    return ExitCode.DRAINED if consumer.close() else ExitCode.NOT_DRAINED

@@ -1,0 +1,232 @@
+"""The ingress process: takes EJFAT events, checks each frame against its sender's checksum, and shows what arrived."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from consumers.outputs import ImageOutput
+from consumers.records import ingress_records
+from ioc.channels.base import Publisher
+from ioc.channels.book import Book
+from ioc.channels.ejfat import EjfatReceiver, ReceiverSettings
+from ioc.channels.pva import ImageChannels, PvaServer
+from ioc.core.clock import SystemClock
+from ioc.core.errors import ConfigError, UserError
+from ioc.core.frame import EndOfSeries, Frame, Item
+from ioc.core.ledger import Reason
+from ioc.core.rate import RateMeter
+from ioc.core.sequence import SequenceTracker
+from ioc.core.status import ExitCode, RangeStatus, SeriesStatus, StageStatus, Status
+from ioc.records.server import RecordServer
+from ioc.records.status import StatusChannels
+from ioc.records.table import Value
+from ioc.supervisor.child import Child
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+SERIES_REMEMBERED = 100
+
+
+class IngressLoop:
+    """The thread that takes frames from the network and passes them on, keeping account of every series."""
+
+    def __init__(self, receiver: EjfatReceiver, book: Book, outputs: Sequence[Publisher]) -> None:
+        self._receiver = receiver
+        self._book = book
+        self._outputs = outputs
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._trackers: dict[int, SequenceTracker] = {}
+        self._published: dict[int, int] = {}
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="ingress", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take frames."""
+        self._thread.start()
+
+    def drain(self, deadline: float) -> bool:
+        """Take what has arrived and end; return whether that worked within `deadline` seconds."""
+        self._stopping.set()
+        self._thread.join(deadline)
+        return not self._thread.is_alive() and self.failure is None
+
+    def series(self) -> list[SeriesStatus]:
+        """Return what arrived of each series; it has ended when its end marker has come."""
+        with self._lock:
+            return [
+                SeriesStatus(id=number, published=tracker.received, ended=number in self._published)
+                for number, tracker in self._trackers.items()
+            ]
+
+    def missed(self) -> list[RangeStatus]:
+        """Return the ids that did not arrive, by series."""
+        with self._lock:
+            return [
+                RangeStatus(series=number, first=first, last=last)
+                for number, tracker in self._trackers.items()
+                for first, last in tracker.missed
+            ]
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._take(0.1)
+            self._receiver.close(drain=True)
+            while self._take(0.0):
+                pass
+        except BaseException as error:  # the thread's owner is told, and tells the supervisor
+            self.failure = error
+            log.exception("the ingress ended with an error")
+            raise
+
+    def _take(self, timeout: float) -> int:
+        items = self._receiver.receive(BATCH, timeout)
+        for item in items:
+            self._account(item)
+            for output in self._outputs:
+                output.publish([item])
+            self._finish(item)
+            self._receiver.release(1)
+        return len(items)
+
+    def _account(self, item: Item) -> None:
+        with self._lock:
+            tracker = self._trackers.setdefault(item.series, SequenceTracker())
+            if isinstance(item, EndOfSeries):
+                tracker.ended(item.published)
+                self._published[item.series] = item.published
+            else:
+                tracker.arrived(item.unique_id)
+                self._book.counts.received += 1
+            while len(self._trackers) > SERIES_REMEMBERED:
+                oldest = next(iter(self._trackers))
+                del self._trackers[oldest]
+                self._published.pop(oldest, None)
+
+    def _finish(self, item: Item) -> None:
+        if isinstance(item, Frame):
+            self._book.counts.processed += 1
+            self._book.counts.bytes += item.data.nbytes
+        self._book.commit()
+
+
+class Ingress:
+    """Everything of one ingress; made, started and drained by `main`."""
+
+    def __init__(self, child: Child) -> None:
+        spec = child.spec
+        assert spec.table is not None
+        config = spec.config.ingress[spec.table]
+        self.child = child
+        self.name = spec.name
+        self.receiver = EjfatReceiver.open(
+            ReceiverSettings(
+                config.address,
+                config.port,
+                event_timeout=config.event_timeout,
+                max_event_bytes=config.max_event_bytes,
+                memory=config.memory,
+            )
+        )
+        self.port = self.receiver.port
+        self.book = Book(spec.book_file)
+        self.book.counts.returned += self.book.counts.in_hand
+        self.book.commit()
+        prefix = spec.config.prefix
+        self.images = ImageChannels(f"{self.name} images")
+        output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock())
+        self.loop = IngressLoop(self.receiver, self.book, [output])
+        self.status_name = f"{prefix}{self.name}:Status"
+        self.status_channels = StatusChannels([self.status_name])
+        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.records = RecordServer(prefix, ingress_records(self.name), self._put)
+        self._begun = time.monotonic()
+        self._rate = RateMeter()
+        self._byte_rate = RateMeter()
+
+    def start(self) -> None:
+        """Serve the records and begin to receive."""
+        self.records.start()
+        self.pva.start()
+        self.loop.start()
+        self.child.report_with(self.sample)
+        self.child.running()
+
+    def sample(self) -> Status:
+        """Return the status, and show it on the records."""
+        counts, figures = self.book.counts, self.receiver.figures()
+        now = time.monotonic_ns()
+        status = self.child.status()
+        status.port = self.port
+        status.rate = self._rate.update(counts.processed, now)
+        status.last_error = status.last_error or figures.last_error
+        status.series = self.loop.series()
+        received = counts.received - counts.returned
+        status.stage = StageStatus(
+            received=received,
+            processed=counts.processed,
+            queued=received - counts.processed,
+            dropped={
+                Reason.INCOMPLETE.value: figures.incomplete,
+                Reason.LOST.value: figures.lost,
+                Reason.CORRUPT.value: figures.corrupt,
+                Reason.QUEUE_FULL.value: figures.dropped,
+            },
+            missed=self.loop.missed(),
+        )
+        status.stage.dropped = {reason: count for reason, count in status.stage.dropped.items() if count}
+        values: dict[str, Value] = {
+            "Frames": received,
+            "Bytes": counts.bytes,
+            "Incomplete": figures.incomplete,
+            "Lost": figures.lost,
+            "Corrupt": figures.corrupt,
+            "Duplicates": figures.duplicates,
+            "KernelDrops": figures.kernel_drops,
+            "ByteRate": self._byte_rate.update(counts.bytes, now),
+            "Port": self.port,
+            "ReceiveBuffer": figures.receive_buffer,
+        }
+        status.figures = dict(values)
+        values |= {
+            "State": status.state.value,
+            "Rate": status.rate,
+            "Pid": status.pid,
+            "Uptime": time.monotonic() - self._begun,
+            "LastError": status.last_error,
+        }
+        self.records.set_many({f"{self.name}:{name}_RBV": value for name, value in values.items()})
+        self.status_channels.post(self.status_name, status)
+        return status
+
+    def wait(self) -> None:
+        """Return when the supervisor asks to stop, or raise what ended the loop."""
+        while not self.child.stopping.wait(0.1):
+            if self.loop.failure is not None:
+                raise self.loop.failure
+
+    def close(self) -> bool:
+        """Take what has arrived and shut down; return whether all of it was."""
+        drained = self.loop.drain(10.0)
+        self.pva.stop()
+        self.images.close()
+        return drained
+
+    def _put(self, name: str, value: Value) -> Future | None:
+        return None
+
+
+def main(child: Child) -> ExitCode:
+    """Run an ingress until it is asked to stop."""
+    try:
+        ingress = Ingress(child)
+        ingress.start()
+    except UserError as error:
+        raise ConfigError(str(error)) from None
+    ingress.wait()
+    child.draining()
+    return ExitCode.DRAINED if ingress.close() else ExitCode.NOT_DRAINED

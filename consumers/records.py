@@ -1,0 +1,141 @@
+"""The records of a consumer (`Cons1:`), an egress (`Ejfat1:`) and an ingress (`EjfatIn1:`).
+
+What a processor declares becomes records too: the statistic `Mean` is `Cons1:Stat:Mean_RBV`, the setting `Threshold`
+is the pair `Cons1:Set:Threshold`, `Cons1:Set:Threshold_RBV`.
+"""
+
+from collections.abc import Iterable
+
+from consumers.processor import Setting, Statistic
+from ioc.core.status import State
+from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity, fit_enum, under
+
+TEXT_SIZE = 256
+"""Bytes of a message."""
+SETTINGS_SIZE = 8192
+"""Bytes of the settings of a processor as JSON."""
+FASTEST = 400.0
+"""Gbit/s; the fastest network that a rate is asked for."""
+
+READ, PAIR, COMMAND = Access.READ, Access.PAIR, Access.COMMAND
+INT, COUNT, FLOAT, BOOL, ENUM, STRING = Kind.INT, Kind.COUNT, Kind.FLOAT, Kind.BOOL, Kind.ENUM, Kind.STRING
+STATES = tuple(state.value for state in State)
+STATE_SEVERITIES = tuple(Severity.MAJOR if state is State.FAILED else Severity.NO_ALARM for state in State)
+ANY_LOSS = Alarms(high=1)
+
+STATE = Record("State", ENUM, "Where the process is in its life", choices=STATES, severities=STATE_SEVERITIES)
+LAST_ERROR = Record("LastError", STRING, "Last error, empty: none", size=TEXT_SIZE)
+STATUS_MESSAGE = Record("StatusMessage", STRING, "What happened last", size=TEXT_SIZE)
+PID = Record("Pid", INT, "Process id")
+UPTIME = Record("Uptime", FLOAT, "Time since the process began", unit="s", precision=0)
+
+CONSUMER = (
+    STATE,
+    Record("Received", COUNT, "Frames received", unit="frame"),
+    Record("Processed", COUNT, "Frames processed", unit="frame"),
+    Record("Failed", COUNT, "Frames that the processor failed on", unit="frame", alarms=ANY_LOSS),
+    Record("Missed", COUNT, "Ids of its series never completed", unit="frame", alarms=ANY_LOSS),
+    Record("Dropped", COUNT, "Frames meant for it and dropped", unit="frame", alarms=ANY_LOSS),
+    Record("Queued", COUNT, "Frames received, not finished with", unit="frame"),
+    Record("Published", COUNT, "Frames put out", unit="frame"),
+    Record("Rate", FLOAT, "Frames processed per second", unit="Hz", precision=2),
+    Record("LatencyP50", FLOAT, "Median time from stamp to done", unit="s", precision=6),
+    Record("LatencyP99", FLOAT, "99th percentile of stamp to done", unit="s", precision=6),
+    Record("LatencyMax", FLOAT, "Longest time from stamp to done", unit="s", precision=6),
+    Record("ExecutionTime", FLOAT, "Time that one frame takes", unit="ms"),
+    Record("Series", COUNT, "Series of the newest frame"),
+    Record("UniqueId", COUNT, "Id of the newest frame"),
+    Record("Processor", STRING, "Name of the processor", size=TEXT_SIZE),
+    PID,
+    UPTIME,
+    LAST_ERROR,
+    STATUS_MESSAGE,
+    Record("Start", BOOL, "Take frames", COMMAND),
+    Record("Stop", BOOL, "Finish what is here, take no more", COMMAND),
+    Record("Reset", BOOL, "Set the processor's statistics to zero", COMMAND),
+    Record("Configure", STRING, "Settings of the processor as JSON", PAIR, size=SETTINGS_SIZE),
+    Record("ConfigureMessage", STRING, "What became of the last Configure", size=TEXT_SIZE),
+)
+
+EGRESS = (
+    STATE,
+    Record("Frames", COUNT, "Frames sent", unit="frame"),
+    Record("Bytes", COUNT, "Bytes of frames sent", unit="byte"),
+    Record("Packets", COUNT, "Packets sent", unit="packet"),
+    Record("Errors", COUNT, "Frames that could not be sent", unit="frame", alarms=ANY_LOSS),
+    Record("Rate", FLOAT, "Frames sent per second", unit="Hz", precision=2),
+    Record("ByteRate", FLOAT, "Bytes sent per second", unit="B/s", precision=0),
+    Record("Queued", COUNT, "Frames received, not sent yet", unit="frame"),
+    Record("Destination", STRING, "Where the packets go", size=TEXT_SIZE),
+    Record("MTU", INT, "Bytes of an IP packet", unit="byte"),
+    Record("TargetRate", FLOAT, "Pace of packets, 0: none", PAIR, "Gbit/s", 3, accepted=Limits(0.0, FASTEST)),
+    Record("Offload", BOOL, "Whether the kernel cuts the packets"),
+    PID,
+    UPTIME,
+    LAST_ERROR,
+    STATUS_MESSAGE,
+)
+
+INGRESS = (
+    STATE,
+    Record("Frames", COUNT, "Frames received whole", unit="frame"),
+    Record("Bytes", COUNT, "Bytes of frames received", unit="byte"),
+    Record("Incomplete", COUNT, "Events given up with packets missing", unit="frame", alarms=ANY_LOSS),
+    Record("Lost", COUNT, "Frames of which no packet came", unit="frame", alarms=ANY_LOSS),
+    Record("Corrupt", COUNT, "Events whose check failed", unit="frame", alarms=ANY_LOSS),
+    Record("Duplicates", COUNT, "Frames that came twice", unit="frame"),
+    Record("KernelDrops", COUNT, "Packets the kernel had no room for", unit="packet", alarms=ANY_LOSS),
+    Record("Rate", FLOAT, "Frames received per second", unit="Hz", precision=2),
+    Record("ByteRate", FLOAT, "Bytes received per second", unit="B/s", precision=0),
+    Record("Port", INT, "UDP port that is listened on"),
+    Record("ReceiveBuffer", INT, "Receive buffer that the kernel gave", unit="byte"),
+    PID,
+    UPTIME,
+    LAST_ERROR,
+    STATUS_MESSAGE,
+)
+
+
+def consumer_records(name: str, settings: Iterable[Setting] = (), statistics: Iterable[Statistic] = ()) -> list[Record]:
+    """Return the records of the consumer `name`, for example `Cons1`, with those of its processor.
+
+    An int is a COUNT as a statistic and an INT as a setting; a str with choices that fit a record is an ENUM.
+    """
+    declared = [*map(_statistic_record, statistics), *map(_setting_record, settings)]
+    return under(f"{name}:", (*CONSUMER, *declared))
+
+
+def egress_records(name: str) -> list[Record]:
+    """Return the records of the egress `name`, for example `Ejfat1`."""
+    return under(f"{name}:", EGRESS)
+
+
+def ingress_records(name: str) -> list[Record]:
+    """Return the records of the ingress `name`, for example `EjfatIn1`."""
+    return under(f"{name}:", INGRESS)
+
+
+def _statistic_record(statistic: Statistic) -> Record:
+    return Record(
+        "Stat:" + statistic.name,
+        {bool: BOOL, int: COUNT, float: FLOAT, str: STRING}[statistic.type],
+        statistic.description or statistic.name,
+        unit=statistic.unit,
+        display=Limits(statistic.low, statistic.high),
+        size=TEXT_SIZE,
+    )
+
+
+def _setting_record(setting: Setting) -> Record:
+    choices = setting.choices if fit_enum(setting.choices) else ()
+    return Record(
+        "Set:" + setting.name,
+        ENUM if choices else {bool: BOOL, int: INT, float: FLOAT, str: STRING}[setting.type],
+        setting.description or setting.name,
+        PAIR,
+        setting.unit,
+        accepted=Limits(setting.low, setting.high),
+        choices=choices,
+        initial=setting.default,
+        size=TEXT_SIZE,
+    )

@@ -1,0 +1,178 @@
+"""Sends items as EJFAT events over UDP: every frame and every end marker is one event."""
+
+import logging
+import random
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from ioc.channels import ejfat_socket
+from ioc.channels.base import Accepted, Counters, Refusal
+from ioc.channels.ejfat_pacing import RatePacer
+from ioc.channels.ejfat_segmenter import Segmenter, Stamp
+from ioc.channels.ejfat_socket import PacketSender
+from ioc.channels.ejfat_wire import IP_BYTES, UDP_BYTES, IpVersion, LbVersion
+from ioc.core import codec
+from ioc.core.clock import Clock, SystemClock
+from ioc.core.frame import EndOfSeries, Item
+
+END_GAPS = (0.001, 0.002, 0.004, 0.008)
+"""Seconds between the copies of an end marker: a receiver that is full for a moment still gets one of them."""
+
+BURST_SECONDS = 0.0005
+"""How much of the rate may be made up for at once after a late wake-up or a pause ..."""
+
+BURST_BYTES = (1 << 16, 1 << 20)
+"""... but at least one batch, and no more than usual socket buffers hold."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherSettings:
+    """Where events go and how.
+
+    `mtu` is bytes of an IP packet, `rate_gbps` Gbit/s of IP packets (None: as fast as they come), `lb_version` None
+    leaves the LB header away, `checksum` sends an XXH3 of the pixels, `send_buffer` is bytes asked of the kernel.
+    """
+
+    host: str
+    port: int
+    mtu: int = 9000
+    rate_gbps: float | None = None
+    data_id: int = 1
+    lb_version: LbVersion | None = 2
+    offload: bool = True
+    checksum: bool = True
+    send_buffer: int = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherFigures:
+    """What was sent: frames, end markers, bytes of events, packets; and what the network or the frames refused."""
+
+    frames: int
+    ends: int
+    bytes: int
+    packets: int
+    errors: int
+    offload: bool
+    last_error: str
+
+
+class EjfatPublisher:
+    """A Publisher onto UDP; nothing comes back, so every item counts as taken.
+
+    `publish` returns when the last packet is in the kernel's hands, and with a rate takes as long as the rate says.
+    The RE event number counts from 1: a frame that cannot be sent uses up its number, so that the receiver sees the
+    gap.
+    """
+
+    def __init__(
+        self, sender: PacketSender, settings: PublisherSettings, ip_version: IpVersion, clock: Clock | None = None
+    ) -> None:
+        self._sender = sender
+        self._checksum = settings.checksum
+        self._segmenter = Segmenter(settings.mtu, ip_version, settings.lb_version, settings.data_id)
+        self._clock = clock or SystemClock()
+        self._packet_overhead = IP_BYTES[ip_version] + UDP_BYTES
+        self._pacer: RatePacer | None = None
+        self.rate_gbps: float | None = None
+        self.set_rate(settings.rate_gbps)
+        self._entropy = random.Random()
+        self._closed = threading.Event()
+        self._event = 0
+        self._frames = self._ends = self._bytes = self._unsendable = 0
+        self._last_error = ""
+
+    @classmethod
+    def open(cls, settings: PublisherSettings) -> Self:
+        """Return a publisher with a socket of its own.
+
+        Raises:
+            ConfigError: the destination or the MTU cannot be used.
+        """
+        sock, ip_version = ejfat_socket.connect(settings.host, settings.port, settings.mtu, settings.send_buffer)
+        return cls(PacketSender(sock, settings.offload), settings, ip_version)
+
+    def publish(self, items: Sequence[Item]) -> Accepted:
+        """Send items in order; refused only after `close`."""
+        for count, item in enumerate(items):
+            if self._closed.is_set():
+                return Accepted(count, Refusal.GONE)
+            self._publish(item)
+        return Accepted(len(items))
+
+    def set_rate(self, gbps: float | None) -> None:
+        """Pace packets to `gbps` Gbit/s from the next one on, None: not at all; not while another thread publishes."""
+        self.rate_gbps = gbps
+        self._pacer = _pacer(gbps) if gbps is not None else None
+
+    def counters(self) -> Counters:
+        """Return items and bytes sent, and errors of both kinds."""
+        return Counters(self._frames + self._ends, self._bytes, self._sender.errors + self._unsendable)
+
+    def figures(self) -> PublisherFigures:
+        """Return all that is counted."""
+        sender = self._sender
+        return PublisherFigures(
+            frames=self._frames,
+            ends=self._ends,
+            bytes=self._bytes,
+            packets=sender.packets,
+            errors=sender.errors + self._unsendable,
+            offload=sender.offload,
+            last_error=sender.last_error or self._last_error,
+        )
+
+    def close(self, drain: bool) -> None:
+        """Stop; what was accepted has been sent already, so `drain` changes nothing."""
+        self._closed.set()
+        self._sender.close()
+
+    def _publish(self, item: Item) -> None:
+        self._event += 1
+        stamp = Stamp(self._event, self._clock.wall_ns() // 1000, self._entropy.getrandbits(16))
+        try:
+            header, pixels = codec.encode(item, codec.pixel_checksum(item) if self._checksum else None)
+        except ValueError as error:
+            self._count_unsendable(error)
+            return
+        self._send([header, pixels], stamp)
+        self._bytes += len(header) + len(pixels)
+        if not isinstance(item, EndOfSeries):
+            self._frames += 1
+            return
+        for gap in END_GAPS:
+            self._closed.wait(gap)
+            self._send([header], stamp)
+        self._ends += 1
+
+    def _send(self, buffers: list[bytes | memoryview], stamp: Stamp) -> None:
+        packets = self._segmenter.lay(buffers, stamp)
+        wire, step = packets.wire, self._sender.batch_bytes(packets.size)
+        for at in range(0, len(wire), step):
+            batch = wire[at : at + step]
+            if self._pacer is not None:
+                self._pace(self._pacer, len(batch), packets.size)
+            if self._closed.is_set():
+                return
+            self._sender.send(batch, packets.size)
+
+    def _pace(self, pacer: RatePacer, size: int, packet: int) -> None:
+        size += -(-size // packet) * self._packet_overhead
+        wait_ns = pacer.reserve(size, self._clock.monotonic_ns())
+        if wait_ns:
+            self._closed.wait(wait_ns / 1e9)
+
+    def _count_unsendable(self, error: ValueError) -> None:
+        self._unsendable += 1
+        self._last_error = str(error)
+        if self._unsendable & (self._unsendable - 1) == 0:  # 1, 2, 4, 8, ...
+            _log.warning("frame not sent: %s (%d so far)", error, self._unsendable)
+
+
+def _pacer(gbps: float) -> RatePacer:
+    rate = gbps * 1e9 / 8
+    return RatePacer(rate, min(max(round(rate * BURST_SECONDS), BURST_BYTES[0]), BURST_BYTES[1]))

@@ -1,0 +1,299 @@
+"""Puts EJFAT events together from datagrams, in memory and without sockets.
+
+Rules
+- An event is known by its data id and event number. Its segments may arrive in any order; each byte counts once.
+- A datagram is used, or counted once: `bad` (no EJFAT, does not fit its event, event too large), `duplicates` (brings
+  nothing new), `repeats` (of an event that was complete already, as copies of an end marker are), `late` (of one that
+  was given up).
+- An event that has got nothing new for the time-out is given up; so is the one waiting longest when unfinished events
+  exceed the memory, and one whose arrived bytes lie in more than `MOST_PIECES` pieces.
+- Nothing is allocated on the word of a header beyond `Limits`.
+
+The kernel hands over datagrams of one size back to back (UDP_GRO). If they are consecutive segments of one event, as
+nearly always, their headers are compared and their payload is copied as one array; if not, one by one.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ioc.channels.ejfat_coverage import Coverage
+from ioc.channels.ejfat_pool import BufferPool
+from ioc.channels.ejfat_streams import Stream, Verdict
+from ioc.channels.ejfat_wire import MOST_EVENT_BYTES, RE_BYTES, Segment, parse_segment
+from ioc.core.errors import ProtocolError
+
+MOST_PIECES = 65_536
+MOST_SOURCES = 256
+"""Data ids with an account; beyond that the one heard first is forgotten."""
+
+EVENT_OVERHEAD = 1024
+"""Bytes that an unfinished event counts for beside its payload."""
+
+_OFFSET_AT = 4
+"""Where the offset lies in the RE header, bytes from its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes of one event at most, and of all unfinished events together."""
+
+    max_event_bytes: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A whole event; `payload` comes from the pool and may be given back to it. `tick` is None without LB header."""
+
+    data_id: int
+    number: int
+    tick: int | None
+    payload: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """An event that was given up with `received` of its `length` bytes."""
+
+    data_id: int
+    number: int
+    received: int
+    length: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was fed: datagrams and their bytes with headers, events that came of it, datagrams that could not be used.
+
+    `incomplete` counts events; `bad`, `duplicates`, `repeats` and `late` count datagrams. `last_error` says why the
+    last bad one was.
+    """
+
+    packets: int = 0
+    bytes: int = 0
+    events: int = 0
+    incomplete: int = 0
+    bad: int = 0
+    duplicates: int = 0
+    repeats: int = 0
+    late: int = 0
+    last_error: str = ""
+
+
+class _Unfinished:
+    __slots__ = ("coverage", "key", "length", "payload", "since_ns", "tick")
+
+    def __init__(self, key: tuple[int, int], tick: int | None, payload: NDArray[np.uint8], now_ns: int) -> None:
+        self.key = key
+        self.tick = tick
+        self.payload = payload
+        self.length = len(payload)
+        self.coverage = Coverage()
+        self.since_ns = now_ns
+
+
+class Reassembler:
+    """Makes events of datagrams; `timeout` is in seconds, `now_ns` of a monotonic clock."""
+
+    def __init__(self, limits: Limits, timeout: float, pool: BufferPool | None = None) -> None:
+        self.tally = Tally()
+        self.pool = pool or BufferPool(limits.memory)
+        self._most_bytes = min(limits.max_event_bytes, limits.memory - EVENT_OVERHEAD, MOST_EVENT_BYTES)
+        self._memory = limits.memory
+        self._timeout_ns = round(timeout * 1e9)
+        self._unfinished: OrderedDict[tuple[int, int], _Unfinished] = OrderedDict()
+        self._held = 0
+        self._streams: dict[int, Stream] = {}
+        self._lost_forgotten = 0
+        self._given_up: deque[Incomplete] = deque(maxlen=10_000)
+
+    @property
+    def held(self) -> int:
+        """Bytes that unfinished events take up."""
+        return self._held
+
+    @property
+    def unfinished(self) -> int:
+        """How many events are begun and not whole."""
+        return len(self._unfinished)
+
+    @property
+    def lost(self) -> int:
+        """Events of which nothing is whole and nothing was given up: gaps in the numbers of all sources."""
+        return self._lost_forgotten + sum(stream.lost for stream in self._streams.values())
+
+    def lost_ranges(self) -> dict[int, list[tuple[int, int]]]:
+        """Return by data id the numbers that are missing since its source last started, as closed ranges."""
+        return {data_id: list(stream.missed) for data_id, stream in self._streams.items()}
+
+    def feed(self, buffer: NDArray[np.uint8], segment_size: int, now_ns: int) -> list[Event]:
+        """Take datagrams that lie back to back, `segment_size` bytes each and the last one shorter or not.
+
+        Return the events that became whole, in that order. The buffer may be used again at once.
+        """
+        events: list[Event] = []
+        size = len(buffer)
+        step = segment_size if 0 < segment_size < size else size
+        if not size:
+            self.tally.packets += 1
+            self._feed_one(buffer, now_ns, events)
+            return events
+        self.tally.packets += -(-size // step)
+        self.tally.bytes += size
+        whole = size // step
+        at = self._feed_run(buffer[: whole * step].reshape(whole, step), now_ns, events) if whole > 1 else 0
+        for start in range(at, size, step):
+            self._feed_one(buffer[start : start + step], now_ns, events)
+        return events
+
+    def expire(self, now_ns: int) -> list[Incomplete]:
+        """Give up what got nothing new for the time-out; return all that was given up since the last call."""
+        while self._unfinished:
+            event = next(iter(self._unfinished.values()))
+            if now_ns - event.since_ns < self._timeout_ns:
+                break
+            self._give_up(event, now_ns)
+        return self._drain()
+
+    def give_up_all(self, now_ns: int) -> list[Incomplete]:
+        """Give up everything unfinished, because no more will come; return as `expire` does."""
+        for event in list(self._unfinished.values()):
+            self._give_up(event, now_ns)
+        return self._drain()
+
+    def begun_before(self, data_id: int, number: int) -> bool:
+        """Return whether an event of this source with a smaller number is still unfinished."""
+        return any(key[0] == data_id and key[1] < number for key in self._unfinished)
+
+    def _drain(self) -> list[Incomplete]:
+        given_up = list(self._given_up)
+        self._given_up.clear()
+        return given_up
+
+    def _feed_run(self, rows: NDArray[np.uint8], now_ns: int, events: list[Event]) -> int:
+        """Take consecutive full segments of one event at once; return the bytes used: all, or 0 if they are not."""
+        try:
+            segment = parse_segment(memoryview(rows[0].data))
+        except ProtocolError:
+            return 0
+        count, step = rows.shape
+        payload = rows[:, segment.start :]
+        size = count * (step - segment.start)
+        if segment.offset + size > segment.length or not _consecutive(rows, segment):
+            return 0
+        event = self._event_of(segment, count, now_ns)
+        if event is not None:
+            target = event.payload[segment.offset : segment.offset + size]
+            target.reshape(payload.shape)[:] = payload  # the one copy of reassembly
+            if not self._cover(event, segment.offset, size, now_ns, events):
+                self.tally.duplicates += count
+        return rows.size
+
+    def _feed_one(self, datagram: NDArray[np.uint8], now_ns: int, events: list[Event]) -> None:
+        try:
+            segment = parse_segment(memoryview(datagram.data))
+        except ProtocolError as error:
+            self._refuse(str(error))
+            return
+        event = self._event_of(segment, 1, now_ns)
+        if event is None:
+            return
+        size = len(datagram) - segment.start
+        event.payload[segment.offset : segment.offset + size] = datagram[segment.start :]
+        if not self._cover(event, segment.offset, size, now_ns, events):
+            self.tally.duplicates += 1
+
+    def _refuse(self, why: str, count: int = 1) -> None:
+        self.tally.bad += count
+        self.tally.last_error = why
+
+    def _cover(self, event: _Unfinished, offset: int, size: int, now_ns: int, events: list[Event]) -> bool:
+        """Book bytes that were copied; return whether any of them was new."""
+        fresh = event.coverage.add(offset, offset + size)
+        if event.coverage.received == event.length:
+            self._complete(event, now_ns, events)
+            return True
+        if fresh:
+            event.since_ns = now_ns
+            self._unfinished.move_to_end(event.key)
+        if event.coverage.pieces > MOST_PIECES:
+            self._give_up(event, now_ns)
+        return fresh > 0
+
+    def _event_of(self, segment: Segment, count: int, now_ns: int) -> _Unfinished | None:
+        """Return the unfinished event of `count` alike datagrams, begun if need be; None if they were counted away."""
+        event = self._unfinished.get((segment.data_id, segment.event))
+        if event is not None and _other_tick(event.tick, segment.tick):
+            self._give_up(event, now_ns)  # the sender has started again in mid-event
+            event = None
+        if event is None:
+            return self._begin(segment, count, now_ns)
+        if event.length != segment.length:
+            self._refuse(f"event {segment.event}: length changed from {event.length} to {segment.length} bytes", count)
+            return None
+        return event
+
+    def _begin(self, segment: Segment, count: int, now_ns: int) -> _Unfinished | None:
+        stream = self._stream(segment.data_id)
+        if segment.length > self._most_bytes:
+            self._refuse(f"event {segment.event}: {segment.length} bytes, allowed are {self._most_bytes}", count)
+            return None
+        match stream.judge(segment.event, segment.tick, now_ns):
+            case Verdict.REPEAT:
+                self.tally.repeats += count
+                return None
+            case Verdict.LATE:
+                self.tally.late += count
+                return None
+        while self._held + segment.length + EVENT_OVERHEAD > self._memory:
+            self._give_up(next(iter(self._unfinished.values())), now_ns)
+        key = (segment.data_id, segment.event)
+        event = _Unfinished(key, segment.tick, self.pool.take(segment.length), now_ns)
+        self._unfinished[key] = event
+        self._held += event.length + EVENT_OVERHEAD
+        return event
+
+    def _stream(self, data_id: int) -> Stream:
+        stream = self._streams.get(data_id)
+        if stream is None:
+            if len(self._streams) >= MOST_SOURCES:
+                self._lost_forgotten += self._streams.pop(next(iter(self._streams))).lost
+            stream = self._streams[data_id] = Stream()
+        return stream
+
+    def _complete(self, event: _Unfinished, now_ns: int, events: list[Event]) -> None:
+        data_id, number = event.key
+        self._remove(event)
+        self._stream(data_id).completed(number, event.tick, now_ns)
+        self.tally.events += 1
+        events.append(Event(data_id, number, event.tick, event.payload))
+
+    def _give_up(self, event: _Unfinished, now_ns: int) -> None:
+        data_id, number = event.key
+        self._remove(event)
+        self._stream(data_id).given_up(number, event.tick, now_ns)
+        self.tally.incomplete += 1
+        self._given_up.append(Incomplete(data_id, number, event.coverage.received, event.length))
+        self.pool.give(event.payload)
+
+    def _remove(self, event: _Unfinished) -> None:
+        del self._unfinished[event.key]
+        self._held -= event.length + EVENT_OVERHEAD
+
+
+def _other_tick(known: int | None, tick: int | None) -> bool:
+    return known is not None and tick is not None and known != tick
+
+
+def _consecutive(rows: NDArray[np.uint8], first: Segment) -> bool:
+    """Return whether all rows carry the first one's headers, the offset apart, which grows by the payload size."""
+    heads = np.ascontiguousarray(rows[:, : first.start]).view(">u4")
+    wanted = np.empty_like(heads)
+    wanted[:] = heads[0]
+    step = rows.shape[1] - first.start
+    column = (first.start - RE_BYTES + _OFFSET_AT) // 4
+    wanted[:, column] = np.arange(first.offset, first.offset + len(rows) * step, step)
+    return np.array_equal(heads, wanted)

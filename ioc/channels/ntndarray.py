@@ -1,0 +1,240 @@
+"""NTNDArray: a frame as areaDetector's pvAccess structure, and back.
+
+Fields in the order in which ADCore and normativeTypesCPP build them; clients go by name, generic viewers show this
+order. Dimensions are listed fastest first: the NumPy shape `[y, x]` is sent as `x, y`, and `[y, x, 3]` as `3, x, y`.
+Source: https://docs.epics-controls.org, Normative Types, NTNDArray; areaDetector ntndArrayConverter.cpp.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from p4p import Type, Value
+
+from ioc.core.errors import ProtocolError, mismatch
+from ioc.core.frame import Attribute, ColorMode, DataType, Frame
+
+TYPE_ID = "epics:nt/NTNDArray:1.0"
+ATTRIBUTE_TYPE_ID = "epics:nt/NTAttribute:1.0"
+COLOR_MODE = "ColorMode"
+SERIES = "Series"
+"""Name of the int64 attribute that carries a frame's series."""
+
+_NS = 1_000_000_000
+_INT32 = range(-(1 << 31), 1 << 31)
+_INT64 = range(-(1 << 63), 1 << 63)
+_RGB2 = 3
+_RGB3 = 4
+_COLOR_AXIS = {ColorMode.RGB1.value: 2, _RGB2: 1, _RGB3: 0}
+"""Axis of the NumPy shape along which the three colours lie, by colour mode."""
+
+_UNION = (
+    ("booleanValue", "a?"),
+    ("byteValue", "ab"),
+    ("shortValue", "ah"),
+    ("intValue", "ai"),
+    ("longValue", "al"),
+    ("ubyteValue", "aB"),
+    ("ushortValue", "aH"),
+    ("uintValue", "aI"),
+    ("ulongValue", "aL"),
+    ("floatValue", "af"),
+    ("doubleValue", "ad"),
+)
+_MEMBER = {
+    DataType.INT8: ("byteValue", 1),
+    DataType.INT16: ("shortValue", 2),
+    DataType.INT32: ("intValue", 3),
+    DataType.INT64: ("longValue", 4),
+    DataType.UINT8: ("ubyteValue", 5),
+    DataType.UINT16: ("ushortValue", 6),
+    DataType.UINT32: ("uintValue", 7),
+    DataType.UINT64: ("ulongValue", 8),
+    DataType.FLOAT32: ("floatValue", 9),
+    DataType.FLOAT64: ("doubleValue", 10),
+}
+"""Member of the union and pvData scalar code (codec.parameters) of each data type."""
+
+_TIME = ("S", "time_t", [("secondsPastEpoch", "l"), ("nanoseconds", "i"), ("userTag", "i")])
+_ALARM = ("S", "alarm_t", [("severity", "i"), ("status", "i"), ("message", "s")])
+_CODEC = ("S", "codec_t", [("name", "s"), ("parameters", "v")])
+_DIMENSION = [("size", "i"), ("offset", "i"), ("fullSize", "i"), ("binning", "i"), ("reverse", "?")]
+_ATTRIBUTE = [("name", "s"), ("value", "v"), ("descriptor", "s"), ("sourceType", "i"), ("source", "s")]
+_DISPLAY = [("limitLow", "d"), ("limitHigh", "d"), ("description", "s"), ("format", "s"), ("units", "s")]
+
+TYPE = Type(
+    [
+        ("value", ("U", None, list(_UNION))),
+        ("codec", _CODEC),
+        ("compressedSize", "l"),
+        ("uncompressedSize", "l"),
+        ("dimension", ("aS", "dimension_t", _DIMENSION)),
+        ("uniqueId", "i"),
+        ("dataTimeStamp", _TIME),
+        ("attribute", ("aS", ATTRIBUTE_TYPE_ID, _ATTRIBUTE)),
+        ("descriptor", "s"),
+        ("alarm", _ALARM),
+        ("timeStamp", _TIME),
+        ("display", ("S", "display_t", _DISPLAY)),
+    ],
+    id=TYPE_ID,
+)
+"""The one type that every image of this process has; p4p posts only values of the very type it opened with."""
+
+
+def empty_value() -> Value:
+    """Return what is served before the first frame: no union member selected, no dimension, as areaDetector does."""
+    return Value(TYPE, {})
+
+
+def is_empty(value: Value) -> bool:
+    """Return whether the structure carries no image yet."""
+    return value.getID() == TYPE_ID and value["value"] is None
+
+
+def to_value(frame: Frame) -> Value:
+    """Return a frame as an NTNDArray; the pixels are copied (p4p always does), so the frame's memory is free again.
+
+    `uniqueId` is int32 and wraps around as areaDetector's counter does. Every field that can change from frame to
+    frame is marked as changed.
+
+    Raises:
+        ValueError: the data type is none of areaDetector's, the shape is no image, or an attribute does not fit.
+    """
+    data = frame.data
+    if data.ndim not in (2, 3) or (data.ndim == 3 and data.shape[2] != 3):
+        raise ValueError(mismatch(f"shape of frame {frame.unique_id}", "[y, x] or [y, x, 3]", data.shape))
+    member, code = _MEMBER[DataType.of(data.dtype)]
+    stamp = {"secondsPastEpoch": frame.timestamp_ns // _NS, "nanoseconds": frame.timestamp_ns % _NS}
+    return Value(
+        TYPE,
+        {
+            "value": (member, data.reshape(-1)),
+            "codec": {"name": "", "parameters": ("i", code)},
+            "compressedSize": data.nbytes,
+            "uncompressedSize": data.nbytes,
+            "dimension": [{"size": size, "fullSize": size, "binning": 1} for size in data.shape[::-1]],
+            "uniqueId": _wrapped(frame.unique_id),
+            "dataTimeStamp": stamp,
+            "attribute": _attributes(frame),
+            "timeStamp": stamp,
+        },
+    )
+
+
+def from_value(value: Value) -> Frame:
+    """Return the frame of an NTNDArray; its data is a read-only view on what was received.
+
+    RGB2 and RGB3 images are copied into RGB1. Attributes that are no scalar or string are left out, `Series` and the
+    colour modes that the shape says are taken out of the attributes. A structure without `Series` is of series 0.
+
+    Raises:
+        ProtocolError: it is no NTNDArray, has no image, is compressed, or its dimensions do not match its pixels.
+    """
+    if not isinstance(value, Value) or value.getID() != TYPE_ID:
+        found = value.getID() if isinstance(value, Value) else type(value).__name__
+        raise ProtocolError(mismatch("image channel", TYPE_ID, found))
+    try:
+        return _parse(value)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ProtocolError(f"NTNDArray: a field is missing or of another type than it should be: {error}") from None
+
+
+def _parse(value: Value) -> Frame:
+    unique_id = value["uniqueId"]
+    where = f"NTNDArray {unique_id}"
+    if not isinstance(unique_id, int):
+        raise ProtocolError(mismatch(f"{where}, uniqueId", "an integer", unique_id))
+    _check_codec(value, where)
+    attributes = _scalars(value["attribute"])
+    series = attributes.pop(SERIES, 0)
+    if isinstance(series, bool) or not isinstance(series, int):
+        raise ProtocolError(mismatch(f"{where}, attribute {SERIES}", "an integer", series))
+    mode = attributes.get(COLOR_MODE)
+    data = _image(value["value"], [dimension["size"] for dimension in value["dimension"]], mode, where)
+    if mode == ColorMode.MONO or mode in _COLOR_AXIS:
+        del attributes[COLOR_MODE]
+    seconds, nanoseconds = value["timeStamp.secondsPastEpoch"], value["timeStamp.nanoseconds"]
+    return Frame(series, unique_id, seconds * _NS + nanoseconds, data, attributes)
+
+
+def _check_codec(value: Value, where: str) -> None:
+    codec = value["codec.name"]
+    if codec:
+        todo = "turn compression off at the source"
+        raise ProtocolError(mismatch(f"{where}, codec", "no compression", codec, todo))
+    for size in ("compressedSize", "uncompressedSize"):
+        if value[size] < 0:
+            raise ProtocolError(mismatch(f"{where}, {size}", "0 or more bytes", value[size]))
+
+
+def _image(pixels: Any, sizes: list[int], mode: Any, where: str) -> NDArray:
+    if not isinstance(pixels, np.ndarray):
+        raise ProtocolError(mismatch(f"{where}, value", "an array in the union", pixels))
+    if pixels.dtype == np.bool_:
+        raise ProtocolError(mismatch(f"{where}, value", "one of areaDetector's data types", "booleanValue"))
+    shape = tuple(reversed(sizes))
+    product = 1
+    for size in sizes:
+        if size <= 0:
+            raise ProtocolError(mismatch(f"{where}, dimension", "sizes of 1 and more", sizes))
+        product *= size
+    if product != pixels.size or not sizes:
+        raise ProtocolError(mismatch(f"{where}, dimension", f"a product of {pixels.size} pixels", sizes))
+    if len(sizes) == 2:
+        return pixels.reshape(shape)
+    if len(sizes) != 3:
+        raise ProtocolError(mismatch(f"{where}, dimension", "2 dimensions, or 3 with a colour", sizes))
+    return _colored(pixels.reshape(shape), mode, where)
+
+
+def _colored(data: NDArray, mode: Any, where: str) -> NDArray:
+    """Return `data[y, x, 3]`; without a colour mode the fastest dimension must be the colour."""
+    axis = 2 if mode is None else _COLOR_AXIS.get(mode)
+    if axis is None or data.shape[axis] != 3:
+        expected = "RGB1, RGB2 or RGB3 with a dimension of 3 where it belongs"
+        raise ProtocolError(mismatch(f"{where}, 3 dimensions", expected, {COLOR_MODE: mode, "shape": data.shape}))
+    if axis == 2:
+        return data
+    return np.ascontiguousarray(np.moveaxis(data, axis, 2))  # the colours lie apart: a view would not be C order
+
+
+def _attributes(frame: Frame) -> list[dict[str, object]]:
+    mode = int(frame.color_mode)
+    other = frame.attributes.get(COLOR_MODE)
+    if mode == ColorMode.MONO and isinstance(other, int) and other not in _COLOR_AXIS:
+        mode = int(other)  # Bayer and YUV images have two dimensions, as mono ones
+    return [
+        {"name": COLOR_MODE, "value": ("i", mode), "descriptor": "Color mode", "source": "Driver"},
+        {"name": SERIES, "value": ("l", frame.series), "descriptor": "Acquisition that the frame belongs to"},
+        *(
+            {"name": name, "value": _variant(name, value)}
+            for name, value in frame.attributes.items()
+            if name not in (COLOR_MODE, SERIES)
+        ),
+    ]
+
+
+def _variant(name: str, value: object) -> tuple[str, Attribute]:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool):
+        return "?", value
+    if isinstance(value, int):
+        if value not in _INT64:
+            raise ValueError(mismatch(f"attribute {name}", "an integer of 64 bits", value))
+        return ("i" if value in _INT32 else "l"), value
+    if isinstance(value, float):
+        return "d", value
+    if isinstance(value, str):
+        return "s", value
+    raise ValueError(mismatch(f"attribute {name}", "bool, int, float or str", value))
+
+
+def _scalars(elements: list[Value]) -> dict[str, Attribute]:
+    pairs = ((element["name"], element["value"]) for element in elements)
+    return {name: value for name, value in pairs if isinstance(value, bool | int | float | str)}
+
+
+def _wrapped(unique_id: int) -> int:
+    return (unique_id + (1 << 31)) % (1 << 32) - (1 << 31)

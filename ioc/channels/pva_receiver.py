@@ -1,0 +1,182 @@
+"""Receiving a foreign NTNDArray channel over pvAccess with p4p, with every missed frame on the books.
+
+The subscription's own queue, in p4p's client, is the bounded queue: `receive` takes from it on the caller's thread, and
+p4p's thread does nothing but ring. When it overflows, pvAccess replaces the newest update in it, as servers do in
+theirs; either way the ids between are counted and listed as missed.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from p4p import Value
+from p4p.client.raw import Context, Disconnected, Finished, RemoteError
+
+from ioc.channels.base import Counters
+from ioc.channels.ntndarray import from_value, is_empty
+from ioc.core.errors import PeerError, ProtocolError, RayfanBug, mismatch
+from ioc.core.frame import Frame, Item
+from ioc.core.ledger import MissedRange
+from ioc.core.sequence import Ranges
+
+log = logging.getLogger(__name__)
+
+SERIES_REMEMBERED = 16
+"""Series of which the missed ranges are kept; of older ones only the number of missed frames stays."""
+
+
+class IdWatch:
+    """Follows the ids of a foreign channel: from the first seen on they should count by 1.
+
+    After a reconnection servers send the newest frame again: the same id is then a repetition. A smaller id is a
+    restart of the source, from which it counts on. Sources that number nothing send the same id all the time: nothing
+    can be missed of those. What came before the first id is not missed either.
+    """
+
+    def __init__(self) -> None:
+        self.missed = 0
+        self.repeated = 0
+        self._last: tuple[int, int] | None = None
+        self._reconnected = False
+        self._ranges: dict[int, Ranges] = {}
+
+    def reconnected(self) -> None:
+        """Expect that the next id may be a repetition."""
+        self._reconnected = True
+
+    def is_new(self, series: int, unique_id: int) -> bool:
+        """Book an id; return False if it is a repetition."""
+        last, again = self._last, self._reconnected
+        self._last, self._reconnected = (series, unique_id), False
+        if again and last == (series, unique_id):
+            self.repeated += 1
+            return False
+        if last is not None and last[0] == series and unique_id > last[1] + 1:
+            self._gap(series, last[1] + 1, unique_id - 1)
+        return True
+
+    def ranges(self) -> list[MissedRange]:
+        """Return what was missed in the last series."""
+        return [MissedRange(series, first, last) for series, ranges in self._ranges.items() for first, last in ranges]
+
+    def _gap(self, series: int, first: int, last: int) -> None:
+        self.missed += last - first + 1
+        self._ranges.setdefault(series, Ranges()).add(first, last)
+        if len(self._ranges) > SERIES_REMEMBERED:
+            del self._ranges[next(iter(self._ranges))]
+
+
+class PvaReceiver:
+    """Takes frames from one channel; implements base.Receiver.
+
+    It connects when the channel appears and again whenever it was lost. Frames are views on what was received, and
+    stay valid for as long as somebody refers to them. NTNDArray has no end marker: there is none in the sequence.
+    """
+
+    def __init__(self, channel_name: str, queue_size: int = 64, pipeline: bool = False) -> None:
+        """Subscribe with room for `queue_size` frames; EPICS_PVA_* of the environment say where to search.
+
+        `pipeline` asks for flow control. Not towards PvaPy's server: its process dies of it. pvxs's server (p4p, QSRV)
+        holds back what a full window left over until the next update comes.
+        """
+        if queue_size < 2:
+            raise RayfanBug(mismatch(f"queue of {channel_name}", "2 or more frames", queue_size))
+        self.channel_name = channel_name
+        self.connected = False
+        self.disconnects = 0
+        self._ids = IdWatch()
+        self._frames = self._bytes = self._errors = 0
+        self._left: deque[object] = deque()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._arrived = threading.Event()
+        options = f"queueSize={queue_size}" + (",pipeline=true" if pipeline else "")
+        self._context = Context("pva", nt=False, useenv=True)
+        self._subscription = self._context.monitor(channel_name, self._arrived.set, request=f"field()record[{options}]")
+
+    def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
+        deadline = time.monotonic() + timeout
+        while True:
+            self._arrived.clear()
+            frames = self._take(max_items)
+            remaining = deadline - time.monotonic()
+            if frames or self._closed or remaining <= 0:
+                return frames
+            self._arrived.wait(remaining)
+
+    def release(self, count: int) -> None:
+        """Do nothing: what was received is freed with the last reference to it."""
+
+    def counters(self) -> Counters:
+        return Counters(self._frames, self._bytes, self._errors)
+
+    def missed(self) -> list[MissedRange]:
+        """Return the ids that were merged away on the way here, of the last series."""
+        return self._ids.ranges()
+
+    def figures(self) -> dict[str, float | int | str]:
+        """Return what is worth showing besides the counters."""
+        return {
+            "Connected": int(self.connected),
+            "Disconnects": self.disconnects,
+            "Missed": self._ids.missed,
+            "Repeated": self._ids.repeated,
+        }
+
+    def close(self, drain: bool) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            while drain and (event := self._subscription.pop()) is not None:
+                self._left.append(event)
+            self._closed = True
+            self._subscription.close()
+            self._context.close()
+        self._arrived.set()
+
+    def _take(self, most: int) -> list[Frame]:
+        frames: list[Frame] = []
+        while len(frames) < most and (event := self._pop()) is not None:
+            if isinstance(event, Value):
+                self.connected = True
+                frame = self._frame(event)
+                if frame is not None:
+                    frames.append(frame)
+            elif isinstance(event, RemoteError | Finished):
+                if frames:  # these first, the error at the next call
+                    self._left.appendleft(event)
+                    break
+                raise PeerError(f"channel {self.channel_name}: the server ended the subscription: {event!r}")
+            elif isinstance(event, Disconnected):
+                self._lost()
+        return frames
+
+    def _pop(self) -> object:
+        with self._lock:
+            if self._left:
+                return self._left.popleft()
+            return None if self._closed else self._subscription.pop()
+
+    def _frame(self, value: Value) -> Frame | None:
+        if is_empty(value):
+            return None
+        try:
+            frame = from_value(value)
+        except ProtocolError as error:
+            self._errors += 1
+            if self._errors & (self._errors - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
+                log.warning("channel %s: an update is not used (error %d): %s", self.channel_name, self._errors, error)
+            return None
+        if not self._ids.is_new(frame.series, frame.unique_id):
+            return None
+        self._frames += 1
+        self._bytes += frame.data.nbytes
+        return frame
+
+    def _lost(self) -> None:
+        self.connected = False
+        self.disconnects += 1
+        self._ids.reconnected()
+        log.warning("channel %s: disconnected (%d times so far)", self.channel_name, self.disconnects)

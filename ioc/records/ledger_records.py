@@ -1,0 +1,68 @@
+"""The records of the supervisor: the ledger, the appliance's health, and one slot `Proc1:` ... a process."""
+
+from ioc.core.status import State
+from ioc.records.table import Access, Alarms, Kind, Record, Severity, under
+
+PROCESS_SLOTS = 16
+"""Processes that have records of their own."""
+TEXT_SIZE = 256
+"""Bytes of a message."""
+ABSENT = "Absent"
+"""State of a slot without a process."""
+HEALTH = ("OK", "Degraded", "Failed")
+
+INT, COUNT, FLOAT, BOOL, ENUM, STRING = Kind.INT, Kind.COUNT, Kind.FLOAT, Kind.BOOL, Kind.ENUM, Kind.STRING
+FRAMES = "frame"
+RESIDUE_ALARM = Alarms(lolo=-1, hihi=1)
+ANY_LOSS = Alarms(high=1)
+
+LEDGER = (
+    Record("Published", COUNT, "Frames that the detector published", unit=FRAMES),
+    Record("Residue", COUNT, "Frames unaccounted for, 0 is good", unit=FRAMES, alarms=RESIDUE_ALARM),
+    Record("Complete", BOOL, "Whether every frame reached its end"),
+    Record("Dropped", COUNT, "Frames dropped, all reasons", unit=FRAMES, alarms=ANY_LOSS),
+    Record("Failed", COUNT, "Frames that a processor failed on", unit=FRAMES, alarms=ANY_LOSS),
+    Record("Queued", COUNT, "Frames on their way", unit=FRAMES),
+)
+
+APPLIANCE = (
+    Record(
+        "Health",
+        ENUM,
+        "How the appliance is",
+        choices=HEALTH,
+        severities=(Severity.NO_ALARM, Severity.MINOR, Severity.MAJOR),
+    ),
+    Record("StatusMessage", STRING, "What happened last", size=TEXT_SIZE),
+    Record("Processes", INT, "Processes that run"),
+    Record("Restarts", INT, "Restarts since the start", alarms=Alarms(high=1)),
+    Record("Uptime", FLOAT, "Time since the start", unit="s", precision=0),
+    Record("Heartbeat", INT, "Counts on while the supervisor lives"),
+    Record("Drain", BOOL, "Finish all frames, then stop everything", Access.COMMAND),
+)
+
+PROCESS = (
+    Record("Name", STRING, "Name of the process"),
+    Record("Role", STRING, "What kind of process it is"),
+    Record(
+        "State",
+        ENUM,
+        "Where the process is in its life",
+        choices=(ABSENT, *(state.value for state in State)),
+        severities=(
+            Severity.NO_ALARM,
+            *(Severity.MAJOR if state is State.FAILED else Severity.NO_ALARM for state in State),
+        ),
+    ),
+    Record("Pid", INT, "Process id, 0: none"),
+    Record("Restarts", INT, "Restarts since the start"),
+    Record("LastError", STRING, "Last error, empty: none", size=TEXT_SIZE),
+)
+
+
+def supervisor_records() -> list[Record]:
+    """Return all records of the supervisor process."""
+    records = [*under("Ledger:", LEDGER), *APPLIANCE]
+    for slot in range(1, PROCESS_SLOTS + 1):
+        records += under(f"Proc{slot}:", PROCESS)
+    return records

@@ -1,0 +1,127 @@
+"""The supervisor process: the spec comes on standard input, the lock of the run folder as an inherited descriptor."""
+
+import argparse
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+
+from ioc.core.status import ExitCode, Role, State, Status
+from ioc.supervisor.appliance import Appliance
+from ioc.supervisor.child import Child, run
+from ioc.supervisor.plan import MODULES
+from ioc.supervisor.run_folder import RunFolder
+from ioc.supervisor.supervisor import Supervisor, Surroundings
+from ioc.supervisor.worker import Rules
+
+log = logging.getLogger(__name__)
+
+FAREWELL_SECONDS = 0.3
+"""How long the last values stay on the records, so that monitors see them."""
+Stop = Callable[[], None]
+Serve = Callable[[Supervisor, Child], Stop]
+
+
+def serve(supervisor: Supervisor, child: Child) -> Stop:
+    """Serve the records and the status structure of the appliance; return what ends it."""
+    # imported here: a supervisor without records (in tests) does without EPICS
+    from ioc.channels.pva import PvaServer
+    from ioc.records.ledger_records import supervisor_records
+    from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
+    from ioc.records.status import StatusChannels
+    from ioc.records.table import Value
+    from ioc.supervisor.readbacks import values
+
+    prefix = supervisor.spec.config.prefix
+    name = f"{prefix}Status"
+
+    def on_put(_name: str, value: Value) -> Future | None:
+        if value:  # Drain is the only record that can be put to
+            supervisor.ask_to_drain()
+        return None
+
+    records = RecordServer(
+        prefix, supervisor_records(), on_put, ServerOptions((Template(DATABASES / "appliance.template", {}),))
+    )
+    channels = StatusChannels([name])
+    pva = PvaServer([channels.provider])
+    records.start()
+    pva.start()
+
+    def show(view: Appliance) -> None:
+        records.set_many(values(view))
+        channels.post(name, status_of(view, child))
+
+    def stop() -> None:
+        time.sleep(FAREWELL_SECONDS)  # clients get the last values; there is no event for "all have read"
+        pva.stop()
+
+    supervisor.watchers.append(show)
+    return stop
+
+
+def serve_nothing(_supervisor: Supervisor, _child: Child) -> Stop:
+    """Serve no records."""
+    return lambda: None
+
+
+def status_of(view: Appliance, child: Child) -> Status:
+    """Return the supervisor's own status."""
+    status = child.status()
+    status.message = view.message
+    status.state = view.state
+    status.last_error = view.last_error or child.last_error
+    status.figures = {
+        "Health": view.health,
+        "Published": view.published,
+        "Residue": view.residue,
+        "Complete": int(view.complete),
+        "Restarts": sum(process.restarts for process in view.processes),
+    }
+    return status
+
+
+def body(child: Child, arguments: argparse.Namespace, surroundings: Surroundings, serve: Serve) -> ExitCode:
+    """Supervise until everything is over."""
+    spec = child.spec
+    folder = RunFolder(spec.run_dir)
+    lock = arguments.lock
+    if lock is None:
+        folder.prepare()
+        lock = folder.lock(spec.config.prefix)
+    os.set_inheritable(lock, False)
+    folder.hold(spec.config.prefix, os.getpid())
+    supervisor = Supervisor(spec, folder, surroundings)
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.ask_to_drain())
+    stop = serve(supervisor, child)
+    try:
+        supervisor.start()
+        if child.stopping.is_set():
+            supervisor.ask_to_drain()
+        child.state = State.RUNNING
+        child.report_with(child.status)
+        code = supervisor.run()
+    except BaseException:
+        supervisor.abandon()
+        raise
+    child.last_error = supervisor.view.last_error
+    stop()
+    supervisor.close()
+    return code
+
+
+def main(modules: Mapping[Role, str] = MODULES, rules: Rules | None = None, serve: Serve = serve) -> None:
+    """Run the supervisor process."""
+    parser = argparse.ArgumentParser(prog="rayfan supervisor")
+    parser.add_argument("--lock", type=int, help="descriptor that holds the lock of the run folder")
+    parser.add_argument("--launcher", type=int, help="process whose end means: drain and stop")
+    arguments = parser.parse_args()
+    surroundings = Surroundings(modules, rules or Rules(), launcher=arguments.launcher)
+    run(partial(body, arguments=arguments, surroundings=surroundings, serve=serve))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What the supervisor sees of the whole appliance: the content of `appliance.json`, for the console and the records."""
+
+from pydantic import BaseModel
+
+from ioc.core.status import Role, State
+
+OK, DEGRADED, FAILED = "OK", "Degraded", "Failed"
+
+
+class ProcessView(BaseModel):
+    """One process: `lag`, `processed`, `failed` and `lost` in frames, `rate` in Hz."""
+
+    name: str
+    role: Role
+    state: State
+    pid: int | None = None
+    restarts: int = 0
+    rate: float = 0.0
+    lag: int = 0
+    processed: int = 0
+    failed: int = 0
+    lost: int = 0
+    last_error: str = ""
+
+
+class Appliance(BaseModel):
+    """The appliance at `heartbeat_ns` (CLOCK_MONOTONIC); counts in frames.
+
+    `running_since_ns` is the moment when all processes ran for the first time. `exit_code` is there when all is over.
+    """
+
+    prefix: str
+    pid: int
+    state: State
+    heartbeat_ns: int
+    started_ns: int
+    running_since_ns: int | None = None
+    health: str = OK
+    message: str = ""
+    last_error: str = ""
+    published: int = 0
+    series_published: int = 0
+    residue: int = 0
+    complete: bool = False
+    dropped: int = 0
+    failed: int = 0
+    queued: int = 0
+    processes: list[ProcessView] = []
+    exit_code: int | None = None

@@ -1,0 +1,115 @@
+"""The workers of an appliance: made from the plan or taken over, as many per group as the detector's PVs say."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ioc.core.status import ProcessSpec, Role
+from ioc.supervisor.plan import DETECTOR, another_member, bound_to, destination, needs_port_of, plan
+from ioc.supervisor.run_folder import Birth, RunFolder
+from ioc.supervisor.worker import Fate, Rules, Worker, find_alive
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Crew:
+    """All workers, in the order of their start."""
+
+    spec: ProcessSpec
+    folder: RunFolder
+    modules: Mapping[Role, str]
+    rules: Rules
+    workers: list[Worker] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self.workers)
+
+    @property
+    def detector(self) -> Worker:
+        """The worker of the detector."""
+        return next(worker for worker in self.workers if worker.name == DETECTOR)
+
+    def wanted(self) -> list[Worker]:
+        """Return the workers that are to run."""
+        return [worker for worker in self.workers if worker.fate is not Fate.OVER]
+
+    def of(self, role: Role) -> list[Worker]:
+        """Return the workers of a role."""
+        return [worker for worker in self.workers if worker.spec.role is role]
+
+    def survivors(self, births: list[Birth]) -> list[str]:
+        """Return the names of the processes that an earlier supervisor left running."""
+        names = []
+        for birth in births:
+            if birth.spec.role is Role.SUPERVISOR:
+                continue
+            process = find_alive(birth, self.folder, self.modules[birth.spec.role])
+            if process is not None:
+                names.append(birth.spec.name)
+                process.close()
+        return names
+
+    def muster(self, births: list[Birth], now_ns: int) -> None:
+        """Make all workers; those whose process of `births` still lives take it over."""
+        known = {birth.spec.name: birth for birth in births if birth.spec.role is not Role.SUPERVISOR}
+        specs = plan(self.spec.config, self.folder.path, self.spec.debug)
+        planned = {spec.name for spec in specs}
+        specs += [birth.spec for name, birth in known.items() if name not in planned]
+        for spec in specs:
+            worker = self._add(spec)
+            birth = known.get(spec.name)
+            if birth is not None and not worker.adopt(birth, now_ns):
+                worker.fate = Fate.OVER if birth.over else Fate.WANTED
+                worker.restarts += not birth.over
+
+    def reconcile(self, now_ns: int) -> None:
+        """Have as many consumers of each group as the detector says; its PVs may have changed that."""
+        detector = self.detector
+        if not detector.running or detector.status is None:
+            return
+        by_slot = dict(enumerate(self.spec.config.groups.items(), 1))
+        for group in detector.status.groups:
+            name, table = by_slot.get(group.slot, ("", None))
+            if table is None or table.placement != "local":
+                continue
+            members = {one.spec.member: one for one in self.of(Role.CONSUMER) if one.spec.table == name}
+            for member in range(group.count):
+                self._want(name, member, members.get(member))
+            for member, worker in members.items():
+                if member is not None and member >= group.count:
+                    worker.leave(now_ns, self.rules.drain)
+
+    def start_due(self, now_ns: int) -> None:
+        """Start what is wanted, not there, and due."""
+        for worker in self.workers:
+            due = worker.retry_ns is None or worker.retry_ns <= now_ns
+            if worker.fate is Fate.WANTED and not worker.alive and due and self._can_start(worker):
+                worker.start(now_ns)
+
+    def _add(self, spec: ProcessSpec) -> Worker:
+        worker = Worker(spec, self.modules[spec.role], self.folder, self.rules)
+        self.workers.append(worker)
+        return worker
+
+    def _want(self, table: str, member: int, worker: Worker | None) -> None:
+        if worker is None:
+            worker = self._add(another_member([one.spec for one in self.workers], table, member))
+            log.info("group %s has one more member: %s", table, worker.name)
+        elif worker.fate is Fate.OVER:
+            log.info("group %s has %s again", table, worker.name)
+            worker.revive()
+
+    def _can_start(self, worker: Worker) -> bool:
+        """Fill in what is known only now; return False if something is still to be waited for."""
+        if worker.spec.role is Role.INGRESS and worker.status is not None and worker.status.port:
+            worker.spec = bound_to(worker.spec, worker.status.port)
+        table = needs_port_of(worker.spec)
+        if table is None:
+            return True
+        ingress = next(one for one in self.of(Role.INGRESS) if one.spec.table == table)
+        if not ingress.running or ingress.status is None or ingress.status.port is None:
+            return False
+        address = destination(self.spec.config.ingress[table].address, ingress.status.port)
+        worker.spec = worker.spec.model_copy(update={"destination": address})
+        return True

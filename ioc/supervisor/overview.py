@@ -1,0 +1,103 @@
+"""Looks over all workers and their ledger: the view that console and records show, and the verdict at the end."""
+
+import os
+from dataclasses import dataclass
+
+from ioc.core.ledger import Ledger, Stage
+from ioc.core.status import ExitCode, State
+from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ProcessView
+from ioc.supervisor.crew import Crew
+from ioc.supervisor.plan import DETECTOR, REPORT_ORDER
+from ioc.supervisor.report import lost
+from ioc.supervisor.worker import Fate, Worker
+
+
+@dataclass(slots=True)
+class Life:
+    """Where the appliance is in its life; times are CLOCK_MONOTONIC. `failure` is why it has to end."""
+
+    started_ns: int = 0
+    running_since_ns: int | None = None
+    draining: bool = False
+    failure: tuple[ExitCode, str] | None = None
+
+    @property
+    def state(self) -> State:
+        """The state of the appliance."""
+        if self.draining:
+            return State.DRAINING
+        return State.STARTING if self.running_since_ns is None else State.RUNNING
+
+
+def look_over(crew: Crew, ledger: Ledger, life: Life, now_ns: int) -> Appliance:
+    """Return what there is to see now."""
+    stages = {stage.name: stage for stage in ledger.stages}
+    ordered = sorted(crew, key=lambda one: REPORT_ORDER.index(one.spec.role))
+    return Appliance(
+        prefix=crew.spec.config.prefix,
+        pid=os.getpid(),
+        state=life.state,
+        heartbeat_ns=now_ns,
+        started_ns=life.started_ns,
+        running_since_ns=life.running_since_ns,
+        health=_health(crew, life),
+        message=_message(crew, life),
+        last_error=life.failure[1] if life.failure else "",
+        published=ledger.published,
+        series_published=ledger.series[-1][1] if ledger.series else 0,
+        residue=ledger.residue(),
+        complete=ledger.complete(),
+        dropped=sum(lost(stage) for stage in ledger.stages),
+        failed=sum(stage.failed for stage in ledger.stages),
+        queued=sum(stage.queued + stage.in_flight for stage in ledger.stages),
+        processes=[_process_view(worker, stages[worker.name]) for worker in ordered],
+    )
+
+
+def verdict(crew: Crew, ledger: Ledger, life: Life) -> tuple[ExitCode, str]:
+    """Return the exit code of the whole, and why it is not 0."""
+    if life.failure is not None:
+        return life.failure
+    for worker in crew:
+        if worker.killed_late or worker.exit_code == ExitCode.NOT_DRAINED:
+            return ExitCode.NOT_DRAINED, f"{worker.name}: {worker.last_error or 'could not finish its frames'}"
+    for worker in crew:
+        if worker.fate is Fate.GIVEN_UP or worker.exit_code not in (ExitCode.DRAINED, None):
+            return ExitCode.FAILED, f"{worker.name}: {worker.last_error}"
+    if ledger.residue():
+        return ExitCode.FAILED, f"the ledger does not close: {ledger.residue()} frames are unaccounted for"
+    return ExitCode.DRAINED, ""
+
+
+def _process_view(worker: Worker, stage: Stage) -> ProcessView:
+    status = worker.status
+    return ProcessView(
+        name=worker.name,
+        role=worker.spec.role,
+        state=worker.state,
+        pid=worker.process.pid if worker.process else None,
+        restarts=worker.restarts,
+        rate=status.rate if status and worker.current else 0.0,
+        lag=stage.queued + stage.in_flight,
+        processed=stage.processed,
+        failed=stage.failed,
+        lost=lost(stage),
+        last_error=worker.last_error or (status.last_error if status else ""),
+    )
+
+
+def _health(crew: Crew, life: Life) -> str:
+    if life.failure is not None:
+        return FAILED
+    if life.state is State.RUNNING and not all(worker.running for worker in crew.wanted()):
+        return DEGRADED
+    return OK
+
+
+def _message(crew: Crew, life: Life) -> str:
+    if life.draining:
+        return "finishing what is on its way"
+    missing = [worker.name for worker in crew.wanted() if not worker.running]
+    if missing:
+        return f"waiting for {', '.join(missing)}"
+    return next((worker.status.message for worker in crew if worker.name == DETECTOR and worker.status), "")

@@ -1,0 +1,43 @@
+"""What the records of the supervisor show of an appliance."""
+
+from ioc.core.status import State
+from ioc.records.ledger_records import ABSENT, PROCESS_SLOTS
+from ioc.records.table import Value
+from ioc.supervisor.appliance import Appliance, ProcessView
+
+
+def values(view: Appliance) -> dict[str, Value]:
+    """Return the values of all read-backs, by name without prefix."""
+    running = [process for process in view.processes if process.pid is not None]
+    shown: dict[str, Value] = {
+        "Ledger:Published_RBV": view.published,
+        "Ledger:Residue_RBV": view.residue,
+        "Ledger:Complete_RBV": view.complete,
+        "Ledger:Dropped_RBV": view.dropped,
+        "Ledger:Failed_RBV": view.failed,
+        "Ledger:Queued_RBV": view.queued,
+        "Health_RBV": view.health,
+        "StatusMessage_RBV": view.last_error or view.message,
+        "Processes_RBV": len(running),
+        "Restarts_RBV": sum(process.restarts for process in view.processes),
+        "Uptime_RBV": (view.heartbeat_ns - view.started_ns) // 1_000_000_000,
+        "Heartbeat_RBV": (view.heartbeat_ns - view.started_ns) // 1_000_000_000 + 1,
+    }
+    for slot in range(1, PROCESS_SLOTS + 1):
+        process = view.processes[slot - 1] if slot <= len(view.processes) else None
+        shown.update(_slot(f"Proc{slot}:", process))
+    return shown
+
+
+def _slot(place: str, process: ProcessView | None) -> dict[str, Value]:
+    if process is None:
+        return {f"{place}State_RBV": ABSENT}
+    state: State = process.state
+    return {
+        f"{place}Name_RBV": process.name,
+        f"{place}Role_RBV": process.role.value,
+        f"{place}State_RBV": state.value,
+        f"{place}Pid_RBV": process.pid or 0,
+        f"{place}Restarts_RBV": process.restarts,
+        f"{place}LastError_RBV": process.last_error,
+    }

@@ -1,0 +1,224 @@
+"""The supervisor: starts, watches, restarts, counts and drains the processes of an appliance; never touches a frame.
+
+How it works: one loop in one thread. It sleeps on the descriptors of the processes, so that an end is seen at once,
+and wakes ten times a second to read statuses and books. Everything that another thread or a signal wants is a request
+that the loop takes up. If the supervisor dies, its processes go on, and the next one takes them over.
+"""
+
+import json
+import logging
+import os
+import select
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ioc.core.clock import Clock, SystemClock
+from ioc.core.ledger import Ledger
+from ioc.core.status import ExitCode, ProcessSpec, Role, State
+from ioc.supervisor.accounts import SETTLING, Accounts
+from ioc.supervisor.appliance import Appliance
+from ioc.supervisor.crew import Crew
+from ioc.supervisor.overview import Life, look_over, verdict
+from ioc.supervisor.plan import DRAIN_ORDER, MODULES
+from ioc.supervisor.report import as_json, build
+from ioc.supervisor.run_folder import Birth, RunFolder
+from ioc.supervisor.worker import Fate, Rules
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.1
+VIEW_SECONDS = 0.2
+Watcher = Callable[[Appliance], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a supervisor is handed besides its spec. `launcher` is the pid whose end means: drain."""
+
+    modules: Mapping[Role, str] = field(default_factory=lambda: MODULES)
+    rules: Rules = field(default_factory=Rules)
+    clock: Clock = field(default_factory=SystemClock)
+    launcher: int | None = None
+
+
+class Supervisor:
+    """The processes of one appliance. `start`, then `run` until `ask_to_drain`; `run` returns the exit code."""
+
+    def __init__(self, spec: ProcessSpec, folder: RunFolder, surroundings: Surroundings | None = None) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.watchers: list[Watcher] = []
+        self._around = surroundings or Surroundings()
+        self.crew = Crew(spec, folder, self._around.modules, self._around.rules)
+        self._clock = self._around.clock
+        longest = max((one.event_timeout for one in spec.config.ingress.values()), default=0.0)
+        self._accounts = Accounts(SETTLING + longest)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._requests = 0
+        self._taken_up = 0
+        self._step = 0
+        self._drain_until_ns = 0
+        self._life = Life()
+        self._viewed_ns = 0
+        self.view = look_over(self.crew, Ledger(0, [], [], []), self._life, 0)
+        self._launcher = os.pidfd_open(self._around.launcher) if self._around.launcher is not None else None
+
+    def start(self) -> None:
+        """Take over what an earlier supervisor of this configuration left running, start the rest."""
+        now = self._clock.monotonic_ns()
+        self._life.started_ns = now
+        births = self.folder.births()
+        survivors = self.crew.survivors(births)
+        earlier = next((birth.spec for birth in births if birth.spec.role is Role.SUPERVISOR), None)
+        if survivors and earlier is not None and earlier.config != self.spec.config:
+            log.warning("%s still run with another configuration: they are drained first", ", ".join(survivors))
+            self._end_earlier(earlier)
+            survivors = []
+        if not survivors:
+            self.folder.clean()
+            births = []
+        self.folder.write("supervisor.spec", Birth(spec=self.spec, pid=os.getpid()).model_dump_json())
+        self.crew.muster(births, now)
+        self._tick()
+
+    def run(self) -> ExitCode:
+        """Supervise until everything is over; return the truth."""
+        while not self._over():
+            self._wait()
+            self._tick()
+        return self._finish()
+
+    def ask_to_drain(self) -> None:
+        """Ask that everything finish and stop, in flow order; asked again: at once. Safe from signals and threads."""
+        self._requests += 1
+        os.eventfd_write(self._wake, 1)
+
+    def drain(self, deadline: float) -> None:
+        """Begin to drain; what has not finished `deadline` seconds from now is killed."""
+        if not self._life.draining:
+            log.info("draining")
+        self._life.draining = True
+        self._drain_until_ns = self._clock.monotonic_ns() + round(deadline * 1e9)
+
+    def ledger(self) -> Ledger:
+        """Return the account of all processes now."""
+        return build(self._accounts.sources(self.crew.workers, self._over()))
+
+    def abandon(self) -> None:
+        """Tell every process to finish, because nobody will watch it any more."""
+        for worker in self.crew:
+            worker.leave(self._clock.monotonic_ns(), self._around.rules.drain)
+
+    def close(self) -> None:
+        """Let go of everything; processes that run go on."""
+        for worker in self.crew:
+            worker.close()
+        self._accounts.close()
+        os.close(self._wake)
+        if self._launcher is not None:
+            os.close(self._launcher)
+
+    @property
+    def _drain_seconds(self) -> float:
+        return self._around.rules.drain * len(DRAIN_ORDER)
+
+    def _end_earlier(self, spec: ProcessSpec) -> None:
+        around = Surroundings(self._around.modules, self._around.rules, self._clock)
+        earlier = Supervisor(spec, self.folder, around)
+        earlier.crew.muster(self.folder.births(), self._clock.monotonic_ns())
+        for worker in earlier.crew:
+            if not worker.alive:
+                worker.fate = Fate.OVER
+        earlier.drain(self._drain_seconds)
+        earlier.run()
+        earlier.close()
+
+    def _wait(self) -> None:
+        descriptors = [self._wake, *(worker.process.fileno() for worker in self.crew if worker.process)]
+        if self._launcher is not None:
+            descriptors.append(self._launcher)
+        ready, _, _ = select.select(descriptors, [], [], LOOK_SECONDS)
+        if self._wake in ready:
+            os.eventfd_read(self._wake)
+        if self._launcher is not None and self._launcher in ready:
+            log.warning("the process that started this appliance is gone: draining")
+            os.close(self._launcher)
+            self._launcher = None
+            self._requests += not self._life.draining
+
+    def _tick(self) -> None:
+        now = self._clock.monotonic_ns()
+        for worker in self.crew:
+            worker.look(now)
+        self._take_up_requests(now)
+        self._judge(now)
+        if self._life.draining:
+            self._advance_drain(now)
+        else:
+            self.crew.reconcile(now)
+        self.crew.start_due(now)
+        self._accounts.sample(self.crew, now)
+        if now - self._viewed_ns >= VIEW_SECONDS * 1e9:
+            self._viewed_ns = now
+            self._show(look_over(self.crew, self.ledger(), self._life, now))
+
+    def _take_up_requests(self, now_ns: int) -> None:
+        if self._requests == self._taken_up:
+            return
+        again = self._life.draining or self._requests > self._taken_up + 1
+        self._taken_up = self._requests
+        self.drain(0.0 if again else self._drain_seconds)
+        if again:
+            log.warning("asked again: what has not finished is killed")
+            for worker in self.crew:
+                worker.hurry(now_ns)
+
+    def _judge(self, now_ns: int) -> None:
+        life = self._life
+        if life.running_since_ns is None and all(worker.running for worker in self.crew.wanted()):
+            life.running_since_ns = now_ns
+            log.info("all processes run")
+        for worker in self.crew:
+            if life.failure is not None or worker.fate is not Fate.GIVEN_UP:
+                continue
+            bad = worker.exit_code == ExitCode.BAD_CONFIGURATION
+            if bad or not worker.ran or worker.spec.role is Role.DETECTOR:
+                code = ExitCode.BAD_CONFIGURATION if bad else ExitCode.FAILED
+                life.failure = code, f"{worker.name}: {worker.last_error}"
+                self.drain(self._drain_seconds)
+
+    def _advance_drain(self, now_ns: int) -> None:
+        while self._step < len(DRAIN_ORDER):
+            ours = self.crew.of(DRAIN_ORDER[self._step])
+            left = max(0.0, (self._drain_until_ns - now_ns) / 1e9)
+            for worker in ours:
+                worker.leave(now_ns, min(self._around.rules.drain, left))
+            if any(worker.alive for worker in ours):
+                return
+            self._step += 1
+
+    def _over(self) -> bool:
+        return self._life.draining and self._step == len(DRAIN_ORDER)
+
+    def _finish(self) -> ExitCode:
+        now = self._clock.monotonic_ns()
+        for worker in self.crew:
+            worker.look(now)
+        self._accounts.sample(self.crew, now)
+        ledger = self.ledger()
+        code, message = verdict(self.crew, ledger, self._life)
+        since = self._life.running_since_ns
+        extras = {one.name: {"restarts": one.restarts, "exit": one.exit_code} for one in self.crew}
+        whole = {"duration": 0.0 if since is None else round((now - since) / 1e9, 3), "exit": int(code)}
+        self.folder.write("ledger.json", json.dumps(as_json(self.spec.config.prefix, ledger, {**extras, "": whole})))
+        last = look_over(self.crew, ledger, self._life, now)
+        last.state = State.STOPPED if code is ExitCode.DRAINED else State.FAILED
+        last.last_error, last.exit_code = message, int(code)
+        self._show(last)
+        return code
+
+    def _show(self, view: Appliance) -> None:
+        self.view = view
+        self.folder.write("appliance.json", view.model_dump_json())
+        for watcher in self.watchers:
+            watcher(view)

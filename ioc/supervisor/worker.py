@@ -1,0 +1,261 @@
+"""One process of the appliance through all its lives: started, watched, restarted, given up.
+
+    new -> alive -> (ended, hung: killed) -> waiting for its next start -> alive ...
+                                          -> given up        too many failures within a minute, or exit code 2
+    asked to leave -> alive, draining -> over                never restarted; killed when its time is up
+
+Rules: the first restart is at once, the next ones after 0.5, 1, 2, ... s. A process is hung when it says that it runs
+and its heartbeat stands still for `hang` seconds of ours; time in which the supervisor itself was not scheduled counts
+little, so that a machine that was suspended or overloaded does not kill what is healthy.
+"""
+
+import logging
+import signal
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ioc.core.status import ExitCode, ProcessSpec, State, Status
+from ioc.supervisor.process import Process, runs_module, start_time
+from ioc.supervisor.run_folder import Birth, RunFolder
+
+log = logging.getLogger(__name__)
+
+LONGEST_LOOK = 0.5
+"""s; silence longer than this between two looks counts as this much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The times by which processes are judged, s."""
+
+    hang: float = 2.0
+    start: float = 60.0
+    drain: float = 25.0
+    first_delay: float = 0.5
+    longest_delay: float = 8.0
+    window: float = 60.0
+    most_failures: int = 6
+    """Failures within `window` after which a process is given up."""
+
+
+class Fate(Enum):
+    """What is to become of a process."""
+
+    WANTED = "wanted"
+    LEAVING = "leaving"
+    OVER = "over"
+    GIVEN_UP = "given up"
+
+
+@dataclass(slots=True)
+class Worker:
+    """A process, its spec, and what is known of it. `restarts` counts unwanted ends that were repaired."""
+
+    spec: ProcessSpec
+    module: str
+    folder: RunFolder
+    rules: Rules
+    process: Process | None = None
+    status: Status | None = None
+    fate: Fate = Fate.WANTED
+    restarts: int = 0
+    last_error: str = ""
+    exit_code: int | None = None
+    ran: bool = False
+    killed_late: bool = False
+    retry_ns: int | None = None
+    deadline_ns: int | None = None
+    _failures: list[int] = field(default_factory=list)
+    _heartbeat: int = 0
+    _silent: float = 0.0
+    _looked_ns: int = 0
+    _hung: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the process."""
+        return self.spec.name
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process is there."""
+        return self.process is not None
+
+    @property
+    def state(self) -> State:
+        """The state to show."""
+        if self.fate is Fate.GIVEN_UP:
+            return State.FAILED
+        if self.process is None:
+            return State.STOPPED if self.fate is Fate.OVER else State.STARTING
+        if self.fate is Fate.LEAVING:
+            return State.DRAINING
+        return self.status.state if self.status is not None and self.current else State.STARTING
+
+    @property
+    def current(self) -> bool:
+        """Whether `status` is of the present life."""
+        return self.status is not None and self.process is not None and self.status.pid == self.process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there and says that it runs."""
+        return self.fate is Fate.WANTED and self.state is State.RUNNING
+
+    def start(self, now_ns: int) -> None:
+        """Start the process."""
+        self._write_birth()
+        self.process = Process.launch(self.spec, self.module)
+        self._write_birth()
+        self.retry_ns = None
+        self._begin_watch(now_ns)
+        log.info("%s started, process %d", self.name, self.process.pid)
+
+    def adopt(self, birth: Birth, now_ns: int) -> bool:
+        """Take over the process of an earlier supervisor if it still lives; return whether it does."""
+        process = find_alive(birth, self.folder, self.module)
+        self.restarts = birth.restarts
+        if process is None:
+            return False
+        self.spec = birth.spec
+        self.process = process
+        self._write_birth()
+        self._begin_watch(now_ns)
+        self.status = self.folder.read_status(self.name)
+        log.info("%s still runs, process %d: taken over", self.name, process.pid)
+        return True
+
+    def look(self, now_ns: int) -> bool:
+        """Read the status, judge the process; return whether it ended just now."""
+        status = self.folder.read_status(self.name)
+        if status is not None:
+            self.status = status
+        if self.process is None:
+            return False
+        if self.process.ended():
+            self.status = self.folder.read_status(self.name) or self.status
+            self._ended(now_ns)
+            return True
+        self._watch(now_ns)
+        return False
+
+    def leave(self, now_ns: int, seconds: float) -> None:
+        """Ask the process to finish and go, and give it so long."""
+        self.retry_ns = None
+        if self.fate is Fate.WANTED:
+            self.fate = Fate.LEAVING if self.alive else Fate.OVER
+            self._write_birth()
+            if self.process is not None:
+                self.process.send(signal.SIGTERM)
+                self.deadline_ns = now_ns + round(seconds * 1e9)
+
+    def revive(self) -> None:
+        """Want a process again that was over."""
+        self.fate = Fate.WANTED
+        self.killed_late = False
+        self.last_error = ""
+
+    def hurry(self, now_ns: int) -> None:
+        """End the time of a process that was asked to leave."""
+        if self.deadline_ns is not None:
+            self.deadline_ns = now_ns
+
+    def close(self) -> None:
+        """Let go of the process without ending it."""
+        if self.process is not None:
+            self.process.close()
+            self.process = None
+
+    def _begin_watch(self, now_ns: int) -> None:
+        self._silent = 0.0
+        self._heartbeat = 0
+        self._looked_ns = now_ns
+        self._hung = False
+        self.exit_code = None
+
+    def _watch(self, now_ns: int) -> None:
+        assert self.process is not None
+        elapsed = min((now_ns - self._looked_ns) / 1e9, LONGEST_LOOK)
+        self._looked_ns = now_ns
+        heartbeat = self.status.heartbeat_ns if self.status is not None and self.current else 0
+        self._silent = 0.0 if heartbeat != self._heartbeat else self._silent + elapsed
+        self._heartbeat = heartbeat
+        self.ran = self.ran or self.running
+        if self.deadline_ns is not None and now_ns >= self.deadline_ns:
+            log.error("%s did not finish in time and is killed", self.name)
+            self.killed_late = True
+            self.last_error = "did not finish in time and was killed"
+            self.process.send(signal.SIGKILL)
+            self.deadline_ns = None
+        elif self.fate is Fate.WANTED and not self._hung and self._silent > self._patience():
+            self._hung = True
+            self.last_error = f"no sign of life for {self._patience():g} s: killed"
+            log.error("%s: %s", self.name, self.last_error)
+            self.process.send(signal.SIGKILL)
+
+    def _patience(self) -> float:
+        return self.rules.hang if self.state is State.RUNNING else self.rules.start
+
+    def _ended(self, now_ns: int) -> None:
+        assert self.process is not None
+        code = self.process.exit_code()
+        self.exit_code = self._told() if code is None else code
+        failure = self._explain()
+        self.close()
+        self.deadline_ns = None
+        if self.fate is Fate.LEAVING:
+            self.fate = Fate.OVER
+            log.info("%s ended with exit code %d", self.name, self.exit_code)
+            if self.exit_code != ExitCode.DRAINED and not self.killed_late:
+                self.last_error = failure
+            return
+        self.last_error = self.last_error if self._hung else failure
+        self._failures = [*(at for at in self._failures if now_ns - at < self.rules.window * 1e9), now_ns]
+        log.error("%s ended: %s", self.name, self.last_error)
+        if self.exit_code == ExitCode.BAD_CONFIGURATION or len(self._failures) >= self.rules.most_failures:
+            self.fate = Fate.GIVEN_UP
+            log.error("%s is given up", self.name)
+            return
+        self.restarts += 1
+        self.retry_ns = now_ns + round(self._delay() * 1e9)
+
+    def _delay(self) -> float:
+        if len(self._failures) == 1:
+            return 0.0
+        return min(self.rules.first_delay * 2.0 ** (len(self._failures) - 2), self.rules.longest_delay)
+
+    def _told(self) -> int:
+        """Return the exit code that the last status of somebody else's child stands for."""
+        if self.status is None or not self.current:
+            return ExitCode.FAILED
+        return ExitCode.DRAINED if self.status.state is State.STOPPED else ExitCode.FAILED
+
+    def _explain(self) -> str:
+        """Return why the process ended: its own last word if it had one."""
+        assert self.exit_code is not None
+        if self.exit_code < 0:
+            return f"was killed by {signal.Signals(-self.exit_code).name}"
+        if self.status is not None and self.current and self.status.last_error:
+            return self.status.last_error
+        said = "" if self.current else self.folder.last_words(self.name)
+        return said or f"ended with exit code {self.exit_code}"
+
+    def _write_birth(self) -> None:
+        birth = Birth(spec=self.spec, restarts=self.restarts, over=self.fate is not Fate.WANTED)
+        if self.process is not None:
+            birth.pid, birth.started = self.process.pid, self.process.started
+        self.folder.write(f"{self.name}.spec", birth.model_dump_json())
+
+
+def find_alive(birth: Birth, folder: RunFolder, module: str) -> Process | None:
+    """Return the process of a birth if it still lives.
+
+    If its supervisor died before it could write the pid down, the process is known by its own status and command.
+    """
+    if birth.pid is not None and birth.started is not None:
+        return Process.find(birth.pid, birth.started)
+    status = folder.read_status(birth.spec.name)
+    if birth.pid is not None or status is None or not runs_module(status.pid, module):
+        return None
+    started = start_time(status.pid)
+    return None if started is None else Process.find(status.pid, started)

@@ -1,0 +1,30 @@
+"""All record tables of an appliance together; run as a module, it writes the listing `db/records.csv` anew."""
+
+from pathlib import Path
+
+from consumers.records import consumer_records, egress_records, ingress_records
+from detector_sim.records import detector_records
+from ioc.records.ledger_records import supervisor_records
+from ioc.records.table import Record, listing, write_listing
+
+LISTING = Path(__file__).parents[2] / "db" / "records.csv"
+
+
+def all_records() -> list[Record]:
+    """Return the records of a supervisor, a detector, one consumer, one egress and one ingress."""
+    return [
+        *supervisor_records(),
+        *detector_records(),
+        *consumer_records("Cons1"),
+        *egress_records("Ejfat1"),
+        *ingress_records("EjfatIn1"),
+    ]
+
+
+def write(path: Path = LISTING) -> None:
+    """Write the listing of all records."""
+    write_listing(listing(all_records(), "$(P)"), path)
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,117 @@
+"""Frames whose pixels tell their id, and what the tests of image channels wait with."""
+
+import queue
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import numpy as np
+
+from ioc.channels.base import Link
+from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva_channel import ImageChannel
+from ioc.core.frame import Frame, Item
+
+DEADLINE = 15.0
+"""Seconds after which a test gives up."""
+
+
+def numbered(unique_id: int, shape: tuple[int, int] = (64, 64), series: int = 1) -> Frame:
+    """Return a frame whose every pixel (int64) is its id."""
+    return Frame(series, unique_id, unique_id * 1_000_000_007, np.full(shape, unique_id, np.int64))
+
+
+def assert_whole(frames: list[Frame]) -> None:
+    """Check that ids only grow and that each frame's pixels are all its own."""
+    ids = [frame.unique_id for frame in frames]
+    assert all(later > earlier for earlier, later in pairwise(ids)), f"ids {ids}"
+    torn = [frame.unique_id for frame in frames if not (frame.data == frame.unique_id).all()]
+    assert not torn, f"frames with pixels of others: {torn}"
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition.
+
+    Raises:
+        AssertionError: it did not come true in time.
+    """
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} within {DEADLINE} s"
+        select.select([], [], [], 0.002)
+
+
+def wait_done(link: Link, count: int) -> None:
+    """Wait on the link's descriptor until it has finished with `count` items."""
+    deadline = time.monotonic() + DEADLINE
+    link.ring_at(count)
+    while link.done() < count:
+        ready, _, _ = select.select([link], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"{link.name}: {count} items done within {DEADLINE} s, found {link.done()}"
+        link.refresh()
+
+
+def publish_all(link: Link, items: list[Item]) -> None:
+    """Publish every item, waiting for room when the queue is full."""
+    at = 0
+    while at < len(items):
+        done = link.done()
+        at += link.publish(items[at:]).count
+        if at < len(items):
+            wait_done(link, done + 1)
+
+
+def receive(receiver: PvaReceiver, count: int) -> list[Frame]:
+    """Return the next `count` frames of a receiver."""
+    frames: list[Frame] = []
+    deadline = time.monotonic() + DEADLINE
+    while len(frames) < count:
+        remaining = deadline - time.monotonic()
+        assert remaining > 0, f"{count} frames within {DEADLINE} s, found {[f.unique_id for f in frames]}"
+        frames += [item for item in receiver.receive(count - len(frames), remaining) if isinstance(item, Frame)]
+    return frames
+
+
+def receive_until(receiver: PvaReceiver, unique_id: int) -> list[Frame]:
+    """Return all frames up to the one with an id."""
+    frames = receive(receiver, 1)
+    while frames[-1].unique_id != unique_id:
+        frames += receive(receiver, 1)
+    return frames
+
+
+class Roster:
+    """A membership that admits whom it is told to and keeps what happened in a queue."""
+
+    def __init__(self, *admitted: MemberAddress) -> None:
+        self.admitted = set(admitted)
+        self.events: queue.Queue[tuple[str, MemberAddress, Link]] = queue.Queue()
+
+    def admits(self, address: MemberAddress) -> bool:
+        return address in self.admitted
+
+    def joined(self, address: MemberAddress, link: Link) -> None:
+        self.events.put(("joined", address, link))
+
+    def left(self, address: MemberAddress, link: Link) -> None:
+        self.events.put(("left", address, link))
+
+    def next(self) -> tuple[str, MemberAddress, Link]:
+        """Return the next event."""
+        return self.events.get(timeout=DEADLINE)
+
+
+@contextmanager
+def serving(name: str, window: int = 16) -> Iterator[tuple[ImageChannels, ImageChannel]]:
+    """Serve one channel."""
+    images = ImageChannels(name, window)
+    channel = images.add(name)
+    server = PvaServer([images.provider])
+    server.start()
+    try:
+        yield images, channel
+    finally:
+        images.close()
+        server.stop()
