@@ -1,0 +1,44 @@
+# Two commands: `make run` and `make test`. Both make .venv first if it is not there.
+PYTHON   ?= python3
+VENV     := .venv
+DURATION ?= 30
+ARGS     ?=
+
+.PHONY: help run test lint unit clean
+
+help:
+	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
+	@echo "make test   install the test tools too, check the code and run all tests"
+	@echo "make clean  remove .venv and what was built"
+
+run: $(VENV)/.run
+	$(VENV)/bin/rayfan up --duration $(DURATION) $(ARGS)
+
+test: lint unit
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports
+
+unit: $(VENV)/.test
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 13)))' || \
+	  { echo "make: expected Python 3.11 to 3.13, found $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "make: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/.run
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

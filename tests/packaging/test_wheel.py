@@ -1,0 +1,49 @@
+"""The wheel: built, installed into a clean environment, run from an empty folder, also beside a file `ioc.py`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.epics import isolated_environment, random_prefix
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def rayfan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the command of a wheel installed where nothing of this checkout can be imported."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)], check=True, capture_output=True
+    )
+    (wheel,) = folder.glob("rayfan-*.whl")
+    environment = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, str(wheel)], check=True, cwd=folder)
+    return environment / "bin" / "rayfan"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("trap", [None, "ioc.py"])
+def test_runs_from_any_folder(rayfan: Path, tmp_path: Path, trap: str | None) -> None:
+    if trap is not None:
+        (tmp_path / trap).write_text("raise SystemExit('the ioc.py of the working folder was imported')\n")
+    report = tmp_path / "ledger.json"
+    environment = {**isolated_environment(), "XDG_RUNTIME_DIR": str(tmp_path)}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [str(rayfan), "up", "--duration", "5", "--report", str(report), "--set", f"prefix={random_prefix()}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ledger = json.loads(report.read_text())
+    assert ledger["residue"] == 0
+    assert ledger["published"] > 0
