@@ -103,9 +103,7 @@ def test_bounded_names_every_frame_it_drops(tmp_path: Path) -> None:
 def test_latest_gives_a_slow_member_the_newest(tmp_path: Path) -> None:
     member = Member(tmp_path, "Cons1")
     member.gate.clear()
-    with running_flow(
-        tmp_path, shape(Policy.LATEST), CountingSource(), image_mode="Multiple", num_images=100
-    ) as flow:
+    with running_flow(tmp_path, shape(Policy.LATEST), CountingSource(), image_mode="Multiple", num_images=100) as flow:
         member.start()
         wait_present(flow, 1)
         flow.acquire().result(30)

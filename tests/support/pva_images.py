@@ -44,19 +44,19 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def wait_done(link: Link, count: int) -> None:
-    """Wait on the link's descriptor until it has finished with `count` items."""
+    """Wait on the link's descriptor until it has finished with `count` items, or is gone."""
     deadline = time.monotonic() + DEADLINE
     link.ring_at(count)
-    while link.done() < count:
+    while link.done() < count and link.alive():
         ready, _, _ = select.select([link], [], [], max(0.0, deadline - time.monotonic()))
         assert ready, f"{link.name}: {count} items done within {DEADLINE} s, found {link.done()}"
         link.refresh()
 
 
 def publish_all(link: Link, items: list[Item]) -> None:
-    """Publish every item, waiting for room when the queue is full."""
+    """Publish every item, waiting for room when the queue is full, as long as the link is alive."""
     at = 0
-    while at < len(items):
+    while at < len(items) and link.alive():
         done = link.done()
         at += link.publish(items[at:]).count
         if at < len(items):

@@ -11,7 +11,7 @@ from ioc.channels.ejfat_pool import LEAST_KEPT, BufferPool
 from ioc.channels.ejfat_reassembly import EVENT_OVERHEAD, Event, Incomplete, Limits, Reassembler
 from ioc.channels.ejfat_segmenter import Segmenter, Stamp
 from ioc.channels.ejfat_streams import LINGER_NS, MOST_CLOSED, Stream, Verdict
-from ioc.channels.ejfat_uri import Endpoint, EjfatUri
+from ioc.channels.ejfat_uri import EjfatUri, Endpoint
 from ioc.channels.ejfat_wire import (
     LbHeader,
     LbVersion,
