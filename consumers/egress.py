@@ -40,7 +40,9 @@ class Egress:
                 mtu=self.config.mtu,
                 rate_gbps=self.config.rate,
                 data_id=self.config.data_id,
+                lb_version=self.config.lb_version,
                 offload=self.config.offload,
+                checksum=self.config.checksum,
             )
         )
         self.book = Book(spec.book_file)

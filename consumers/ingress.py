@@ -130,6 +130,8 @@ class Ingress:
                 event_timeout=config.event_timeout,
                 max_event_bytes=config.max_event_bytes,
                 memory=config.memory,
+                queue_size=config.queue_size,
+                receive_buffer=config.receive_buffer,
             )
         )
         self.port = self.receiver.port

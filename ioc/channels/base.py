@@ -71,7 +71,10 @@ class Publisher(Protocol):
     """Gives items to somewhere."""
 
     def publish(self, items: Sequence[Item]) -> Accepted:
-        """Hand items over, in order, without waiting; the caller may drop or offer the rest again."""
+        """Hand items over, in order; the caller may drop or offer the rest again.
+
+        Waits for nothing but a rate that the channel was told to keep.
+        """
         ...
 
     def counters(self) -> Counters:

@@ -15,6 +15,7 @@ nearly always, their headers are compared and their payload is copied as one arr
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from ioc.channels.ejfat_coverage import Coverage
 from ioc.channels.ejfat_pool import BufferPool
 from ioc.channels.ejfat_streams import Stream, Verdict
-from ioc.channels.ejfat_wire import MOST_EVENT_BYTES, RE_BYTES, Segment, parse_segment
+from ioc.channels.ejfat_wire import HEAD_BYTES, MOST_EVENT_BYTES, RE_BYTES, Segment, parse_segment
 from ioc.core.errors import ProtocolError
 
 MOST_PIECES = 65_536
@@ -176,7 +177,7 @@ class Reassembler:
     def _feed_run(self, rows: NDArray[np.uint8], now_ns: int, events: list[Event]) -> int:
         """Take consecutive full segments of one event at once; return the bytes used: all, or 0 if they are not."""
         try:
-            segment = parse_segment(memoryview(rows[0].data))
+            segment = parse_segment(rows[0, :HEAD_BYTES].tobytes(), rows.shape[1])
         except ProtocolError:
             return 0
         count, step = rows.shape
@@ -188,13 +189,13 @@ class Reassembler:
         if event is not None:
             target = event.payload[segment.offset : segment.offset + size]
             target.reshape(payload.shape)[:] = payload  # the one copy of reassembly
-            if not self._cover(event, segment.offset, size, now_ns, events):
-                self.tally.duplicates += count
+            fresh = self._cover(event, segment.offset, size, now_ns, events)
+            self.tally.duplicates += (size - fresh) // payload.shape[1]
         return rows.size
 
     def _feed_one(self, datagram: NDArray[np.uint8], now_ns: int, events: list[Event]) -> None:
         try:
-            segment = parse_segment(memoryview(datagram.data))
+            segment = parse_segment(datagram[:HEAD_BYTES].tobytes(), len(datagram))
         except ProtocolError as error:
             self._refuse(str(error))
             return
@@ -203,25 +204,25 @@ class Reassembler:
             return
         size = len(datagram) - segment.start
         event.payload[segment.offset : segment.offset + size] = datagram[segment.start :]
-        if not self._cover(event, segment.offset, size, now_ns, events):
+        if not self._cover(event, segment.offset, size, now_ns, events) and size:
             self.tally.duplicates += 1
 
     def _refuse(self, why: str, count: int = 1) -> None:
         self.tally.bad += count
         self.tally.last_error = why
 
-    def _cover(self, event: _Unfinished, offset: int, size: int, now_ns: int, events: list[Event]) -> bool:
-        """Book bytes that were copied; return whether any of them was new."""
+    def _cover(self, event: _Unfinished, offset: int, size: int, now_ns: int, events: list[Event]) -> int:
+        """Book bytes that were copied; return how many of them were new."""
         fresh = event.coverage.add(offset, offset + size)
         if event.coverage.received == event.length:
             self._complete(event, now_ns, events)
-            return True
+            return fresh
         if fresh:
             event.since_ns = now_ns
             self._unfinished.move_to_end(event.key)
         if event.coverage.pieces > MOST_PIECES:
             self._give_up(event, now_ns)
-        return fresh > 0
+        return fresh
 
     def _event_of(self, segment: Segment, count: int, now_ns: int) -> _Unfinished | None:
         """Return the unfinished event of `count` alike datagrams, begun if need be; None if they were counted away."""
@@ -290,10 +291,15 @@ def _other_tick(known: int | None, tick: int | None) -> bool:
 
 def _consecutive(rows: NDArray[np.uint8], first: Segment) -> bool:
     """Return whether all rows carry the first one's headers, the offset apart, which grows by the payload size."""
-    heads = np.ascontiguousarray(rows[:, : first.start]).view(">u4")
-    wanted = np.empty_like(heads)
-    wanted[:] = heads[0]
-    step = rows.shape[1] - first.start
+    count, size = rows.shape
+    heads = rows[:, : first.start].tobytes()
+    wanted = bytearray(heads[: first.start] * count)
     column = (first.start - RE_BYTES + _OFFSET_AT) // 4
-    wanted[:, column] = np.arange(first.offset, first.offset + len(rows) * step, step)
-    return np.array_equal(heads, wanted)
+    words = np.frombuffer(wanted, ">u4")
+    words[column :: first.start // 4] = _ramp(count, size - first.start) + np.uint32(first.offset)
+    return heads == wanted
+
+
+@lru_cache(maxsize=64)
+def _ramp(count: int, step: int) -> NDArray[np.uint32]:
+    return np.arange(count, dtype=np.uint32) * np.uint32(step)

@@ -287,11 +287,14 @@ class EjfatReceiver:
             self._let_ends_go(None)
 
     def _let_ends_go(self, later: Event | None) -> None:
-        """Queue the end markers that nothing unfinished comes before, and those that `later` has overtaken."""
+        """Queue the end markers that `later` has overtaken; if None, those that nothing unfinished comes before."""
         waiting, self._ends = self._ends, []
         for event, end in waiting:
-            overtaken = later is not None and later.data_id == event.data_id and later.number > event.number
-            if overtaken or not self._reassembler.begun_before(event.data_id, event.number):
+            if later is None:
+                go = not self._reassembler.begun_before(event.data_id, event.number)
+            else:
+                go = later.data_id == event.data_id and later.number > event.number
+            if go:
                 self._enqueue(end, event.payload)
             else:
                 self._ends.append((event, end))

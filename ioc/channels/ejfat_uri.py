@@ -5,6 +5,7 @@ encoding, and unknown keys are accepted; a later `data` of the same IP version w
 one port, bracketed IPv6 percent-encoded.
 """
 
+import re
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NoReturn
@@ -15,6 +16,7 @@ from ioc.core.errors import ConfigError, mismatch
 DATA_PORT = 19522
 """Where load balancers take data if the URI does not say (E2SAR, ESnet udplbd2)."""
 
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _EXAMPLE = "for example ejfat://token@10.0.0.1:18347/lb/1?sync=10.0.0.1:19010&data=10.0.0.2:19522"
 
 
@@ -117,8 +119,8 @@ def _host_and_port(authority: str, where: str) -> tuple[str, int | None]:
         port = rest[1:]
     else:
         host, _, port = authority.partition(":")
-    if not host:
-        _refuse(f"{where}, host", "the control plane's host", authority)
+    if not (_is_ip(host) or _HOST_NAME.fullmatch(host)):
+        _refuse(f"{where}, host", "the control plane's host name or IP address", authority)
     return host, _port(port, f"{where}, port") if port else None
 
 

@@ -14,6 +14,7 @@ from ioc.core.errors import ProtocolError, mismatch
 
 LB_BYTES = 16
 RE_BYTES = 20
+HEAD_BYTES = LB_BYTES + RE_BYTES
 SYNC_BYTES = 28
 UDP_BYTES = 8
 IP_BYTES = {4: 20, 6: 40}
@@ -96,7 +97,7 @@ class Segment(NamedTuple):
     start: int
 
 
-def parse_lb(data: bytes | memoryview) -> LbHeader:
+def parse_lb(data: bytes) -> LbHeader:
     """Return the LB header that `data` begins with.
 
     Raises:
@@ -106,13 +107,13 @@ def parse_lb(data: bytes | memoryview) -> LbHeader:
         raise ProtocolError(mismatch("LB header", f"{LB_BYTES} bytes", len(data)))
     magic, version, following, selector, entropy, tick = _LB.unpack_from(data)
     if magic != LB_MAGIC or version not in (2, 3):
-        raise ProtocolError(mismatch("LB header", "'LB', version 2 or 3", bytes(data[:3]).hex()))
+        raise ProtocolError(mismatch("LB header", "'LB', version 2 or 3", data[:3].hex()))
     if following != NEXT_IS_RE:
         raise ProtocolError(mismatch("LB header, next protocol", str(NEXT_IS_RE), following))
     return LbHeader(version, selector, entropy, tick)
 
 
-def parse_re(data: bytes | memoryview) -> ReHeader:
+def parse_re(data: bytes) -> ReHeader:
     """Return the reassembly header that `data` begins with.
 
     Raises:
@@ -122,11 +123,11 @@ def parse_re(data: bytes | memoryview) -> ReHeader:
         raise ProtocolError(mismatch("RE header", f"{RE_BYTES} bytes", len(data)))
     version, reserved, data_id, offset, length, event = _RE.unpack_from(data)
     if version != RE_VERSION or reserved:
-        raise ProtocolError(mismatch("RE header", "1000 (version 1)", bytes(data[:2]).hex()))
+        raise ProtocolError(mismatch("RE header", "1000 (version 1)", data[:2].hex()))
     return ReHeader(data_id, offset, length, event)
 
 
-def parse_sync(data: bytes | memoryview) -> SyncMessage:
+def parse_sync(data: bytes) -> SyncMessage:
     """Return the sync message that `data` is.
 
     Raises:
@@ -136,25 +137,27 @@ def parse_sync(data: bytes | memoryview) -> SyncMessage:
         raise ProtocolError(mismatch("sync message", f"{SYNC_BYTES} bytes", len(data)))
     magic, version, _, source_id, tick, rate_hz, unix_ns = _SYNC.unpack(data)
     if magic != SYNC_MAGIC or version != SYNC_VERSION:
-        raise ProtocolError(mismatch("sync message", "'LC', version 2", bytes(data[:3]).hex()))
+        raise ProtocolError(mismatch("sync message", "'LC', version 2", data[:3].hex()))
     return SyncMessage(source_id, tick, unix_ns, rate_hz)
 
 
-def parse_segment(data: bytes | memoryview) -> Segment:
-    """Return where the segment of one whole datagram belongs, with or without LB header.
+def parse_segment(head: bytes, size: int) -> Segment:
+    """Return where the segment of a datagram of `size` bytes belongs; `head` is its first `HEAD_BYTES` or all of it.
+
+    The LB header may be there or not.
 
     Raises:
         ProtocolError: a header is broken, or the segment is empty or reaches beyond its event.
     """
     tick, start = None, 0
-    if data[:1] == b"L":
-        _refuse_fec(data[LB_BYTES : LB_BYTES + 2])  # first: FEC changes the next protocol too
-        tick, start = parse_lb(data).tick, LB_BYTES
+    if head[:1] == b"L":
+        _refuse_fec(head[LB_BYTES : LB_BYTES + 2])  # first: FEC changes the next protocol too
+        tick, start = parse_lb(head).tick, LB_BYTES
     else:
-        _refuse_fec(data[:2])
-    header = parse_re(data[start:])
+        _refuse_fec(head[:2])
+    header = parse_re(head[start:])
     start += RE_BYTES
-    size = len(data) - start
+    size -= start
     if header.offset + size > header.length or (size == 0 and header.length):
         raise ProtocolError(
             mismatch("segment", f"1 to {header.length - header.offset} bytes at offset {header.offset}", size)
@@ -162,6 +165,6 @@ def parse_segment(data: bytes | memoryview) -> Segment:
     return Segment(tick, header.data_id, header.offset, header.length, header.event, start)
 
 
-def _refuse_fec(magic: bytes | memoryview) -> None:
+def _refuse_fec(magic: bytes) -> None:
     if magic == FEC_MAGIC:
         raise ProtocolError("EJFAT datagram: forward error correction is not supported; switch it off at the sender")

@@ -152,6 +152,10 @@ class EgressConfig(_Table):
     queue_bytes: int | None = Field(default=None, ge=1)
     data_id: int = Field(default=1, ge=0, le=0xFFFF)
     """Which source the events come from (RE header)."""
+    checksum: bool = True
+    """Send a checksum of the pixels, which the ingress verifies."""
+    lb_version: Literal[2, 3] | None = 2
+    """Version of the load balancer header."""
     offload: bool = True
     """Let the kernel cut the packets (UDP_SEGMENT); falls back to one datagram a packet where it cannot."""
 
@@ -174,7 +178,11 @@ class IngressConfig(_Table):
     max_event_bytes: int = Field(default=256 << 20, ge=1)
     """Bytes; larger events are refused, because a header may claim up to 4 GiB."""
     memory: int = Field(default=GIB, ge=1)
-    """Bytes that unfinished events may take up together."""
+    """Bytes that unfinished events may take up together, and as much again for whole ones that wait."""
+    queue_size: int = Field(default=1024, ge=1)
+    """Frames that may wait to be taken; more are dropped and counted."""
+    receive_buffer: int = Field(default=64 << 20, ge=4096)
+    """Bytes asked of the kernel for the socket; what it gave is a PV. More than net.core.rmem_max needs CAP_NET_ADMIN."""
 
 
 class Config(_Table):
@@ -238,6 +246,7 @@ processor = "statistics"
 
 [egress.demo]             # every frame over UDP ...
 ingress = "demo"
+rate = 8.0                # Gbit/s
 policy = "lossless"
 
 [ingress.demo]            # ... to a receiver on this host that checks each one

@@ -142,7 +142,7 @@ def test_any_claims_stay_within_the_memory(batches: list[tuple[bytes, int]]) -> 
 @given(st.binary(max_size=60), st.sampled_from([b"", b"LB\x02\x01", b"\x10\x00"]))
 def test_a_datagram_is_parsed_or_raises_one_error(data: bytes, start: bytes) -> None:
     try:
-        segment = parse_segment(start + data)
+        segment = parse_segment(start + data, len(start + data))
     except ProtocolError:
         return
     assert segment.offset + len(start + data) - segment.start <= segment.length

@@ -13,9 +13,11 @@ from ioc.channels.ejfat_segmenter import Segmenter, Stamp
 from ioc.channels.ejfat_streams import LINGER_NS, MOST_CLOSED, Stream, Verdict
 from ioc.channels.ejfat_uri import EjfatUri, Endpoint
 from ioc.channels.ejfat_wire import (
+    HEAD_BYTES,
     LbHeader,
     LbVersion,
     ReHeader,
+    Segment,
     SyncMessage,
     parse_lb,
     parse_re,
@@ -37,6 +39,10 @@ def datagrams(
     packets = Segmenter(mtu, 4, lb, data_id).lay([payload], Stamp(event, tick, 9))
     wire = bytes(packets.wire)
     return [wire[at : at + packets.size] for at in range(0, len(wire), packets.size)]
+
+
+def segment_of(datagram: bytes) -> Segment:
+    return parse_segment(datagram[:HEAD_BYTES], len(datagram))
 
 
 def array(data: bytes) -> NDArray[np.uint8]:
@@ -68,7 +74,7 @@ def test_headers_of_e2sar_are_read() -> None:
 
 
 def test_lb_header_is_detected() -> None:
-    with_lb, without = parse_segment(V2 + RE + b"x"), parse_segment(RE + b"x")
+    with_lb, without = segment_of(V2 + RE + b"x"), segment_of(RE + b"x")
     assert (with_lb.tick, with_lb.start) == (0x000660BE5E69C5E5, 36)
     assert (without.tick, without.start) == (None, 20)
     assert (without.data_id, without.offset, without.length, without.event) == (4321, 0, 3000, 0)
@@ -92,13 +98,13 @@ def test_lb_header_is_detected() -> None:
 )
 def test_broken_datagrams_are_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError):
-        parse_segment(data)
+        segment_of(data)
 
 
 @pytest.mark.parametrize("lb", [V2, V2[:3] + b"\x02" + V2[4:], b""])
 def test_error_correction_is_refused_by_name(lb: bytes) -> None:
     with pytest.raises(ProtocolError, match="forward error correction"):
-        parse_segment(lb + b"EC\x01\x01" + bytes(12) + RE + b"x")
+        segment_of(lb + b"EC\x01\x01" + bytes(12) + RE + b"x")
 
 
 @pytest.mark.parametrize("data", [b"", SYNC[:-1], SYNC + b"\0", b"LB" + SYNC[2:], b"LC\x01" + SYNC[3:]])
@@ -113,7 +119,7 @@ def test_broken_sync_messages_are_refused(data: bytes) -> None:
 def test_3000_bytes_at_mtu_1500_are_cut_as_e2sar_cuts_them() -> None:
     packets = datagrams(bytes(range(250)) * 12, event=0, tick=0x000660BE5E69C5E5, data_id=4321, mtu=1500)
     assert [len(packet) for packet in packets] == [1472, 1472, 164]
-    assert [parse_segment(packet).offset for packet in packets] == [0, 1436, 2872]
+    assert [segment_of(packet).offset for packet in packets] == [0, 1436, 2872]
     assert packets[0][16:36] == RE
 
 
@@ -127,7 +133,7 @@ def test_segments_are_as_long_as_the_mtu_allows(mtu: int, version: int, expected
 @pytest.mark.parametrize("lb", [2, 3, None])
 def test_all_packets_of_an_event_carry_its_stamp(lb: LbVersion | None) -> None:
     for packet in datagrams(bytes(500), event=77, tick=0x1234_5678, data_id=4, lb=lb):
-        segment = parse_segment(packet)
+        segment = segment_of(packet)
         assert (segment.event, segment.data_id, segment.length) == (77, 4, 500)
         assert segment.tick == (0x1234_5678 if lb else None)
         if lb:
@@ -396,6 +402,7 @@ def test_uris_are_read_liberally(text: str, field: str, expected: object) -> Non
     [
         ("http://h:1", "scheme"),
         ("ejfat://", "host"),
+        ("ejfat://h h:1", "host"),
         ("ejfat://h:70000", "port"),
         ("ejfat://h:x", "port"),
         ("ejfat://[h]:1", "host|a URI"),
