@@ -12,7 +12,7 @@ from consumers.processor import Value as SettingValue
 from consumers.records import consumer_records
 from consumers.worker import Worker
 from ioc.channels.book import Book
-from ioc.channels.local import LocalReceiver
+from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import ImageChannels, PvaServer
 from ioc.core.clock import SystemClock

@@ -9,7 +9,7 @@ from consumers.worker import Worker
 from ioc.channels import ejfat_uri
 from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatPublisher, PublisherSettings
-from ioc.channels.local import LocalReceiver
+from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock

@@ -20,7 +20,7 @@ import numpy as np
 from consumers.processor import Output, Processor, Value, checked_statistics, frames_of
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
-from ioc.channels.local import LocalReceiver
+from ioc.channels.local_receiver import LocalReceiver
 from ioc.core.clock import Clock
 from ioc.core.errors import RayfanError
 from ioc.core.frame import EndOfSeries, Frame, Item

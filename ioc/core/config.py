@@ -63,7 +63,7 @@ class SourceConfig(_Table):
     pattern: Literal["peaks", "rings", "ramp", "counter"] = "peaks"
     """generated: gaussian peaks, diffraction rings with noise, a ramp, or the frame's id in its pixels."""
     prepared: int = Field(default=16, ge=1, le=1024)
-    """generated: how many different images are made beforehand and shown in turn (`counter` and `ramp` make each anew)."""
+    """generated: different images that are made beforehand and shown in turn (`counter`, `ramp`: each is made anew)."""
     path: Path | None = None
     """replay: an HDF5 (.h5, .hdf5, .hdf, .nxs), .npy or .raw file."""
     dataset: str | None = None
@@ -182,7 +182,8 @@ class IngressConfig(_Table):
     queue_size: int = Field(default=1024, ge=1)
     """Frames that may wait to be taken; more are dropped and counted."""
     receive_buffer: int = Field(default=64 << 20, ge=4096)
-    """Bytes asked of the kernel for the socket; what it gave is a PV. More than net.core.rmem_max needs CAP_NET_ADMIN."""
+    """Bytes asked of the kernel for the socket; a PV shows what it gave. More than net.core.rmem_max needs
+    CAP_NET_ADMIN."""
 
 
 class Config(_Table):
@@ -328,7 +329,7 @@ def _sentence(fault: Any, where: str, sources: Mapping[str, str]) -> str:
 def _known(location: tuple[int | str, ...]) -> list[str]:
     model: Any = Config
     for part in location[:-1]:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        field = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
         if field is not None:
             model = field.annotation
             args = getattr(model, "__args__", ())

@@ -96,9 +96,9 @@ def body(child: Child, arguments: argparse.Namespace, surroundings: Surroundings
     folder.hold(spec.config.prefix, os.getpid())
     supervisor = Supervisor(spec, folder, surroundings)
     signal.signal(signal.SIGTERM, lambda *_: supervisor.ask_to_drain())
-    stop = serve(supervisor, child)
     try:
         supervisor.start()
+        stop = serve(supervisor, child)
         if child.stopping.is_set():
             supervisor.ask_to_drain()
         child.state = State.RUNNING

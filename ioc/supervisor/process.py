@@ -13,6 +13,11 @@ STATE_FIELD, START_FIELD = 0, 19
 """Places of the fields 3 (state) and 22 (start time) of /proc/PID/stat behind the command's name (proc(5))."""
 
 
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Environment of a process, if the user has not set it: parallel work is done by more processes, and idle threads of
+a linear algebra library that wait in a loop would take the cores from them."""
+
+
 def command(module: str) -> list[str]:
     """Return the command line of a process; -P keeps the working folder off sys.path."""
     return [sys.executable, "-P", "-m", module]
@@ -57,6 +62,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**ONE_THREAD, **os.environ},
             )
         process = cls(child.pid, start_time(child.pid), child)
         assert child.stdin is not None

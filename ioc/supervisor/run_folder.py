@@ -23,12 +23,14 @@ from ioc.supervisor.child import write_whole
 log = logging.getLogger(__name__)
 
 MODE = 0o700
+LOG_END = 8192
+"""Bytes of a log that are shown."""
 LONGEST_SOCKET_PATH = 107
 """Bytes of a Unix socket's path, without the final zero (unix(7), sun_path)."""
 SOCKET = "frames"
 SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 OURS = ("*.spec", "*.status", "*.book", "*.log", "*.new", "*.quarantine", "appliance.json", "ledger.json", SOCKET)
-"""What a supervisor removes at its start; nothing else in the folder is touched."""
+"""What a supervisor removes at its start, except what is its own; nothing else in the folder is touched."""
 
 
 class Birth(BaseModel):
@@ -145,17 +147,23 @@ class RunFolder:
 
     def last_words(self, name: str) -> str:
         """Return the last line of a process's log; empty if it said nothing."""
+        lines = self.log_end(name).splitlines()
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def log_end(self, name: str) -> str:
+        """Return the last few thousand characters of a process's log."""
         try:
-            lines = (self.path / f"{name}.log").read_bytes()[-4096:].decode(errors="replace").splitlines()
+            return (self.path / f"{name}.log").read_bytes()[-LOG_END:].decode(errors="replace")
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def clean(self) -> None:
         """Remove what an earlier appliance left."""
         for pattern in OURS:
             for path in self.path.glob(pattern):
-                path.unlink(missing_ok=True)
+                if not path.name.startswith("supervisor."):
+                    path.unlink(missing_ok=True)
+        self._read.clear()
 
     def _check(self) -> None:
         facts = self.path.lstat()

@@ -61,7 +61,7 @@ class Supervisor:
         self._life = Life()
         self._viewed_ns = 0
         self.view = look_over(self.crew, Ledger(0, [], [], []), self._life, 0)
-        self._launcher = os.pidfd_open(self._around.launcher) if self._around.launcher is not None else None
+        self._launcher = self._watch_launcher()
 
     def start(self) -> None:
         """Take over what an earlier supervisor of this configuration left running, start the rest."""
@@ -121,6 +121,15 @@ class Supervisor:
     @property
     def _drain_seconds(self) -> float:
         return self._around.rules.drain * len(DRAIN_ORDER)
+
+    def _watch_launcher(self) -> int | None:
+        if self._around.launcher is None:
+            return None
+        try:
+            return os.pidfd_open(self._around.launcher)
+        except ProcessLookupError:
+            self.ask_to_drain()
+            return None
 
     def _end_earlier(self, spec: ProcessSpec) -> None:
         around = Surroundings(self._around.modules, self._around.rules, self._clock)

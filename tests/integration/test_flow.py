@@ -191,7 +191,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from ioc.channels.book import Book
-from ioc.channels.local import LocalReceiver
+from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.core.frame import Frame
 book = Book(Path(sys.argv[1]) / "Cons1.book")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from p4p import Value
 from p4p.client.thread import Context
 from p4p.server.raw import SharedPV
 
@@ -59,6 +60,13 @@ def context() -> Iterator[Context]:
         yield context
 
 
+def newest(context: Context, name: str) -> Value:
+    """Return the present value of a channel."""
+    value = context.get(name, timeout=DEADLINE)
+    assert isinstance(value, Value)
+    return value
+
+
 def assert_accounted(receiver: PvaReceiver, got: int, last: int) -> None:
     """Check that what a receiver did not get of ids 1 to `last` is on its books as missed."""
     missed = sum(gap.last - gap.first + 1 for gap in receiver.missed())
@@ -68,7 +76,7 @@ def assert_accounted(receiver: PvaReceiver, got: int, last: int) -> None:
 
 def test_before_the_first_frame_a_get_finds_an_empty_image(name: str, context: Context) -> None:
     with serving(name):
-        value = context.get(name, timeout=DEADLINE)
+        value = newest(context, name)
         assert is_empty(value)
         assert value["dimension"] == []
 
@@ -154,7 +162,7 @@ def test_who_comes_late_gets_the_newest_frame(name: str, context: Context) -> No
             assert channel.publish([numbered(unique_id)]) == Accepted(1)
         assert not channel.watched
         assert channel.done() >= 199
-        frame = from_value(context.get(name, timeout=DEADLINE))
+        frame = from_value(newest(context, name))
         assert frame.unique_id == 200
         assert_whole([frame])
         assert channel.done() == 200
@@ -169,7 +177,7 @@ def test_the_newest_frame_outlives_the_end_of_its_series(name: str, context: Con
         channel.publish([EndOfSeries(4, 3)])
         wait_done(channel, 4)
         memory[:] = -1  # the memory is used again
-        assert_whole([from_value(context.get(name, timeout=DEADLINE))])
+        assert_whole([from_value(newest(context, name))])
 
 
 def test_a_frame_nobody_watches_is_given_back_without_another_one(name: str) -> None:
@@ -361,7 +369,7 @@ def test_a_member_that_is_not_admitted_does_not_exist_until_it_is(name: str, con
             with pytest.raises(TimeoutError):
                 context.get(absent, timeout=0.3)
         roster.admitted.add(address)
-        assert is_empty(context.get(address.channel(prefix), timeout=DEADLINE))
+        assert is_empty(newest(context, address.channel(prefix)))
         assert roster.next()[:2] == ("joined", address)
 
 
@@ -372,7 +380,7 @@ def test_a_get_is_a_member_for_a_moment(name: str) -> None:
         prefix = name.removesuffix("Pva1:Image")
         images.members(prefix, roster)
         with Context("pva", nt=False) as context:
-            assert is_empty(context.get(address.channel(prefix), timeout=DEADLINE))
+            assert is_empty(newest(context, address.channel(prefix)))
             assert roster.next()[0] == "joined"
         assert roster.next()[0] == "left"
 
@@ -392,7 +400,7 @@ def test_clients_leave_nothing_behind(name: str) -> None:
         channel.publish([numbered(1)])
         for _ in range(20):
             with Context("pva", nt=False) as context:
-                context.get(name, timeout=DEADLINE)
+                newest(context, name)
         wait_until(lambda: not channel.watched, "the last client to be forgotten")
         assert images.poster.call(lambda: None, DEADLINE)
         assert shared() == before
@@ -417,10 +425,10 @@ def test_it_works_beside_softioc_in_one_process(name: str, context: Context) -> 
         assert process.stdout is not None
         told = next((line for line in process.stdout if line.startswith("{")), "{}")  # softioc talks too
         assert json.loads(told).get("port"), "the server did not start"
-        frame = from_value(context.get(name, timeout=DEADLINE))
+        frame = from_value(newest(context, name))
         assert frame.unique_id == 5
         assert_whole([frame])
-        assert context.get(f"{name}:Record", timeout=DEADLINE)["value"] == 42.0
+        assert newest(context, f"{name}:Record")["value"] == 42.0
     finally:
         process.communicate("\n", timeout=DEADLINE)
     assert process.returncode == 0

@@ -13,7 +13,8 @@ from detector_sim.distributor import Distributor, GroupShape
 from detector_sim.flow import Flow
 from detector_sim.images import ImageStore
 from ioc.channels.book import Book
-from ioc.channels.local import LocalReceiver, LocalServer
+from ioc.channels.local import LocalServer
+from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.core.clock import SystemClock
 from ioc.core.config import DetectorConfig, Policy

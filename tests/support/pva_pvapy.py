@@ -4,14 +4,16 @@
 processor for pvapy-hpc-consumer. A line is a JSON object with the id, size and lowest and highest pixel of an image.
 """
 
+import importlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-import pvaccess  # type: ignore[import-not-found]
-from pvapy.hpc.adImageProcessor import AdImageProcessor  # type: ignore[import-not-found]
-from pvapy.utility.adImageUtility import AdImageUtility  # type: ignore[import-not-found]
+from pvapy.hpc.adImageProcessor import AdImageProcessor
+from pvapy.utility.adImageUtility import AdImageUtility
+
+pvaccess: Any = importlib.import_module("pvaccess")  # a compiled module, of which type checkers see nothing
 
 
 def note(structure: Any) -> str:
@@ -31,10 +33,10 @@ class ImageNotes(AdImageProcessor):
         AdImageProcessor.__init__(self, config)
         self._folder = Path(config["folder"])
 
-    def process(self, pv: Any) -> Any:  # called by PvaPy with each NTNDArray
+    def process(self, pvObject: Any) -> Any:  # noqa: N803 - PvaPy's name
         with (self._folder / f"{self.processorId}.jsonl").open("a") as file:
-            file.write(note(pv) + "\n")
-        return pv
+            file.write(note(pvObject) + "\n")
+        return pvObject
 
 
 def main(name: str) -> None:

@@ -1,0 +1,111 @@
+"""The command `rayfan`. What a subcommand needs is imported when it runs, so that --help is there at once."""
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+EXIT_FAILED = 1
+EXIT_BAD_CONFIGURATION = 2
+"""Those of ioc.core.status.ExitCode, which is slow to import."""
+
+UP = """\
+Starts a detector, its consumers and EJFAT processes, and a supervisor that watches
+them, shows what they do, and drains them in flow order when it is asked to stop.
+"""
+
+
+class _Version(argparse.Action):
+    """Print the version; looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_arguments: object) -> None:
+        print(f"rayfan {version()}")
+        parser.exit()
+
+
+def version() -> str:
+    """Return the version of the installed distribution."""
+    from importlib.metadata import version as installed
+
+    return installed("rayfan")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0 good, 1 failed, 2 bad configuration, 3 stopped but not drained."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.DEBUG if options.debug else logging.WARNING, format="rayfan: %(message)s")
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("rayfan: interrupted", file=sys.stderr)
+        return EXIT_FAILED
+    except Exception as error:  # noqa: BLE001 - the last boundary: whoever sits in front of it wants a sentence
+        return _explain(error, options.debug)
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    from ioc.core.errors import RayfanError, UserError
+
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, UserError):
+        print(f"rayfan: {error}", file=sys.stderr)
+        return EXIT_BAD_CONFIGURATION
+    text = str(error) if isinstance(error, RayfanError | OSError) else f"{type(error).__name__}: {error}"
+    print(f"rayfan: {text}" + ("" if debug else " (--debug shows where)"), file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rayfan", description="An EPICS soft-detector appliance: every frame is accounted for."
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    parser.set_defaults(debug=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_up(commands)
+    schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
+    schema.set_defaults(run=_schema)
+    return parser
+
+
+def _add_up(commands: argparse._SubParsersAction) -> None:
+    up = commands.add_parser("up", help="run an appliance", description=UP)
+    up.add_argument("config", metavar="CONFIG.toml", nargs="?", type=Path, help="left out: a demonstration")
+    up.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a key; may be repeated")
+    up.add_argument("--duration", metavar="S", type=_seconds, help="stop so many seconds after all processes run")
+    up.add_argument("--report", metavar="FILE", type=Path, help="write the ledger as JSON at the end")
+    up.add_argument("--print-config", action="store_true", help="print the effective configuration and leave")
+    up.add_argument("--debug", action="store_true", help="log more, and show tracebacks")
+    up.set_defaults(run=_up)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, found {text!r}")
+    return seconds
+
+
+def _schema(_options: argparse.Namespace) -> int:
+    import json
+
+    from ioc.core.config import Config
+
+    print(json.dumps(Config.model_json_schema(), indent=2))
+    return 0
+
+
+def _up(options: argparse.Namespace) -> int:
+    from ioc.console import Options, print_config, read_config, up
+
+    config = read_config(options.config, options.set)
+    if options.print_config:
+        print_config(config)
+        return 0
+    return up(config, Options(options.duration, options.report, options.debug))

@@ -1,0 +1,205 @@
+"""How `rayfan up` shows an appliance: a live table on a terminal, a line every few seconds elsewhere, the ledger."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ioc.core.config import Config
+from ioc.core.status import Role, State
+from ioc.supervisor.appliance import OK, Appliance, ProcessView
+
+LINE_SECONDS = 3.0
+"""s between two lines without a terminal."""
+BAR_WIDTH = 40
+STYLES = {
+    State.STARTING: "yellow",
+    State.RUNNING: "green",
+    State.DRAINING: "yellow",
+    State.STOPPED: "dim",
+    State.FAILED: "bold red",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """When the run has an end: after `duration` seconds, or when an acquisition has `frames` frames."""
+
+    duration: float | None = None
+    frames: int | None = None
+
+    @classmethod
+    def of(cls, config: Config, duration: float | None) -> Self:
+        """Return the facts of a configuration."""
+        multiple = config.detector.image_mode == "Multiple"
+        return cls(duration, config.detector.num_images if multiple else None)
+
+    def progress(self, view: Appliance, elapsed: float | None) -> tuple[float, float, str] | None:
+        """Return how far the run is, of how much, in which unit; None if it has no end."""
+        if self.duration is not None:
+            return min(elapsed or 0.0, self.duration), self.duration, "s"
+        if self.frames is not None:
+            return min(view.series_published, self.frames), self.frames, "frames"
+        return None
+
+
+class Display(Protocol):
+    """Shows views of an appliance, one after the other."""
+
+    def __enter__(self) -> "Display": ...
+
+    def __exit__(self, *_error: object) -> None: ...
+
+    def show(self, view: Appliance, elapsed: float | None, facts: Facts) -> None:
+        """Show a view; `elapsed` s since all processes ran, None before."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Do nothing."""
+
+    def show(self, view: Appliance, elapsed: float | None, facts: Facts) -> None:
+        """Do nothing."""
+
+
+class Lines(Silent):
+    """Prints a line every few seconds, and one for every change of state and every restart."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next = 0.0
+        self._state: State | None = None
+        self._restarts: dict[str, int] = {}
+
+    def show(self, view: Appliance, elapsed: float | None, facts: Facts) -> None:
+        """Print what is new."""
+        for process in view.processes:
+            if process.restarts > self._restarts.get(process.name, 0):
+                self._print(f"{process.name} is started again ({process.restarts}): {process.last_error}")
+            self._restarts[process.name] = process.restarts
+        seconds = elapsed or 0.0
+        if view.state is self._state and (elapsed is None or seconds < self._next):
+            return
+        self._state = view.state
+        self._next = seconds + LINE_SECONDS
+        self._print(line(view, seconds, facts))
+
+    def _print(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+
+class LiveTable:
+    """Redraws a table in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False)
+
+    def __enter__(self) -> "LiveTable":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Leave the last table on the screen."""
+        self._live.stop()
+
+    def show(self, view: Appliance, elapsed: float | None, facts: Facts) -> None:
+        """Draw a view."""
+        self._live.update(drawing(view, elapsed, facts), refresh=True)
+
+
+def line(view: Appliance, seconds: float, facts: Facts) -> str:
+    """Return one line about an appliance."""
+    rate = next((one.rate for one in view.processes if one.role is Role.DETECTOR), 0.0)
+    if view.state is State.STARTING:
+        return f"{seconds:6.0f} s  {view.state.value}: {view.message}"
+    of = f" of {facts.duration:g}" if facts.duration is not None and view.state is State.RUNNING else ""
+    text = (
+        f"{seconds:6.0f}{of} s  {view.state.value}  {view.published} frames, {rate:.0f} Hz, on their way "
+        f"{view.queued}, lost {view.dropped}, failed {view.failed}"
+    )
+    return text + (f", unaccounted for {view.residue}" if view.residue else "")
+
+
+def drawing(view: Appliance, elapsed: float | None, facts: Facts) -> RenderableType:
+    """Return the picture of an appliance: its processes, its ledger, how far it is."""
+    parts: list[RenderableType] = [_processes(view), _summary(view, elapsed)]
+    progress = facts.progress(view, elapsed)
+    if progress is not None:
+        done, total, unit = progress
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(total=total, completed=done, width=BAR_WIDTH), f"{done:.0f} of {total:g} {unit}")
+        parts.append(bar)
+    return Group(*parts)
+
+
+def ledger_table(report: dict[str, Any]) -> RenderableType:
+    """Return the ledger as a table with its verdict below."""
+    table = _table("Ledger", "received", "processed", "failed", "queued", "dropped", "missed")
+    for stage in report["stages"]:
+        missed = sum(last - first + 1 for first, last in stage["missed_ranges"])
+        dropped = "\n".join(f"{count} {reason}" for reason, count in stage["dropped"].items()) or "0"
+        row = [stage["received"], stage["processed"], stage["failed"], stage["queued"], dropped, missed]
+        table.add_row(
+            stage["name"], *(Text(str(value), style=_bad(value, index > 1)) for index, value in enumerate(row))
+        )
+    residue = report["residue"]
+    verdict = (
+        Text(f"{report['published']} frames published, residue 0: every frame is accounted for.")
+        if residue == 0
+        else Text(f"{report['published']} frames published, {residue} are NOT accounted for.", style="bold red")
+    )
+    return Group(table, verdict)
+
+
+def _processes(view: Appliance) -> Table:
+    table = _table("Process", "state", "rate/Hz", "lag", "processed", "failed", "lost", "restarts")
+    for process in view.processes:
+        table.add_row(
+            process.name,
+            Text(process.state.value, style=STYLES[process.state]),
+            f"{process.rate:.1f}",
+            str(process.lag),
+            str(process.processed),
+            *(Text(str(count), style=_bad(count)) for count in (process.failed, process.lost, process.restarts)),
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 or column == "state" else "right", no_wrap=True)
+    return table
+
+
+def _summary(view: Appliance, elapsed: float | None) -> Text:
+    text = Text()
+    text.append(view.state.value, style=STYLES[view.state])
+    if elapsed is not None:
+        text.append(f"  {elapsed:.0f} s  published {view.published}  residue ")
+        text.append(str(view.residue), style=_bad(view.residue))
+    if view.health != OK:
+        text.append(f"  {view.health}", style="bold red")
+    trouble = next((_trouble(one) for one in view.processes if one.last_error), "")
+    said = view.last_error or trouble or view.message
+    if said:
+        text.append(f"\n{said}", style="red" if said != view.message else "dim")
+    return text
+
+
+def _trouble(process: ProcessView) -> str:
+    return f"{process.name}: {process.last_error}"
+
+
+def _bad(value: object, counts: bool = True) -> str:
+    return "red" if counts and value not in (0, "0") else ""
