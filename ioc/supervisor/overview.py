@@ -8,7 +8,7 @@ from ioc.core.status import ExitCode, State
 from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ProcessView
 from ioc.supervisor.crew import Crew
 from ioc.supervisor.plan import DETECTOR, REPORT_ORDER
-from ioc.supervisor.report import lost
+from ioc.supervisor.report import lost, waiting
 from ioc.supervisor.worker import Fate, Worker
 
 
@@ -49,7 +49,7 @@ def look_over(crew: Crew, ledger: Ledger, life: Life, now_ns: int) -> Appliance:
         complete=ledger.complete(),
         dropped=sum(lost(stage) for stage in ledger.stages),
         failed=sum(stage.failed for stage in ledger.stages),
-        queued=sum(stage.queued + stage.in_flight for stage in ledger.stages),
+        queued=sum(waiting(stage) for stage in ledger.stages),
         processes=[_process_view(worker, stages[worker.name]) for worker in ordered],
     )
 
@@ -78,7 +78,7 @@ def _process_view(worker: Worker, stage: Stage) -> ProcessView:
         pid=worker.process.pid if worker.process else None,
         restarts=worker.restarts,
         rate=status.rate if status and worker.current else 0.0,
-        lag=stage.queued + stage.in_flight,
+        lag=waiting(stage),
         processed=stage.processed,
         failed=stage.failed,
         lost=lost(stage),

@@ -34,12 +34,16 @@ class MemberBook:
 
 @dataclass(frozen=True, slots=True)
 class IngressAccount:
-    """What an ingress says, and the names of the egresses of this appliance that send to it."""
+    """What an ingress says, and the names of the egresses of this appliance that send to it.
+
+    What was sent while an ingress was away is known only by its absence: after a restart, what is missing is lost.
+    """
 
     name: str
     table: str
     stage: StageStatus
     feeders: tuple[str, ...] = ()
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,11 @@ def excess(value: int, low: int, high: int) -> int:
 def lost(stage: Stage) -> int:
     """Return the frames that were meant for a stage and never came to it."""
     return sum(stage.dropped.values())
+
+
+def waiting(stage: Stage) -> int:
+    """Return the frames that are on their way to a stage or in it, as far as its two readings agree: never below 0."""
+    return max(0, stage.queued + stage.in_flight)
 
 
 def _stage_json(stage: Stage) -> dict[str, Any]:
@@ -161,6 +170,9 @@ def _ingress_stage(ingress: IngressAccount, given: int, earlier: int) -> Stage:
     stage.missed = _ranges(own.missed)
     if ingress.feeders:
         seen = own.received + sum(dropped.values())
+        if ingress.restarts and seen < earlier:
+            dropped[Reason.LOST.value] += earlier - seen
+            seen = earlier
         stage.in_flight = given - seen + excess(seen, earlier, given)
     return stage
 
