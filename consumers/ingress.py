@@ -17,7 +17,7 @@ from ioc.core.errors import ConfigError, UserError
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
-from ioc.core.sequence import SequenceTracker
+from ioc.core.sequence import Arrival, SequenceTracker
 from ioc.core.status import ExitCode, RangeStatus, SeriesStatus, StageStatus, Status
 from ioc.records.server import RecordServer
 from ioc.records.status import StatusChannels
@@ -41,6 +41,8 @@ class IngressLoop:
         self._lock = threading.Lock()
         self._trackers: dict[int, SequenceTracker] = {}
         self._published: dict[int, int] = {}
+        self.repeated = 0
+        self._resumed = book.counts.received > 0
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="ingress", daemon=True)
 
@@ -86,26 +88,40 @@ class IngressLoop:
     def _take(self, timeout: float) -> int:
         items = self._receiver.receive(BATCH, timeout)
         for item in items:
-            self._account(item)
-            for output in self._outputs:
-                output.publish([item])
-            self._finish(item)
+            if self._is_new(item):
+                for output in self._outputs:
+                    output.publish([item])
+                self._finish(item)
             self._receiver.release(1)
         return len(items)
 
-    def _account(self, item: Item) -> None:
+    def _is_new(self, item: Item) -> bool:
+        """Book an item; return False for a frame that was here before: one that was sent again after a failure."""
         with self._lock:
-            tracker = self._trackers.setdefault(item.series, SequenceTracker())
+            tracker = self._tracker(item)
+            new = True
             if isinstance(item, EndOfSeries):
                 tracker.ended(item.published)
                 self._published[item.series] = item.published
+            elif tracker.arrived(item.unique_id) is Arrival.DUPLICATE:
+                self.repeated += 1
+                new = False
             else:
-                tracker.arrived(item.unique_id)
                 self._book.counts.received += 1
             while len(self._trackers) > SERIES_REMEMBERED:
                 oldest = next(iter(self._trackers))
                 del self._trackers[oldest]
                 self._published.pop(oldest, None)
+        return new
+
+    def _tracker(self, item: Item) -> SequenceTracker:
+        tracker = self._trackers.get(item.series)
+        if tracker is None:
+            # an earlier life of this process has had the beginning of the series that it finds itself in
+            resumed = self._resumed and not self._trackers
+            tracker = SequenceTracker(item.unique_id if resumed and isinstance(item, Frame) else 1)
+            self._trackers[item.series] = tracker
+        return tracker
 
     def _finish(self, item: Item) -> None:
         if isinstance(item, Frame):
@@ -177,6 +193,7 @@ class Ingress:
                 Reason.LOST.value: figures.lost,
                 Reason.CORRUPT.value: figures.corrupt,
                 Reason.QUEUE_FULL.value: figures.dropped,
+                Reason.DUPLICATE.value: self.loop.repeated,
             },
             missed=self.loop.missed(),
         )
@@ -187,7 +204,7 @@ class Ingress:
             "Incomplete": figures.incomplete,
             "Lost": figures.lost,
             "Corrupt": figures.corrupt,
-            "Duplicates": figures.duplicates,
+            "Duplicates": figures.duplicates + self.loop.repeated,
             "KernelDrops": figures.kernel_drops,
             "ByteRate": self._byte_rate.update(counts.bytes, now),
             "Port": self.port,

@@ -17,7 +17,7 @@ from ioc.channels.base import Link
 from ioc.channels.local import LocalServer
 from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import Config, DetectorConfig, Policy, egress_group
+from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group
 from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
@@ -65,7 +65,7 @@ class Detector:
     def start(self) -> None:
         """Serve records and channels and let frames flow."""
         self.records.start()
-        self.distributor.join_remote(IMAGE_SLOT, 1, "Pva1", self.image_channel)
+        self.distributor.join_remote(IMAGE_SLOT, 1, IMAGE_GROUP, self.image_channel)
         self.flow.listener = self
         self.flow.start()
         self.flow.submit(lambda: None).result(10.0)
@@ -184,7 +184,7 @@ class Remote:
 def make_distributor(config: Config) -> Distributor:
     """Return the distributor with the groups of a configuration: groups in file order, then egresses."""
     distributor = Distributor()
-    distributor.add_group(IMAGE_SLOT, GroupShape("Pva1", 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
+    distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
     names = consumer_names(config)
     slot = IMAGE_SLOT
     for slot, (name, group) in enumerate(config.groups.items(), 1):

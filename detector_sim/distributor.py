@@ -4,6 +4,8 @@ Rules: groups are independent. A frame belongs to one set of each group (core/pa
 of it. A frame is offered to all groups at once: if one lossless member of it has no room, nobody gets it and the
 source waits. A set whose members are all gone is passed over while another set has some; if no member at all is there,
 the frames wait on the seats of members that are being restarted, and are booked as *nobody*'s in a group without such.
+Under Acknowledged, what a member that died had not finished goes to the members of the other sets, if sets have one
+member each; otherwise to its successor. It may then come behind the end marker of its series.
 """
 
 from collections.abc import Iterator
@@ -58,6 +60,16 @@ class Group:
             return None, []
         seats = [seat for seat in self.seats if seat.set_number == turn.set_number]
         return turn, [seat for seat in seats if seat.present or seat.expected]
+
+    def hand_over(self, gone: Seat) -> None:
+        """Give the frames of a member that died to those of the other sets, in turn, where every set has one member."""
+        others = [seat for seat in self.seats if seat.present]
+        taken = [seat.set_number for seat in (gone, *others)]
+        if not others or len(set(taken)) < len(taken):
+            return
+        frames = gone.give_away()
+        for at, seat in enumerate(others):
+            seat.adopt(frames[at :: len(others)])
 
     def status(self, now_ns: int) -> GroupStatus:
         """Return shape and accounts."""
@@ -142,8 +154,7 @@ class Distributor:
         size = frame.data.nbytes
         plans = [(group, *group.targets()) for group in self.groups.values()]
         for group, _, seats in plans:
-            lossless = group.shape.limits.policy is Policy.LOSSLESS
-            if lossless and not all(seat.has_room(size) for seat in seats):
+            if not group.shape.limits.policy.may_drop and not all(seat.has_room(size) for seat in seats):
                 return False
         for group, turn, seats in plans:
             if turn is None:
@@ -161,7 +172,7 @@ class Distributor:
         return any(
             not seat.has_room(size_bytes)
             for seat in self.seats()
-            if seat.link is not None and seat.queue.limits.policy is not Policy.LOSSLESS
+            if seat.link is not None and seat.queue.limits.policy.may_drop
         )
 
     def end_series(self, marker: EndOfSeries) -> None:
@@ -173,17 +184,9 @@ class Distributor:
     def pump(self) -> bool:
         """Move frames on, settle with members that left or died; return whether anything moved."""
         moved = False
-        for seat in self.seats():
-            link = seat.link
-            if link is None:
-                continue
-            moved = seat.pump() or moved
-            if link.alive() and not seat.may_leave():
-                continue
-            moved = True
-            seat.vacate(politely=True)
-            if not seat.expected:
-                seat.abandon()
+        for group in self.groups.values():
+            for seat in group.seats:
+                moved = self._pump_seat(group, seat) or moved
         return moved
 
     def reshape(self, slot: int, shape: GroupShape) -> None:
@@ -202,21 +205,28 @@ class Distributor:
                     seat.set_number = set_of(index, shape.sets_in_effect)
 
     def idle(self) -> bool:
-        """Return whether nothing waits for, or is in the hands of, a member."""
-        return all(seat.idle for seat in self.seats())
+        """Return whether no frame waits and every member that is here has finished, end markers too."""
+        return all(seat.idle if seat.link is not None else not seat.queue.frames for seat in self.seats())
 
     def shed(self) -> bool:
         """Drop the oldest frame of the longest queue that may drop, to free memory; return whether one was."""
         candidates = sorted(self.seats(), key=lambda seat: seat.queue.frames, reverse=True)
         return any(seat.shed() for seat in candidates)
 
-    def reset(self) -> None:
-        """Start the accounts anew; what waits stays in the books."""
-        for group in self.groups.values():
-            for seat in group.seats:
-                seat.reset()
-            group.nobody = 0
-            group.turns = sum(seat.assigned for seat in group.seats)
+    def _pump_seat(self, group: Group, seat: Seat) -> bool:
+        link = seat.link
+        if link is None:
+            return False
+        moved = seat.pump()
+        died = not link.alive()
+        if not died and not seat.may_leave():
+            return moved
+        seat.vacate(politely=True)
+        if died and group.shape.limits.policy is Policy.ACKNOWLEDGED:
+            group.hand_over(seat)
+        if not seat.expected:
+            seat.abandon()
+        return True
 
     def _seat_local(self, group: Group, name: str, index: int | None = None) -> Seat:
         for seat in group.seats:

@@ -130,12 +130,6 @@ class Flow:
         """The images served now."""
         return self._store
 
-    def reset(self) -> None:
-        """Start the accounts anew; to be called in the loop, while nothing is acquired."""
-        self.distributor.reset()
-        self._series.clear()
-        self.published = 0
-
     def drain(self, deadline: float) -> bool:
         """End the acquisition, let every member finish within `deadline` seconds; return whether all did.
 

@@ -2,8 +2,8 @@
 
 Rules: a frame is *assigned* to a seat, waits in the queue, goes to the member within the window, and is *completed*
 when the member says so. The seat outlives its member: what was in the hands of a member that died goes back in front
-of the queue under Lossless (unless it was in the hands of two that died: then it is set aside), and is booked as
-dropped, by id, otherwise. `assigned = completed + dropped + queued + in flight`, always.
+of the queue under Lossless and Acknowledged (unless it was in the hands of two that died: then it is set aside), and
+is booked as dropped, by id, otherwise. `assigned = completed + dropped + queued + in flight`, always.
 """
 
 from collections import Counter, deque
@@ -118,12 +118,24 @@ class Seat:
         left = list(self._on_way)
         self._on_way.clear()
         self._frames_on_way = 0
-        if self.queue.limits.policy is Policy.LOSSLESS and self.expected:
+        policy = self.queue.limits.policy
+        if policy is Policy.ACKNOWLEDGED or (policy is Policy.LOSSLESS and self.expected):
             self.queue.put_back(self._survivors(left))
             return
         for item in left:
             if isinstance(item, PooledFrame):
                 self._drop(item, Reason.MEMBER_GONE)
+
+    def give_away(self) -> list[PooledFrame]:
+        """Return the frames that wait, which are not this member's any more."""
+        frames = self.queue.take_frames()
+        self.assigned -= len(frames)
+        return frames
+
+    def adopt(self, frames: list[PooledFrame]) -> None:
+        """Take frames that another member gave away; they are older than what waits here, so they come first."""
+        self.assigned += len(frames)
+        self.queue.put_back(list(frames))
 
     def abandon(self) -> None:
         """Book everything that still waits as dropped: nobody will come for it."""
@@ -134,19 +146,12 @@ class Seat:
 
     def shed(self) -> bool:
         """Drop the oldest waiting frame to free its memory; return False if nothing may be dropped."""
-        if self.queue.limits.policy is Policy.LOSSLESS:
+        if not self.queue.limits.policy.may_drop:
             return False
         frame = self.queue.drop_oldest()
         if frame is not None:
             self._drop(frame, self.queue.reason)
         return frame is not None
-
-    def reset(self) -> None:
-        """Forget the account of what is over; what waits stays in the books."""
-        self.assigned = self.queue.frames + self._frames_on_way
-        self.completed = 0
-        self.dropped.clear()
-        self.missed.clear()
 
     def status(self, now_ns: int) -> MemberStatus:
         """Return the account; `now_ns` counts from 1970, for the lag in seconds."""

@@ -102,14 +102,14 @@ class LiveTable:
     """Redraws a table in place."""
 
     def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, auto_refresh=False)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "LiveTable":
         self._live.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Leave the last table on the screen."""
+        """Take the table off the screen; the ledger comes in its place."""
         self._live.stop()
 
     def show(self, view: Appliance, elapsed: float | None, facts: Facts) -> None:
@@ -120,8 +120,8 @@ class LiveTable:
 def line(view: Appliance, seconds: float, facts: Facts) -> str:
     """Return one line about an appliance."""
     rate = next((one.rate for one in view.processes if one.role is Role.DETECTOR), 0.0)
-    if view.state is State.STARTING:
-        return f"{seconds:6.0f} s  {view.state.value}: {view.message}"
+    if view.running_since_ns is None:
+        return f"{seconds:6.0f} s  {view.state.value}" + (f": {view.message}" if view.message else "")
     of = f" of {facts.duration:g}" if facts.duration is not None and view.state is State.RUNNING else ""
     text = (
         f"{seconds:6.0f}{of} s  {view.state.value}  {view.published} frames, {rate:.0f} Hz, on their way "

@@ -23,6 +23,8 @@ LONGEST_SUFFIX = len("Dist1:Set64:Member64:MissedRanges_RBV")
 """The longest name that Rayfan puts behind a prefix."""
 
 DISTRIBUTOR_SLOTS = 8
+IMAGE_GROUP = "Pva1"
+"""The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
 MOST_MEMBERS = 64
 GIB = 1 << 30
 
@@ -33,6 +35,12 @@ class Policy(Enum):
     LATEST = "latest"
     BOUNDED = "bounded"
     LOSSLESS = "lossless"
+    ACKNOWLEDGED = "acknowledged"
+
+    @property
+    def may_drop(self) -> bool:
+        """Whether a full queue drops; otherwise the source waits."""
+        return self in (Policy.LATEST, Policy.BOUNDED)
 
 
 def _lower(value: object) -> object:

@@ -3,9 +3,10 @@
 Rules: `frames` bounds what waits in the queue besides the window of items on their way; `size_bytes` bounds their
 bytes, but one frame may always wait. End markers are never dropped and keep their place.
 
-    Latest     a new frame replaces the one that waits (reason `replaced`)
-    Bounded    the oldest waiting frame is dropped (reason `queue_full`)
-    Lossless   nothing is dropped: `has_room` tells the source to wait
+    Latest         a new frame replaces the one that waits (reason `replaced`)
+    Bounded        the oldest waiting frame is dropped (reason `queue_full`)
+    Lossless       nothing is dropped: `has_room` tells the source to wait
+    Acknowledged   as Lossless; what a member did not finish goes to another one (detector_sim/distributor.py)
 """
 
 from collections import deque
@@ -64,11 +65,11 @@ class MemberQueue(Generic[FrameT]):
     def put(self, frame: FrameT) -> list[FrameT]:
         """Append a frame; return the frames that were dropped to make room for it.
 
-        A lossless queue takes it in any case: ask `has_room` first.
+        A queue that may not drop takes it in any case: ask `has_room` first.
         """
         dropped: list[FrameT] = []
         size = frame.data.nbytes
-        if self.limits.policy is not Policy.LOSSLESS:
+        if self.limits.policy.may_drop:
             while not self.has_room(size) and (oldest := self.drop_oldest()) is not None:
                 dropped.append(oldest)
         self._items.append(frame)
@@ -102,6 +103,13 @@ class MemberQueue(Generic[FrameT]):
             if isinstance(item, Frame):
                 self.frames -= 1
                 self.size_bytes -= item.data.nbytes
+
+    def take_frames(self) -> list[FrameT]:
+        """Remove and return all frames; end markers stay."""
+        frames = [item for item in self._items if isinstance(item, Frame)]
+        self._items = deque(item for item in self._items if isinstance(item, EndOfSeries))
+        self.frames = self.size_bytes = 0
+        return frames
 
     def drop_oldest(self) -> FrameT | None:
         """Remove and return the oldest frame; None if no frame waits."""

@@ -87,8 +87,9 @@ class SequenceTracker:
 
     __slots__ = ("duplicates", "highest", "missed", "received")
 
-    def __init__(self) -> None:
-        self.highest = 0
+    def __init__(self, first: int = 1) -> None:
+        """Expect ids from `first` on."""
+        self.highest = first - 1
         self.received = 0
         self.duplicates = 0
         self.missed = Ranges()

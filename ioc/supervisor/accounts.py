@@ -3,31 +3,46 @@
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 
+from pydantic import BaseModel
+
 from ioc.channels.book import BookReader, Counts
 from ioc.core.errors import PeerError
 from ioc.core.status import ProcessSpec, Role, StageStatus, State, Status
 from ioc.supervisor.lives import add_lives, close_life
 from ioc.supervisor.plan import needs_port_of
 from ioc.supervisor.report import IngressAccount, MemberBook, Sources
+from ioc.supervisor.run_folder import RunFolder
 from ioc.supervisor.worker import Worker
 
 MEMBERS = (Role.CONSUMER, Role.EGRESS)
+PAST = "past.json"
 SETTLING = 1.0
 """s that a detector's status may be behind the books of its members."""
+
+
+class Past(BaseModel):
+    """The accounts of lives that are over: of the detector, what members received then, what ingresses dropped."""
+
+    detector: Status | None = None
+    received: dict[str, int] = {}
+    dropped: dict[str, dict[str, int]] = {}
 
 
 class Accounts:
     """The books of all members over the last seconds, and the statuses of lives that are over."""
 
-    def __init__(self, settling: float) -> None:
+    def __init__(self, folder: RunFolder, settling: float) -> None:
         """Keep readings for `settling` seconds: longer than any status, or frame on a wire, may be late."""
+        self._folder = folder
         self._settling_ns = round(settling * 1e9)
         self._readers: dict[str, BookReader] = {}
         self._read: dict[str, deque[tuple[int, Counts]]] = {}
         self._last: dict[str, Status] = {}
-        self._past: Status | None = None
-        self._received_in_past: Counter[str] = Counter()
-        self._dropped_in_past: dict[str, Counter[str]] = {}
+        self._past = Past()
+
+    def recall(self) -> None:
+        """Go on with what an earlier supervisor knew of lives that were over."""
+        self._past = Past.model_validate_json(self._folder.read(PAST) or "{}")
 
     def sample(self, workers: Iterable[Worker], now_ns: int) -> None:
         """Read everything once."""
@@ -63,28 +78,32 @@ class Accounts:
         self._last[worker.name] = status
         if last is None or last.pid == status.pid:
             return
+        past = self._past
         if worker.spec.role is Role.DETECTOR:
             received = self._received()
             closed = close_life(last, received)
-            self._past = closed if self._past is None else add_lives(self._past, closed)
-            self._received_in_past.update(received)
+            past.detector = closed if past.detector is None else add_lives(past.detector, closed)
+            past.received = dict(Counter(past.received) + Counter(received))
         elif worker.spec.role is Role.INGRESS:
-            self._dropped_in_past.setdefault(worker.name, Counter()).update(last.stage.dropped)
+            past.dropped[worker.name] = self._dropped(worker.name, last)
+        self._folder.write(PAST, past.model_dump_json())
 
     def _detector(self, worker: Worker) -> Status | None:
-        status = worker.status
+        status, past = worker.status, self._past.detector
         if status is None:
-            return self._past
-        if not worker.alive and status.state is not State.STOPPED:
+            return past
+        if not worker.current and status.state is not State.STOPPED:
             status = close_life(status, self._received())
-        return status if self._past is None else add_lives(self._past, status)
+        return status if past is None else add_lives(past, status)
 
     def _received(self) -> dict[str, int]:
         """Return what each member received from the present life of the detector."""
-        return {
-            name: readings[-1][1].received - readings[-1][1].returned - self._received_in_past[name]
-            for name, readings in self._read.items()
-        }
+        past = self._past.received
+        last = {name: readings[-1][1] for name, readings in self._read.items()}
+        return {name: counts.received - counts.returned - past.get(name, 0) for name, counts in last.items()}
+
+    def _dropped(self, name: str, status: Status) -> dict[str, int]:
+        return dict(Counter(self._past.dropped.get(name, {})) + Counter(status.stage.dropped))
 
     def _book(self, worker: Worker, settled: bool) -> MemberBook:
         readings = self._read.get(worker.name) or deque([(0, Counts())])
@@ -106,8 +125,7 @@ class Accounts:
             for other in workers
             if other.spec.role is Role.EGRESS and needs_port_of(other.spec) == worker.spec.table
         )
-        stage = worker.status.stage if worker.status is not None else StageStatus()
-        past = self._dropped_in_past.get(worker.name)
-        if past is not None:
-            stage = stage.model_copy(update={"dropped": dict(past + Counter(stage.dropped))})
+        stage = StageStatus()
+        if worker.status is not None:
+            stage = worker.status.stage.model_copy(update={"dropped": self._dropped(worker.name, worker.status)})
         return IngressAccount(worker.name, worker.spec.table or "", stage, feeders, worker.restarts)

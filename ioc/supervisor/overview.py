@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 
+from ioc.core.config import IMAGE_GROUP
 from ioc.core.ledger import Ledger, Stage
 from ioc.core.status import ExitCode, State
 from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ProcessView
@@ -47,7 +48,7 @@ def look_over(crew: Crew, ledger: Ledger, life: Life, now_ns: int) -> Appliance:
         series_published=ledger.series[-1][1] if ledger.series else 0,
         residue=ledger.residue(),
         complete=ledger.complete(),
-        dropped=sum(lost(stage) for stage in ledger.stages),
+        dropped=sum(lost(stage) for stage in ledger.stages if stage.group != IMAGE_GROUP),
         failed=sum(stage.failed for stage in ledger.stages),
         queued=sum(waiting(stage) for stage in ledger.stages),
         processes=[_process_view(worker, stages[worker.name]) for worker in ordered],
@@ -67,6 +68,11 @@ def verdict(crew: Crew, ledger: Ledger, life: Life) -> tuple[ExitCode, str]:
     if ledger.residue():
         return ExitCode.FAILED, f"the ledger does not close: {ledger.residue()} frames are unaccounted for"
     return ExitCode.DRAINED, ""
+
+
+def _lag(stage: Stage) -> int:
+    """Return the frames on their way through a stage; readings of two moments may differ by more than there are."""
+    return max(0, stage.queued + stage.in_flight)
 
 
 def _process_view(worker: Worker, stage: Stage) -> ProcessView:

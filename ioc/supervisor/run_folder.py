@@ -2,7 +2,7 @@
 
 Files: `lock` (held while a supervisor lives), `<name>.spec` (how a process was started: a `Birth`), `<name>.status`,
 `<name>.book` and `<name>.log` of each process, `frames` (the detector's socket), `appliance.json` (what the supervisor
-sees, several times a second) and `ledger.json` (the account, at the end).
+sees, several times a second), `past.json` (accounts of lives that are over) and `ledger.json` (all, at the end).
 """
 
 import fcntl
@@ -29,7 +29,18 @@ LONGEST_SOCKET_PATH = 107
 """Bytes of a Unix socket's path, without the final zero (unix(7), sun_path)."""
 SOCKET = "frames"
 SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
-OURS = ("*.spec", "*.status", "*.book", "*.log", "*.new", "*.quarantine", "appliance.json", "ledger.json", SOCKET)
+OURS = (
+    "*.spec",
+    "*.status",
+    "*.book",
+    "*.log",
+    "*.new",
+    "*.quarantine",
+    "appliance.json",
+    "ledger.json",
+    "past.json",
+    SOCKET,
+)
 """What a supervisor removes at its start, except what is its own; nothing else in the folder is touched."""
 
 
@@ -118,6 +129,13 @@ class RunFolder:
     def write(self, name: str, text: str) -> None:
         """Replace one file as a whole."""
         write_whole(self.path / name, text)
+
+    def read(self, name: str) -> str:
+        """Return the text of one file; empty if there is none."""
+        try:
+            return (self.path / name).read_text()
+        except FileNotFoundError:
+            return ""
 
     def read_status(self, name: str) -> Status | None:
         """Return the last status of a process; None if there is none yet. A file is parsed once."""

@@ -52,7 +52,7 @@ class Supervisor:
         self.crew = Crew(spec, folder, self._around.modules, self._around.rules)
         self._clock = self._around.clock
         longest = max((one.event_timeout for one in spec.config.ingress.values()), default=0.0)
-        self._accounts = Accounts(SETTLING + longest)
+        self._accounts = Accounts(folder, SETTLING + longest)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._requests = 0
         self._taken_up = 0
@@ -77,6 +77,7 @@ class Supervisor:
         if not survivors:
             self.folder.clean()
             births = []
+        self._accounts.recall()
         self.folder.write("supervisor.spec", Birth(spec=self.spec, pid=os.getpid()).model_dump_json())
         self.crew.muster(births, now)
         self._tick()
@@ -222,7 +223,7 @@ class Supervisor:
         self.folder.write("ledger.json", json.dumps(as_json(self.spec.config.prefix, ledger, {**extras, "": whole})))
         last = look_over(self.crew, ledger, self._life, now)
         last.state = State.STOPPED if code is ExitCode.DRAINED else State.FAILED
-        last.last_error, last.exit_code = message, int(code)
+        last.message, last.last_error, last.exit_code = "", message, int(code)
         self._show(last)
         return code
 

@@ -256,3 +256,50 @@ def test_kill_under_lossless_loses_nothing(tmp_path: Path) -> None:
     assert set(ids) == set(range(1, flow.published + 1))  # type: ignore[attr-defined]
     assert len(ids) - len(set(ids)) <= 1
     assert flow.snapshot.groups[0].members[0].dropped == {}  # type: ignore[attr-defined]
+
+
+def test_kill_under_acknowledged_gives_its_frames_to_the_others(tmp_path: Path) -> None:
+    first = start_child(tmp_path)
+    other = Member(tmp_path, "Cons2", index=1)
+    group = shape(Policy.ACKNOWLEDGED, count=2, queue=40)
+    with running_flow(tmp_path, group, CountingSource(), frame_rate=3000.0) as flow:
+        other.start()
+        wait_present(flow, 2)
+        ended = flow.acquire()
+        ids = read_ids(first, 200)
+        os.kill(first.pid, signal.SIGKILL)
+        assert first.stdout is not None
+        ids += [int(line) for line in first.stdout.read().split()]
+        first.wait(10)
+        seen = len(other.ids)
+        other.wait_for(seen + 300)
+        flow.abort().result(10)
+        ended.result(10)
+        assert flow.drain(10), "the other member finished everything"
+    finish(other)
+    first.stdout.close()
+    assert sorted(set(ids + ids_of(other))) == list(range(1, flow.published + 1))
+    assert len(ids_of(other)) == len(set(ids_of(other)))
+    gone, survivor = flow.snapshot.groups[0].members
+    assert gone.dropped == survivor.dropped == {}
+    assert gone.completed + survivor.completed == flow.published
+
+
+def test_a_frame_that_kills_two_members_is_set_aside(tmp_path: Path) -> None:
+    killer = CHILD.replace("print(item", "item.unique_id == 50 and __import__('os').abort()\n            print(item")
+    command = [sys.executable, "-P", "-c", killer, str(tmp_path)]
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with running_flow(tmp_path, shape(queue=20), CountingSource(), image_mode="Multiple", num_images=100) as flow:
+        ended = flow.acquire()
+        outputs = []
+        for _ in range(3):
+            child = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
+            if len(outputs) == 2:
+                ended.result(20)
+                flow.drain(10)
+            outputs.append(child.communicate(timeout=20)[0])
+    ids = [int(line) for line in "".join(outputs).split()]
+    assert sorted(ids) == [number for number in range(1, 101) if number != 50]
+    account = flow.snapshot.groups[0].members[0]
+    assert account.dropped == {"quarantined": 1}
+    assert [(piece.first, piece.last) for piece in account.missed] == [(50, 50)]

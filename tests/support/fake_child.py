@@ -163,7 +163,9 @@ def supervise() -> None:
     from ioc.supervisor.app import serve_nothing
     from ioc.supervisor.worker import Rules
 
-    rules = Rules(hang=1.0, start=10.0, drain=float(os.environ.get("FAKE_DRAIN", "5")), first_delay=0.05)
+    rules = Rules(
+        hang=1.0, start=10.0, drain=float(os.environ.get("FAKE_DRAIN", "5")), first_delay=0.05, most_failures=3
+    )
     supervisor(dict.fromkeys(Role, MODULE), rules, serve_nothing)
 
 
