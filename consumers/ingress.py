@@ -155,7 +155,7 @@ class Ingress:
         self.book.counts.returned += self.book.counts.in_hand
         self.book.commit()
         prefix = spec.config.prefix
-        self.images = ImageChannels(f"{self.name} images")
+        self.images = ImageChannels(f"{self.name} images", window=BATCH)
         output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock())
         self.loop = IngressLoop(self.receiver, self.book, [output])
         self.status_name = f"{prefix}{self.name}:Status"

@@ -144,8 +144,6 @@ class Flow:
             time.sleep(SNAPSHOT_SECONDS / 10)  # the loop is busy delivering; there is no event for "all done"
             idle = self.submit(self.distributor.idle).result(deadline)
         self.submit(self._say_goodbye).result(deadline)
-        self._stopping = True
-        os.eventfd_write(self._wake, 1)
         self._thread.join(deadline)
         self._drained = idle
         return idle
@@ -273,6 +271,7 @@ class Flow:
             self._image -= 1
 
     def _say_goodbye(self) -> None:
+        self._stopping = True  # first, so that nobody joins again
         for seat in self.distributor.seats():
             seat.vacate(politely=True)
             seat.abandon()

@@ -46,6 +46,8 @@ rate = 4.0
 NAMES = ("detector", "Cons1", "Cons2", "Cons3", "Cons4", "Cons5", "Ejfat1", "EjfatIn1")
 REPAIR_SECONDS = 30.0
 STOP_SECONDS = 4.0
+MOST_A_MINUTE = 4
+"""Faults against one process within a minute; the supervisor gives a process up that fails more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,18 @@ class Fault:
     kind: str
     name: str
     repaired: float
+    at: float
 
 
 def pid_of(running: RunningAppliance, name: str) -> int:
     """Return the process id that a process's status tells."""
     return int(running.status(name)["pid"])
+
+
+def rested(names: list[str], done: list[Fault]) -> list[str]:
+    """Return the processes that may be hit again."""
+    lately = Counter(fault.name for fault in done if fault.at > time.monotonic() - 60.0)
+    return [name for name in names if lately[name] < MOST_A_MINUTE] or names
 
 
 def strike(running: RunningAppliance, kind: str, name: str) -> None:
@@ -97,7 +106,7 @@ def run(faults: int, seed: int, kinds: list[str], names: list[str]) -> int:
         with appliance(Path(folder), "campaign.toml") as running:
             running.wait_running(*NAMES)
             for number in range(1, faults + 1):
-                kind, name = dice.choice(kinds), dice.choice(names)
+                kind, name = dice.choice(kinds), dice.choice(rested(names, done))
                 before = pid_of(running, name)
                 begun = time.monotonic()
                 strike(running, kind, name)
@@ -108,7 +117,7 @@ def run(faults: int, seed: int, kinds: list[str], names: list[str]) -> int:
                 running.wait_running(*NAMES)
                 seen = running.published()
                 running.wait_until(lambda seen=seen: running.published() > seen + 50, "frames flow again", 30.0)
-                done.append(Fault(kind, name, time.monotonic() - begun))
+                done.append(Fault(kind, name, time.monotonic() - begun, begun))
                 print(f"{number:4d} {kind:5s} {name:9s} {done[-1].repaired:5.1f} s", flush=True)
                 time.sleep(dice.uniform(0.0, 0.5))  # frames between two faults
             report = running.stop()
