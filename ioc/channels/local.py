@@ -101,6 +101,7 @@ class LocalLink:
         self._book = book
         self._number = time.monotonic_ns()
         self._alive = True
+        self._closed = False
         self._segments: set[int] = set()
         self._items = 0
         self._bytes = 0
@@ -122,6 +123,8 @@ class LocalLink:
         return self._alive
 
     def done(self) -> int:
+        if self._closed:
+            return self._done
         try:
             counts = self._book.read()
         except PeerError as error:
@@ -189,6 +192,9 @@ class LocalLink:
         return Counters(self._items, self._bytes)
 
     def close(self, drain: bool) -> None:
+        if self._closed:
+            return
+        self._closed = True
         if drain and self._alive:
             self.bye()
         self._alive = False
