@@ -1,8 +1,10 @@
 """The detector process: puts source, acquisition, distributor, records and image channels together, and runs them."""
 
 import logging
+import os
 import time
 from concurrent.futures import Future
+from pathlib import Path
 
 from detector_sim import readbacks
 from detector_sim.acquisition import Acquisition
@@ -14,6 +16,7 @@ from detector_sim.live import LiveImages
 from detector_sim.records import detector_records
 from detector_sim.source import open_source
 from ioc.channels.base import Link
+from ioc.channels.book import Book
 from ioc.channels.local import LocalServer
 from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
 from ioc.core.clock import SystemClock
@@ -50,6 +53,7 @@ class Detector:
         self.distributor = make_distributor(self.config)
         self.server = LocalServer(spec.socket)
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
+        self.flow.book = open_book(spec.book_file)
         self.controls = Controls(self.flow, self.config.detector, self.make_store)
         self.images = ImageChannels("detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
@@ -196,6 +200,15 @@ def make_distributor(config: Config) -> Distributor:
         shape = GroupShape(egress_group(name), 1, None, 1, limits)
         distributor.add_group(slot + number, shape, [f"Ejfat{number}"])
     return distributor
+
+
+def open_book(path: Path) -> Book:
+    """Return the detector's book: `published` over all lives, `taken` of them before this one, `link` the process."""
+    book = Book(path)
+    book.counts.link = os.getpid()
+    book.counts.taken = book.counts.published
+    book.commit()
+    return book
 
 
 def useful_slots(config: Config) -> int:

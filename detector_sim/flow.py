@@ -22,6 +22,7 @@ from detector_sim.distributor import Distributor
 from detector_sim.images import Images
 from detector_sim.seat import Seat
 from ioc.channels.base import Link
+from ioc.channels.book import Book
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame, Segment
 from ioc.core.clock import Clock
@@ -71,6 +72,7 @@ class Flow:
         self.distributor = distributor
         self.server = server
         self.listener: Listener | None = None
+        self.book: Book | None = None
         self.published = 0
         self.callbacks = True
         self.newest_ns = 0
@@ -217,7 +219,15 @@ class Flow:
                 self.newest_ns = frame.timestamp_ns
                 self._count_series()
             self._end(self.acquisition.taken(self.callbacks))
+        if made:
+            self._commit()
         return made > 0
+
+    def _commit(self) -> None:
+        """Leave on record how many frames there were, should this process be killed."""
+        if self.book is not None:
+            self.book.counts.published = self.book.counts.taken + self.published
+            self.book.commit()
 
     def _make(self) -> PooledFrame | None:
         count = self._store.count

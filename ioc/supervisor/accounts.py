@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from ioc.channels.book import BookReader, Counts
 from ioc.core.errors import PeerError
-from ioc.core.status import ProcessSpec, Role, StageStatus, State, Status
+from ioc.core.status import ProcessSpec, RangeStatus, Role, StageStatus, State, Status
 from ioc.supervisor.lives import add_lives, close_life
 from ioc.supervisor.plan import needs_port_of
 from ioc.supervisor.report import IngressAccount, MemberBook, Sources
@@ -21,11 +21,12 @@ SETTLING = 1.0
 
 
 class Past(BaseModel):
-    """The accounts of lives that are over: of the detector, what members received then, what ingresses dropped."""
+    """The accounts of lives that are over: of the detector, what members received then, what ingresses lost."""
 
     detector: Status | None = None
     received: dict[str, int] = {}
     dropped: dict[str, dict[str, int]] = {}
+    missed: dict[str, list[RangeStatus]] = {}
 
 
 class Accounts:
@@ -81,11 +82,12 @@ class Accounts:
         past = self._past
         if worker.spec.role is Role.DETECTOR:
             received = self._received()
-            closed = close_life(last, received)
+            closed = close_life(last, received, self._published(worker, last.pid))
             past.detector = closed if past.detector is None else add_lives(past.detector, closed)
             past.received = dict(Counter(past.received) + Counter(received))
         elif worker.spec.role is Role.INGRESS:
             past.dropped[worker.name] = self._dropped(worker.name, last)
+            past.missed[worker.name] = self._missed(worker.name, last)
         self._folder.write(PAST, past.model_dump_json())
 
     def _detector(self, worker: Worker) -> Status | None:
@@ -93,8 +95,15 @@ class Accounts:
         if status is None:
             return past
         if not worker.current and status.state is not State.STOPPED:
-            status = close_life(status, self._received())
+            status = close_life(status, self._received(), self._published(worker, status.pid))
         return status if past is None else add_lives(past, status)
+
+    def _published(self, worker: Worker, pid: int) -> int:
+        """Return what the detector published in its life as process `pid`, from its book."""
+        counts = self._counts(worker.spec, Counts())
+        total = counts.published if counts.link == pid else counts.taken
+        past = self._past.detector
+        return total - (past.stage.processed if past is not None else 0)
 
     def _received(self) -> dict[str, int]:
         """Return what each member received from the present life of the detector."""
@@ -104,6 +113,9 @@ class Accounts:
 
     def _dropped(self, name: str, status: Status) -> dict[str, int]:
         return dict(Counter(self._past.dropped.get(name, {})) + Counter(status.stage.dropped))
+
+    def _missed(self, name: str, status: Status) -> list[RangeStatus]:
+        return [*self._past.missed.get(name, []), *status.stage.missed]
 
     def _book(self, worker: Worker, settled: bool) -> MemberBook:
         readings = self._read.get(worker.name) or deque([(0, Counts())])
@@ -127,5 +139,9 @@ class Accounts:
         )
         stage = StageStatus()
         if worker.status is not None:
-            stage = worker.status.stage.model_copy(update={"dropped": self._dropped(worker.name, worker.status)})
+            lost = {
+                "dropped": self._dropped(worker.name, worker.status),
+                "missed": self._missed(worker.name, worker.status),
+            }
+            stage = worker.status.stage.model_copy(update=lost)
         return IngressAccount(worker.name, worker.spec.table or "", stage, feeders, worker.restarts)

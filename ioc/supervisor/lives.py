@@ -1,8 +1,9 @@
 """The account of a detector over several lives: what a killed one said last, closed with what its members have.
 
 A detector that was killed spoke up to 0.2 s before its end. What its members received is known exactly from their
-books; what it had dealt out and nobody received is booked as lost; frames that it published after its last word, and
-its members received, are added. A life that ended well is exact already, and closing it changes nothing.
+books, and how many frames there were from its own; what it had dealt out and nobody received is booked as lost; frames
+that it published after its last word are added. A life that ended well is exact already, and closing it changes
+nothing.
 """
 
 import math
@@ -13,10 +14,14 @@ from ioc.core.ledger import Reason
 from ioc.core.status import GroupStatus, MemberStatus, StageStatus, Status
 
 
-def close_life(status: Status, received: Mapping[str, int]) -> Status:
-    """Return the last status of a detector that is gone, closed; `received` by its members in that life, by name."""
+def close_life(status: Status, received: Mapping[str, int], published: int = 0) -> Status:
+    """Return the last status of a detector that is gone, closed.
+
+    `received` by its members in that life, by name; `published` in it, as far as its book tells.
+    """
     groups = [_close_group(group, received) for group in status.groups]
-    published = max([status.stage.processed, *(_at_least_published(group) for group in groups)])
+    published = max([published, status.stage.processed, *(_at_least_published(group) for group in groups)])
+    groups = [_make_up(group, published - _at_least_published(group)) for group in groups]
     unsaid = published - status.stage.processed
     stage = status.stage.model_copy(
         update={"received": status.stage.received + unsaid, "processed": published, "queued": 0}
@@ -63,9 +68,30 @@ def _close_member(member: MemberStatus, received: int) -> MemberStatus:
     )
 
 
+def _make_up(group: GroupStatus, frames: int) -> GroupStatus:
+    """Return a group with frames booked as lost that were published, but of which it has not heard."""
+    if frames <= 0:
+        return group
+    if not group.members:
+        return group.model_copy(update={"turns": group.turns + frames, "nobody": group.nobody + frames})
+    many = _members_a_set(group)
+    members = [_lose(member, frames) if at < many else member for at, member in enumerate(group.members)]
+    return group.model_copy(update={"members": members, "turns": group.turns + frames * many})
+
+
+def _lose(member: MemberStatus, frames: int) -> MemberStatus:
+    dropped = Counter(member.dropped)
+    dropped[Reason.LOST.value] += frames
+    return member.model_copy(update={"assigned": member.assigned + frames, "dropped": dict(dropped)})
+
+
+def _members_a_set(group: GroupStatus) -> int:
+    return math.ceil(max(len(group.members), 1) / max(group.sets, 1))
+
+
 def _at_least_published(group: GroupStatus) -> int:
     """Return how many frames there were at least, if each went to at most all members of one set."""
-    most = math.ceil(max(len(group.members), 1) / max(group.sets, 1))
+    most = _members_a_set(group)
     return group.nobody + math.ceil((group.turns - group.nobody) / most)
 
 

@@ -1,7 +1,7 @@
 """PVA clients in processes of their own: one watches images and writes down what it saw, one puts.
 
-    python -m tests.support.watchers CHANNEL QUEUE FILE      one line a frame: uniqueId, digest of the pixels
-    python -m tests.support.watchers put NAME VALUE          prints the refusal, if the put is refused
+python -m tests.support.watchers CHANNEL QUEUE FILE      one line a frame: uniqueId, digest of the pixels
+python -m tests.support.watchers put NAME VALUE          prints the refusal, if the put is refused
 """
 
 import subprocess

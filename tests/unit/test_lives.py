@@ -21,6 +21,16 @@ def test_what_it_published_after_its_last_word_is_added() -> None:
     assert build(Sources(closed, [book("Cons1", received=130, processed=130)])).residue() == 0
 
 
+def test_every_group_answers_for_what_the_book_says_was_published() -> None:
+    told = detector(100, group("a", member("Cons1", 90, in_flight=10)), group("b", member("Cons2", 100)))
+    closed = close_life(told, {"Cons1": 120, "Cons2": 123}, published=130)
+    assert closed.stage.processed == 130
+    assert [one.turns for one in closed.groups] == [130, 130]
+    assert [one.members[0].dropped for one in closed.groups] == [{"lost": 10}, {"lost": 7}]
+    books = [book("Cons1", received=120, processed=120), book("Cons2", received=123, processed=123)]
+    assert build(Sources(closed, books)).residue() == 0
+
+
 def test_members_of_a_set_see_the_same_frames() -> None:
     told = group("a", member("Cons1", 50), member("Cons2", 50))
     closed = close_life(detector(50, told), {"Cons1": 60, "Cons2": 60})
