@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("rayfan: interrupted", file=sys.stderr)
         return EXIT_FAILED
+    except BrokenPipeError:  # whoever read our output has seen enough, for example `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        return EXIT_FAILED
     except Exception as error:  # noqa: BLE001 - the last boundary: whoever sits in front of it wants a sentence
         return _explain(error, options.debug)
 
@@ -66,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
+    _add_bench(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
     schema.set_defaults(run=_schema)
     return parser
@@ -80,6 +85,12 @@ def _add_up(commands: argparse._SubParsersAction) -> None:
     up.add_argument("--print-config", action="store_true", help="print the effective configuration and leave")
     up.add_argument("--debug", action="store_true", help="log more, and show tracebacks")
     up.set_defaults(run=_up)
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    from ioc.bench import cli as bench
+
+    bench.add(commands)
 
 
 def _seconds(text: str) -> float:

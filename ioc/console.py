@@ -169,7 +169,7 @@ def _text(path: Path | None) -> str:
 def _check_report(path: Path | None) -> None:
     if path is None or str(path) == "-":
         return
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ConfigError(mismatch("--report", "a file in a folder that can be written to", str(path)))
 
 
@@ -225,7 +225,7 @@ def _plain(text: str) -> str:
 
 def _farewell(console: Console, launch: Launch, code: int, options: Options) -> int:
     report: dict[str, Any] | None = launch.ledger()
-    if report is not None and report["published"]:
+    if report is not None and any(stage["received"] for stage in report["stages"]):
         console.print(ledger_table(report))
     if report is not None and options.report is not None:
         write_report(options.report, report)

@@ -107,6 +107,7 @@ class DetectorConfig(_Table):
     color_mode: Literal["Mono", "RGB1"] = "Mono"
     """Mono or RGB1; generated sources only."""
     image_mode: Literal["Single", "Multiple", "Continuous"] = "Continuous"
+    """How many frames an acquisition has: one, `num_images`, or until it is stopped."""
     num_images: int = Field(default=100, ge=1)
     """Frames in one acquisition of image mode Multiple."""
 
@@ -122,6 +123,7 @@ class GroupConfig(_Table):
     updates: int = Field(default=1, ge=1)
     """Frames in sequence that a set gets before it is the next one's turn."""
     policy: PolicyName = Policy.LOSSLESS
+    """What happens when a member is slower than the stream: `latest`, `bounded`, `lossless` or `acknowledged`."""
     queue_size: int = Field(default=64, ge=1, le=65536)
     """Frames that may wait for one member."""
     queue_bytes: int | None = Field(default=None, ge=1)
@@ -156,8 +158,11 @@ class EgressConfig(_Table):
     rate: float | None = Field(default=None, gt=0)
     """Gbit/s that the packets are paced to; left out: as fast as the frames come."""
     policy: PolicyName = Policy.LOSSLESS
+    """As in [groups.*]."""
     queue_size: int = Field(default=64, ge=1, le=65536)
+    """Frames that may wait to be sent."""
     queue_bytes: int | None = Field(default=None, ge=1)
+    """Bytes that may wait to be sent; left out: no limit but queue_size."""
     data_id: int = Field(default=1, ge=0, le=0xFFFF)
     """Which source the events come from (RE header)."""
     checksum: bool = True

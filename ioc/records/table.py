@@ -222,9 +222,10 @@ def check_names(records: Sequence[Record], prefix: str) -> None:
 def listing(records: Iterable[Record], prefix: str) -> Iterator[Row]:
     """Yield one row for each PV of the tables, in their order."""
     for record in records:
-        limits = ", ".join(record.choices) or ("" if record.accepted == Limits() else str(record.accepted))
+        accepted = "" if record.accepted == Limits() else str(record.accepted)
         for name in record.names:
             writable = name == record.demand
+            limits = ", ".join(record.choices if writable else record.shown or record.choices) or accepted
             yield Row(
                 name=prefix + name,
                 kind=record.kind.value,

@@ -1,0 +1,68 @@
+"""The reference pages agree with the code, every key and record is on them, and links lead somewhere."""
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from consumers.loading import load_processor
+from ioc.core.config import Config, load
+from tests.support.doc_pages import COMMAND, LISTING, REFERENCE, ROOT, TABLES, configuration_page, records_page
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|srcset)=\"([^\"]+)\"")
+
+
+@pytest.mark.parametrize(
+    ("name", "page"), [("configuration.md", configuration_page), ("records.md", records_page)], ids=str
+)
+def test_page_is_what_the_code_says(name: str, page: Callable[[], str]) -> None:
+    written = (REFERENCE / name).read_text(encoding="utf-8")
+    assert written == page(), f"docs/reference/{name} is stale; run: {COMMAND}"
+
+
+def test_every_key_has_a_line() -> None:
+    page = configuration_page()
+    tables = {"detector", "source", "groups", "egress", "ingress"}
+    for name, model in TABLES:
+        section = page.split(f"## `[{name}]`" if name else "## Top level")[1].split("\n## ")[0]
+        for key in set(model.model_fields) - tables:
+            assert f"\n| `{key}` |" in section, f"{name}.{key}"
+    assert set(Config.model_fields) >= tables - {"source"}
+
+
+def test_every_record_of_the_first_of_its_kind_has_one_line() -> None:
+    page = records_page()
+    with LISTING.open(newline="", encoding="utf-8") as file:
+        names = [row["name"].removeprefix("$(P)") for row in csv.DictReader(file)]
+    first = [name for name in names if not re.search(r"(Proc|Dist|Member)([2-9]|\d\d):", name)]
+    assert len(first) > 100
+    for name in first:
+        assert page.count(f"\n| `{name}` |") == 1, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for groups in LINK.findall(page.read_text(encoding="utf-8")):
+        target = next(filter(None, groups))
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_of_configurations_are_accepted(page: Path) -> None:
+    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "toml":
+            load(text, str(page.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/how-to/write-a-processor.md"])
+def test_examples_of_processors_load(name: str, tmp_path: Path) -> None:
+    page = (ROOT / name).read_text(encoding="utf-8")
+    (example,) = [text for _, text in BLOCK.findall(page) if "(Processor)" in text]
+    (tmp_path / "threshold.py").write_text(example)
+    found = load_processor(f"{tmp_path / 'threshold.py'}:Threshold")
+    assert [one.name for one in found.declared_settings] == ["Level"]
