@@ -1,0 +1,94 @@
+"""What a run looks like: the frames, who takes them and how; and the appliance's configuration for it."""
+
+from dataclasses import dataclass
+
+from ioc.core.config import Policy
+from ioc.core.frame import DataType
+
+PREPARED = 8
+"""Different images that are ready before the run, of Rayfan and of the peer alike."""
+UNPACED = 1e6
+"""Hz; the highest rate that can be set, which no run reaches: as fast as it goes."""
+LEAST_MEMORY = 512 << 20
+QUEUE_SIZE = 64
+PROCESSOR = "batches.py"
+BATCHES = """\
+from consumers.processor import Processor
+
+
+class Batches(Processor):
+    batch_size = {batch}
+    batch_timeout = 0.1
+
+    def process_batch(self, frames, metadata):
+        return list(frames)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Square frames of `size` x `size` pixels to `consumers` members that take turns, `batch` frames at a time.
+
+    `idle_groups` are groups without a member, which should cost nothing.
+    """
+
+    size: int = 512
+    dtype: DataType = DataType.UINT8
+    consumers: int = 1
+    policy: Policy = Policy.LOSSLESS
+    batch: int = 1
+    idle_groups: int = 0
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of the pixels of a frame."""
+        return self.size * self.size * self.dtype.dtype.itemsize
+
+    @property
+    def title(self) -> str:
+        """The case in a few words."""
+        members = "1 consumer" if self.consumers == 1 else f"{self.consumers} consumers in turn"
+        batches = f", batches of {self.batch}" if self.batch > 1 else ""
+        return f"{self.size}x{self.size} {self.dtype.value}, {members}{batches}"
+
+    def members(self) -> list[str]:
+        """Return the names of the consumers' processes."""
+        return [f"Cons{number}" for number in range(1, self.consumers + 1)]
+
+
+def processor_text(case: Case) -> str:
+    """Return the source of a processor that passes batches through."""
+    return BATCHES.format(batch=case.batch)
+
+
+def toml(case: Case, frame_rate: float | None) -> str:
+    """Return the configuration of an appliance for a case; `frame_rate` in Hz, None: as fast as it goes."""
+    processor = "passthrough" if case.batch == 1 else f"{PROCESSOR}:Batches"
+    return detector_toml(case, frame_rate) + "".join(
+        [
+            "\n[groups.bench]\n",
+            f"count = {case.consumers}\n",
+            f'policy = "{case.policy.value}"\n',
+            f"queue_size = {max(QUEUE_SIZE, 4 * case.batch)}\n",
+            f'processor = "{processor}"\n',
+            "outputs = []\n",
+            *(f"\n[groups.idle{number}]\ncount = 0\n" for number in range(case.idle_groups)),
+        ]
+    )
+
+
+def detector_toml(case: Case, frame_rate: float | None) -> str:
+    """Return the part of the configuration that a detector needs."""
+    memory = max(LEAST_MEMORY, 4 * PREPARED * case.frame_bytes)
+    return "".join(
+        [
+            f"memory_budget = {memory}\n",
+            "\n[detector]\n",
+            f"frame_rate = {frame_rate or UNPACED}\n",
+            "acquire_time = 0.0\n",
+            f"size = [{case.size}, {case.size}]\n",
+            f'data_type = "{case.dtype.value}"\n',
+            "\n[detector.source]\n",
+            f"prepared = {PREPARED}\n",
+        ]
+    )

@@ -1,0 +1,169 @@
+"""The sub-commands of `rayfan bench`: JSON alone on standard output, progress on standard error."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Subparsers = argparse._SubParsersAction
+
+MTU_RANGE = (576, 9000)
+PEERS = ("pvapy", "none")
+POLICIES = ("lossless", "bounded", "latest", "acknowledged")
+TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+
+
+def add(commands: Subparsers) -> None:
+    """Add `bench` with its sub-commands; each one's work is imported when it runs."""
+    bench = commands.add_parser("bench", help="measure rates and costs", description=__doc__)
+    parts = bench.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
+    _add_limits(parts)
+    _add_knee(parts)
+    _add_table(parts)
+    _add_ejfat(parts)
+
+
+def _add_limits(parts: Subparsers) -> None:
+    limits = parts.add_parser("limits", help="the machine's own limits")
+    _common(limits, seconds=2.0, repeats=None)
+    limits.set_defaults(run=_run(_limits))
+
+
+def _add_knee(parts: Subparsers) -> None:
+    knee = parts.add_parser("knee", help="the highest rate without a loss, beside a peer")
+    _common(knee, seconds=10.0, repeats=5)
+    _add_peer(knee)
+    knee.add_argument("--size", metavar="PIXELS", type=_count(1, 16384), default=512, help="side of a square frame")
+    knee.add_argument("--dtype", choices=TYPES, default="uint8")
+    knee.add_argument("--consumers", metavar="N", type=_count(1, 64), default=1, help="consumers that take turns")
+    knee.add_argument("--policy", choices=POLICIES, default="lossless")
+    knee.add_argument("--batch", metavar="N", type=_count(1, 4096), default=1, help="frames handed over at a time")
+    knee.add_argument("--plot", metavar="FILE.png", type=Path)
+    knee.set_defaults(run=_run(_knee))
+
+
+def _add_table(parts: Subparsers) -> None:
+    table = parts.add_parser("table", help="all cases, as a table in Markdown, JSON and PNG")
+    _common(table, seconds=10.0, repeats=5)
+    _add_peer(table)
+    table.add_argument("--quick", action="store_true", help="runs of 2 s, one of each, fewer points")
+    table.set_defaults(run=_run(_table))
+
+
+def _add_ejfat(parts: Subparsers) -> None:
+    ejfat = parts.add_parser("ejfat", help="egress to ingress over loopback, beside a bare pair of sockets")
+    _common(ejfat, seconds=10.0, repeats=5)
+    ejfat.add_argument("--size", metavar="BYTES", type=_count(1, 1 << 28), default=1 << 20, help="bytes of a frame")
+    ejfat.add_argument("--mtu", metavar="BYTES", type=_count(*MTU_RANGE), default=1500, help="bytes of an IP packet")
+    ejfat.add_argument("--whole", action="store_true", help="between the IOCs of an appliance")
+    ejfat.set_defaults(run=_run(_ejfat))
+
+
+def _common(parser: argparse.ArgumentParser, seconds: float, repeats: int | None) -> None:
+    parser.add_argument("--seconds", metavar="S", type=_seconds, default=seconds, help=f"of one run; {seconds:g}")
+    if repeats is not None:
+        parser.add_argument("--repeats", metavar="N", type=_count(1, 100), default=repeats, help=f"default {repeats}")
+    parser.add_argument("--json", action="store_true", help="one JSON object (otherwise a few lines to read)")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="write the result there, too")
+
+
+def _add_peer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--peer", choices=PEERS, default="pvapy", help="whom to compare with; default pvapy")
+
+
+def _limits(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from ioc.bench.limits import measure
+
+    return measure(folder, options.seconds)
+
+
+def _knee(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from ioc.bench import knee, plot
+    from ioc.bench.case import Case
+    from ioc.core.config import Policy
+    from ioc.core.frame import DataType
+
+    if options.plot is not None:
+        plot.check()
+    dtype = next(member for member in DataType if member.value.lower() == options.dtype)
+    case = Case(options.size, dtype, options.consumers, Policy(options.policy), options.batch)
+    result = knee.measure(folder, case, knee.Plan(options.seconds, options.repeats, options.peer != "none"))
+    if options.plot is not None:
+        plot.plot_knee(result, options.plot)
+    return result
+
+
+def _table(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from ioc.bench import plot, table
+    from ioc.bench.knee import Plan
+
+    drawn = options.out is not None and plot.possible()
+    seconds, repeats = (min(options.seconds, 2.0), 1) if options.quick else (options.seconds, options.repeats)
+    result = table.measure(folder, Plan(seconds, repeats, options.peer != "none"), options.quick)
+    if drawn:
+        plot.plot_table(result, options.out / "table.png")
+    if options.out is not None:
+        (options.out / "table.md").write_text(table.markdown(result))
+    if not options.json:
+        sys.stdout.write(table.markdown(result))
+    return result
+
+
+def _ejfat(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from ioc.bench.ejfat import Load, measure
+
+    return measure(folder, Load(options.size, options.mtu, options.whole), options.seconds, options.repeats)
+
+
+def _run(body: Callable[[argparse.Namespace, Path], dict[str, Any]]) -> Callable[[argparse.Namespace], int]:
+    """Return what runs a benchmark in a folder of its own and shows its result."""
+
+    def run(options: argparse.Namespace) -> int:
+        from ioc.bench.workplace import workplace
+
+        logging.getLogger("ioc.bench").setLevel(logging.INFO)  # progress
+        if options.out is not None:
+            options.out.mkdir(parents=True, exist_ok=True)
+        with workplace() as folder:
+            result = body(options, folder)
+        name = body.__name__.removeprefix("_")
+        text = json.dumps(result, indent=2) + "\n"
+        if options.out is not None:
+            (options.out / f"{name}.json").write_text(text)
+        if options.json:
+            sys.stdout.write(text)
+        elif name != "table":
+            sys.stdout.write("".join(f"{key}: {_short(value)}\n" for key, value in result.items() if _plain(value)))
+        return 0
+
+    return run
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, bool | int | float | str)
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"expected 0.1 to 3600 seconds, found {text!r}")
+    return seconds
+
+
+def _count(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, found {text!r}")
+        return int(text)
+
+    return parse

@@ -1,0 +1,86 @@
+"""The machine's own limits in GB/s (1e9 bytes): copying memory, TCP over loopback, bare offloaded UDP."""
+
+import logging
+import os
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ioc.bench.machine import conditions
+from ioc.bench.process import part
+from ioc.bench.raw_ends import IP_UDP_BYTES
+from ioc.core.errors import PeerError
+
+log = logging.getLogger(__name__)
+
+COPY_BYTES = 256 << 20
+"""Larger than the caches."""
+COPIES = 5
+MTUS = (1500, 9000)
+EVENT_BYTES = 1 << 20
+ANSWER_SECONDS = 30.0
+
+
+def memcpy_gbps(size: int = COPY_BYTES) -> float:
+    """Return GB/s of copying `size` bytes from one buffer to another, one thread, the median of a few."""
+    source, target = np.ones(size, np.uint8), np.ones(size, np.uint8)
+    rates = []
+    for _ in range(COPIES):
+        begun = time.perf_counter()
+        np.copyto(target, source)
+        rates.append(size / (time.perf_counter() - begun) / 1e9)
+    return median(rates)
+
+
+def tcp_loopback_gbps(folder: Path, seconds: float) -> float:
+    """Return GB/s of a TCP stream between two processes."""
+    got, _ = _pair("tcp", folder, {"seconds": seconds})
+    return _rate(got)
+
+
+def bare_udp(folder: Path, mtu: int, event_bytes: int, seconds: float) -> dict[str, float]:
+    """Return GB/s that a bare offloaded pair moves unpaced (`gbps`), and the part of it that was lost (`lost_part`).
+
+    What arrives is what counts, so a pair that loses shows the most that the receiving end can take.
+    """
+    settings = {"seconds": seconds, "packet_bytes": mtu - IP_UDP_BYTES, "event_bytes": event_bytes}
+    got, sent = _pair("udp", folder, settings)
+    return {"gbps": _rate(got), "lost_part": max(0.0, 1 - got["bytes"] / max(1, sent["bytes"]))}
+
+
+def measure(folder: Path, seconds: float) -> dict[str, Any]:
+    """Return all limits and the conditions that they were measured under."""
+    udp = {str(mtu): _bare_or_none(folder, mtu, seconds) for mtu in MTUS}
+    return {
+        "memcpy_gbps": memcpy_gbps(),
+        "tcp_loopback_gbps": tcp_loopback_gbps(folder, seconds),
+        "udp_bare_gbps": {mtu: one and one["gbps"] for mtu, one in udp.items()},
+        "udp_bare_lost_part": {mtu: one and one["lost_part"] for mtu, one in udp.items()},
+        "conditions": conditions(),
+    }
+
+
+def _bare_or_none(folder: Path, mtu: int, seconds: float) -> dict[str, float] | None:
+    """Return what a bare pair moves; None where the kernel has no segmentation offload."""
+    try:
+        return bare_udp(folder, mtu, EVENT_BYTES, seconds)
+    except PeerError as error:
+        log.warning("bare UDP at MTU %d left out: %s", mtu, error)
+        return None
+
+
+def _pair(kind: str, folder: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the receiver and the sender of a bare pair said."""
+    wait = settings["seconds"] + ANSWER_SECONDS
+    with part("raw_ends", folder, os.environ, {"role": f"{kind}-receive"}) as receiver:
+        port = receiver.hear(ANSWER_SECONDS)["port"]
+        with part("raw_ends", folder, os.environ, {"role": f"{kind}-send", "port": port, **settings}) as sender:
+            sent = sender.hear(wait)
+            return receiver.hear(wait), sent
+
+
+def _rate(got: dict[str, Any]) -> float:
+    return got["bytes"] / got["seconds"] / 1e9 if got["seconds"] > 0 else 0.0

@@ -1,0 +1,90 @@
+"""Finds the knee: the highest rate at which a run still loses nothing."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+HEADROOM = 1.1
+"""The search begins this much above what came through when nothing held the sender back."""
+LEAST_PART = 0.2
+"""A knee is looked for down to this part of it."""
+AROUND = (0.7, 1.3)
+"""Where the knee of the next repeat is looked for, by the one before."""
+STEP_DOWN = 0.96
+MOST_CONFIRMATIONS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run at a set rate: what was asked for and what came through (both in the searcher's unit), and what was lost.
+
+    `asked` None: as fast as it goes. `cpu_seconds` are those of all processes, for each frame; None if not measured.
+    """
+
+    asked: float | None
+    reached: float
+    lost: int
+    cpu_seconds: float | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether something came through and nothing was lost."""
+        return self.lost == 0 and self.reached > 0
+
+
+Run = Callable[[float | None, float], Trial]
+"""Makes one run: at a rate (None: as fast as it goes), for so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much a search may take: s of a confirming run and of a probing one, and how many probes."""
+
+    seconds: float
+    probe_seconds: float
+    probes: int = 6
+
+
+def knee(run: Run, effort: Effort, earlier: Trial | None = None) -> Trial | None:
+    """Return the first run of full length that lost nothing at the highest rate found; None if there is none.
+
+    Begins without a limit, unless `earlier`, the knee of an earlier repeat, had one. If that loses, it bisects with
+    short probes below what came through, or around `earlier`. The rate found is confirmed by a run of full length,
+    and lowered until one is good.
+    """
+    if earlier is not None and earlier.asked is not None:
+        low, high = (part * earlier.reached for part in AROUND)
+    else:
+        free = [run(None, effort.probe_seconds)]
+        if free[0].good:
+            if effort.probe_seconds >= effort.seconds:
+                return free[0]
+            free.append(run(None, effort.seconds))
+            if free[1].good:
+                return free[1]
+        most = max(one.reached for one in free)
+        low, high = LEAST_PART * most, HEADROOM * most
+    return _confirm(run, _bisect(run, effort, low, high), effort.seconds)
+
+
+def _bisect(run: Run, effort: Effort, low: float, high: float) -> float:
+    """Return the highest rate found good; `low` is believed to be, and is confirmed or lowered later."""
+    for _ in range(effort.probes):
+        middle = (low + high) / 2
+        if run(middle, effort.probe_seconds).good:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _confirm(run: Run, rate: float, seconds: float) -> Trial | None:
+    for _ in range(MOST_CONFIRMATIONS):
+        trial = run(rate, seconds)
+        if trial.good:
+            return trial
+        log.info("%g did not hold for %g s: %d lost", rate, seconds, trial.lost)
+        rate *= STEP_DOWN
+    return None

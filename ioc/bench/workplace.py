@@ -1,0 +1,75 @@
+"""Where a benchmark works: a folder of its own that is gone afterwards, and EPICS on loopback with ports of its own."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from ioc.core.errors import PeerError
+
+MOST_TRIES = 50
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """Yield an empty folder, removed at the end; SIGTERM and SIGHUP end the benchmark as Ctrl-C does."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    folder = Path(tempfile.mkdtemp(prefix="rayfan-bench-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def prefix() -> str:
+    """Return a PV prefix that nobody else uses."""
+    return f"B{secrets.token_hex(3).upper()}:"
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which EPICS clients and servers see only loopback, on free ports."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("EPICS_")}
+    ca, pva, repeater, search = (str(_free_port()) for _ in range(4))
+    variables.update(
+        EPICS_CA_ADDR_LIST="127.255.255.255",
+        EPICS_CA_AUTO_ADDR_LIST="NO",
+        EPICS_CA_SERVER_PORT=ca,
+        EPICS_CA_REPEATER_PORT=repeater,
+        EPICS_CAS_BEACON_ADDR_LIST="127.255.255.255",
+        EPICS_CAS_AUTO_BEACON_ADDR_LIST="NO",
+        EPICS_PVA_ADDR_LIST="127.0.0.1",
+        EPICS_PVA_AUTO_ADDR_LIST="NO",
+        EPICS_PVA_SERVER_PORT=pva,
+        EPICS_PVAS_SERVER_PORT=pva,
+        EPICS_PVA_BROADCAST_PORT=search,
+        EPICS_PVAS_INTF_ADDR_LIST="127.0.0.1",
+    )
+    return variables
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _free_port() -> int:
+    """Return a port that is free now on loopback, for TCP and UDP alike."""
+    for _ in range(MOST_TRIES):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as first:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
+                try:
+                    second.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+                return port
+    raise PeerError(f"loopback: expected a port that is free for TCP and UDP, found none in {MOST_TRIES} tries")
