@@ -132,11 +132,11 @@ class Consumer:
         return None
 
     def _stop(self) -> Future:
-        """Leave the group; done when what was on its way is finished."""
+        """Leave the group; done when what was on its way is finished, or frames are taken again."""
         left: Future[None] = Future()
 
         def look() -> None:
-            if self.receiver.finished:
+            if self.receiver.finished or self.worker.taking:
                 left.set_result(None)
             else:
                 self.worker.submit(look)

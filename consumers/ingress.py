@@ -42,7 +42,8 @@ class IngressLoop:
         self._trackers: dict[int, SequenceTracker] = {}
         self._published: dict[int, int] = {}
         self.repeated = 0
-        self._resumed = book.counts.received > 0
+        # an earlier life of this process has had these: its book says the newest (series, id) that it took in order
+        self._resumed = (book.counts.link, book.counts.taken)
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="ingress", daemon=True)
 
@@ -117,16 +118,17 @@ class IngressLoop:
     def _tracker(self, item: Item) -> SequenceTracker:
         tracker = self._trackers.get(item.series)
         if tracker is None:
-            # an earlier life of this process has had the beginning of the series that it finds itself in
-            resumed = self._resumed and not self._trackers
-            tracker = SequenceTracker(item.unique_id if resumed and isinstance(item, Frame) else 1)
+            series, newest = self._resumed
+            tracker = SequenceTracker(newest + 1 if item.series == series else 1)
             self._trackers[item.series] = tracker
         return tracker
 
     def _finish(self, item: Item) -> None:
+        counts = self._book.counts
+        counts.link, counts.taken = item.series, self._trackers[item.series].highest
         if isinstance(item, Frame):
-            self._book.counts.processed += 1
-            self._book.counts.bytes += item.data.nbytes
+            counts.processed += 1
+            counts.bytes += item.data.nbytes
         self._book.commit()
 
 

@@ -90,8 +90,16 @@ class Worker:
         """Return whether the loop runs."""
         return self._thread.is_alive()
 
+    @property
+    def taking(self) -> bool:
+        """Whether frames are taken, or are to be again."""
+        return self._taking
+
     def submit(self, command: Callable[[], T]) -> "Future[T]":
-        """Run `command` in the loop, between two frames; the Future has its result or its error."""
+        """Run `command` in the loop, between two frames; the Future has its result or its error.
+
+        A command that submits another one has it run in the next round.
+        """
         future: Future[T] = Future()
         self._commands.put((command, future))
         return future
@@ -233,7 +241,7 @@ class Worker:
         self._last_log_ns, self._quiet_errors = now, 0
 
     def _run_commands(self) -> None:
-        while not self._commands.empty():
+        for _ in range(self._commands.qsize()):
             command, future = self._commands.get()
             if not future.set_running_or_notify_cancel():
                 continue

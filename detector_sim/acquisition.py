@@ -134,7 +134,7 @@ class Acquisition:
             RefusedError: negative.
         """
         if not 0 <= seconds <= 1e6:
-            raise RefusedError(mismatch("AcquirePeriod", "0 to 1e6 s", seconds))
+            raise RefusedError(mismatch("cam1:AcquirePeriod", "0 to 1e6 s", seconds))
         self.acquire_period = seconds
         self._repace()
 
@@ -145,7 +145,7 @@ class Acquisition:
             RefusedError: not positive.
         """
         if not 0 < hertz <= 1e6:
-            raise RefusedError(mismatch("FrameRate", "more than 0 and at most 1e6 Hz", hertz))
+            raise RefusedError(mismatch("cam1:FrameRate", "more than 0 and at most 1e6 Hz", hertz))
         self.acquire_period = 1.0 / hertz
         self.acquire_time = min(self.acquire_time, self.acquire_period)
         self._repace()
@@ -157,7 +157,7 @@ class Acquisition:
             RefusedError: negative.
         """
         if not 0 <= seconds <= 1e6:
-            raise RefusedError(mismatch("AcquireTime", "0 to 1e6 s", seconds))
+            raise RefusedError(mismatch("cam1:AcquireTime", "0 to 1e6 s", seconds))
         self.acquire_time = seconds
         self._repace()
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -65,6 +66,7 @@ class Detector:
         options = ServerOptions(templates, on_refused=self._refused)
         self.records = RecordServer(self.prefix, detector_records(), self._put, options)
         self._rate = RateMeter()
+        self._showing = threading.Lock()
 
     def start(self) -> None:
         """Serve records and channels and let frames flow."""
@@ -90,17 +92,18 @@ class Detector:
 
     def acquiring(self, on: bool) -> None:
         """Show an edge of the acquisition; called by the flow."""
-        values: dict[str, Value] = readbacks.state(self.acquisition, self.flow.snapshot)
-        values["cam1:NumImagesCounter_RBV"] = min(self.acquisition.images_counter, readbacks.LARGEST_INT)
-        self.records.set_many(values)
-        self.records.set("cam1:Acquire_RBV", on)
+        with self._showing:
+            values = readbacks.state(self.acquisition, self.flow.snapshot) | readbacks.counters(self.acquisition)
+            self.records.set_many(values)
+            self.records.set("cam1:Acquire_RBV", on)
 
     def sample(self) -> Status:
         """Return the status, and show it on the records."""
         snapshot = self.flow.snapshot
         rate = self._rate.update(snapshot.published, snapshot.taken_ns)
         config = self.controls.config
-        self.records.set_many(readbacks.camera(self.flow, config, rate))
+        with self._showing:  # else what was read before an edge of the acquisition is shown after it
+            self.records.set_many(readbacks.camera(self.flow, config, rate))
         self.records.set_many(readbacks.distributor(snapshot))
         self.records.set_many(self._image_plugin())
         status = self.child.status()

@@ -24,12 +24,9 @@ def camera(flow: Flow, config: DetectorConfig, rate: float) -> Values:
         **parameters(acquisition),
         **state(acquisition, snapshot),
         **image(flow, config),
-        "cam1:ArrayCounter": _int(acquisition.array_counter),
-        "cam1:ArrayCounter_RBV": _int(acquisition.array_counter),
-        "cam1:NumImagesCounter_RBV": _int(acquisition.images_counter),
+        **counters(acquisition),
         "cam1:ArrayCallbacks_RBV": flow.callbacks,
         "cam1:ArrayRate_RBV": rate,
-        "cam1:UniqueId_RBV": _int(acquisition.published),
         "cam1:TimeStamp_RBV": max(0.0, flow.newest_ns / 1e9 - EPICS_EPOCH),
         "cam1:QueueSize_RBV": _int(sum(member.queued for member in members)),
         "cam1:DroppedArrays_RBV": sum(sum(member.dropped.values()) for member in members),
@@ -57,6 +54,16 @@ def state(acquisition: Acquisition, snapshot: Snapshot) -> Values:
     return {
         "cam1:DetectorState_RBV": DETECTOR_STATES[acquisition.state],
         "cam1:StatusMessage_RBV": f"Waiting for {snapshot.waiting_for}" if waiting else acquisition.message,
+    }
+
+
+def counters(acquisition: Acquisition) -> Values:
+    """Return what counts frames."""
+    return {
+        "cam1:ArrayCounter": _int(acquisition.array_counter),
+        "cam1:ArrayCounter_RBV": _int(acquisition.array_counter),
+        "cam1:NumImagesCounter_RBV": _int(acquisition.images_counter),
+        "cam1:UniqueId_RBV": _int(acquisition.published),
     }
 
 

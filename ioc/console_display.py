@@ -123,8 +123,11 @@ def line(view: Appliance, seconds: float, facts: Facts) -> str:
     if view.running_since_ns is None:
         return f"{seconds:6.0f} s  {view.state.value}" + (f": {view.message}" if view.message else "")
     of = f" of {facts.duration:g}" if facts.duration is not None and view.state is State.RUNNING else ""
+    done = f"{view.published} frames"
+    if facts.duration is None and facts.frames is not None:
+        done = f"{min(view.series_published, facts.frames)} of {facts.frames} frames"
     text = (
-        f"{seconds:6.0f}{of} s  {view.state.value}  {view.published} frames, {rate:.0f} Hz, on their way "
+        f"{seconds:6.0f}{of} s  {view.state.value}  {done}, {rate:.0f} Hz, on their way "
         f"{view.queued}, lost {view.dropped}, failed {view.failed}"
     )
     return text + (f", unaccounted for {view.residue}" if view.residue else "")

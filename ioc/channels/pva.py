@@ -199,6 +199,7 @@ class PvaServer:
     """One pvAccess server of this process for all its providers; the address comes from EPICS_PVAS_* as usual.
 
     Beside another server of the same process or host (softioc's) it takes a free TCP port; clients find both.
+    Dynamic providers are asked last: p4p has the first one make every channel, whoever answered the search for it.
     """
 
     def __init__(self, providers: Sequence[object]) -> None:
@@ -209,7 +210,8 @@ class PvaServer:
     def start(self) -> None:
         """Serve from now on."""
         if self._server is None:
-            self._server = Server(providers=list(self._providers))
+            ordered = [(provider, int(isinstance(provider, DynamicProvider))) for provider in self._providers]
+            self._server = Server(providers=ordered)
 
     @property
     def port(self) -> int | None:

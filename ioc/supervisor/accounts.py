@@ -40,6 +40,7 @@ class Accounts:
         self._read: dict[str, deque[tuple[int, Counts]]] = {}
         self._last: dict[str, Status] = {}
         self._past = Past()
+        self._dead: set[str] = set()
 
     def recall(self) -> None:
         """Go on with what an earlier supervisor knew of lives that were over."""
@@ -48,6 +49,7 @@ class Accounts:
     def sample(self, workers: Iterable[Worker], now_ns: int) -> None:
         """Read everything once."""
         workers = list(workers)
+        self._dead = {worker.name for worker in workers if not worker.alive}
         for worker in workers:  # before the books are read again: what they say still is of the earlier life
             self._notice_new_life(worker)
         for worker in workers:
@@ -108,8 +110,12 @@ class Accounts:
     def _received(self) -> dict[str, int]:
         """Return what each member received from the present life of the detector."""
         past = self._past.received
-        last = {name: readings[-1][1] for name, readings in self._read.items()}
-        return {name: counts.received - counts.returned - past.get(name, 0) for name, counts in last.items()}
+        received = {}
+        for name, readings in self._read.items():
+            counts = readings[-1][1]
+            back = counts.returned + (counts.in_hand if name in self._dead else 0)
+            received[name] = counts.received - back - past.get(name, 0)
+        return received
 
     def _dropped(self, name: str, status: Status) -> dict[str, int]:
         return dict(Counter(self._past.dropped.get(name, {})) + Counter(status.stage.dropped))

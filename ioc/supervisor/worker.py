@@ -199,7 +199,7 @@ class Worker:
     def _ended(self, now_ns: int) -> None:
         assert self.process is not None
         code = self.process.exit_code()
-        self.exit_code = self._told() if code is None else code
+        self.exit_code = int(self._told()) if code is None else code
         failure = self._explain()
         self.close()
         self.deadline_ns = None
@@ -237,8 +237,10 @@ class Worker:
             return f"was killed by {signal.Signals(-self.exit_code).name}"
         if self.status is not None and self.current and self.status.last_error:
             return self.status.last_error
+        if self.exit_code == ExitCode.NOT_DRAINED:
+            return "could not finish its frames in time"
         said = "" if self.current else self.folder.last_words(self.name)
-        return said or f"ended with exit code {self.exit_code}"
+        return f"ended with exit code {self.exit_code}" + (f": {said}" if said else "")
 
     def _write_birth(self) -> None:
         birth = Birth(spec=self.spec, restarts=self.restarts, over=self.fate is not Fate.WANTED)

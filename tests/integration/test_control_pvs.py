@@ -1,0 +1,302 @@
+"""The control PVs of a running appliance, by pyepics and p4p: they exist, act, read back and refuse."""
+
+import json
+import math
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+
+from tests.support.appliance import appliance
+from tests.support.clients import User, user_of
+
+DETECTOR_PAIRS = (
+    *("Acquire", "AcquireTime", "AcquirePeriod", "FrameRate", "ImageMode", "NumImages"),
+    *("SizeX", "SizeY", "DataType", "ColorMode", "ArrayCounter", "ArrayCallbacks"),
+)
+DETECTOR_READS = (
+    *("DetectorState", "StatusMessage", "NumImagesCounter", "ArrayRate", "UniqueId", "QueueSize", "DroppedArrays"),
+    *("ArraySizeX", "ArraySizeY", "ArraySize", "MaxSizeX", "MaxSizeY", "Manufacturer", "Model"),
+)
+GROUP_PAIRS = ("Name", "Count", "Sets", "Updates", "QueueSize", "QueueBytes", "Policy")
+GROUP_READS = ("Members", "Queued", "HighWater", "Dropped", "Lag", "LagTime", "Member1:Queued", "Member1:Dropped")
+CONSUMER_READS = (
+    *("State", "Received", "Processed", "Missed", "Dropped", "Rate", "LatencyP50", "LatencyP99", "LatencyMax"),
+    *("LastError", "Stat:MeanValue"),
+)
+COMMANDS = ("Start", "Stop", "Reset", "Configure")
+EGRESS_READS = ("State", "Frames", "Bytes", "Packets", "Errors", "Rate", "Destination")
+INGRESS_READS = ("State", "Frames", "Bytes", "Incomplete", "Lost", "Rate")
+STATUSES = {"cam1": "detector", "Cons1": "Cons1", "Cons2": "Cons2", "Ejfat1": "Ejfat1", "EjfatIn1": "EjfatIn1"}
+UNITS = {
+    "cam1:AcquireTime": "s",
+    "cam1:AcquirePeriod_RBV": "s",
+    "cam1:FrameRate": "Hz",
+    "cam1:FrameRate_RBV": "Hz",
+    "cam1:SizeX": "pixel",
+    "cam1:ArrayRate_RBV": "Hz",
+    "Dist1:Updates": "frame",
+    "Dist1:QueueSize": "frame",
+    "Dist1:QueueBytes_RBV": "byte",
+    "Dist1:LagTime_RBV": "s",
+    "Cons1:Received_RBV": "frame",
+    "Cons1:Rate_RBV": "Hz",
+    "Cons1:LatencyP99_RBV": "s",
+    "Ejfat1:Bytes_RBV": "byte",
+    "Ejfat1:Packets_RBV": "packet",
+    "EjfatIn1:Rate_RBV": "Hz",
+    "Ledger:Published_RBV": "frame",
+    "Ledger:Residue_RBV": "frame",
+}
+PRECISIONS = {"cam1:AcquireTime": 6, "cam1:FrameRate_RBV": 3, "Cons1:LatencyP50_RBV": 6, "Ejfat1:Rate_RBV": 2}
+REFUSED = [
+    ("cam1:FrameRate", -5.0, "-5"),
+    ("cam1:FrameRate", 0.0, "0"),
+    ("cam1:FrameRate", math.nan, "nan"),
+    ("cam1:AcquirePeriod", -1.0, "-1"),
+    ("cam1:AcquireTime", math.inf, "inf"),
+    ("cam1:SizeX", 0, "0"),
+    ("cam1:NumImages", 0, "0"),
+    ("Dist1:Count", -1, "-1"),
+    ("Dist1:Updates", 0, "0"),
+    ("Dist1:Sets", 3, "3"),
+    ("Dist7:Count", 2, "'none'"),
+    ("cam1:DataType", 99, "99"),
+    ("Dist1:Policy", 9, "9"),
+]
+
+
+def every_name() -> list[str]:
+    """Return every PV that users were promised."""
+    names = [f"cam1:{name}{end}" for name, end in product(DETECTOR_PAIRS, ("", "_RBV"))]
+    names += [f"cam1:{name}_RBV" for name in DETECTOR_READS]
+    for slot in range(1, 9):
+        names += [f"Dist{slot}:{name}{end}" for name, end in product(GROUP_PAIRS, ("", "_RBV"))]
+        names += [f"Dist{slot}:{name}_RBV" for name in GROUP_READS]
+    for consumer in ("Cons1", "Cons2"):
+        names += [f"{consumer}:{name}_RBV" for name in CONSUMER_READS]
+        names += [f"{consumer}:{name}" for name in COMMANDS]
+    names += [f"Ejfat1:{name}_RBV" for name in EGRESS_READS]
+    names += [f"EjfatIn1:{name}_RBV" for name in INGRESS_READS]
+    return [*names, "Ledger:Published_RBV", "Ledger:Residue_RBV", "Ledger:Dropped_RBV", "Pva1:PvName_RBV"]
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    """Somebody at the demo with small, slow frames; at the end the residue must have been 0 all the time."""
+    folder = tmp_path_factory.mktemp("demo")
+    settings = ("detector.acquire_at_start=false", "detector.size=[32, 32]", "detector.frame_rate=100")
+    with appliance(folder, *(argument for one in settings for argument in ("--set", one))) as run:
+        run.wait_running("detector", "Cons1", "Cons2", "Ejfat1", "EjfatIn1")
+        with user_of(run) as user:
+            user.wait("Dist1:Members_RBV", 2)
+            user.ask("monitor", "Ledger:Residue_RBV")
+            yield user
+            seen = user.ask("events", "Ledger:Residue_RBV", 0)
+        assert set(seen) <= {0}, f"residues seen while frames flowed: {seen}"
+        run.stop()
+
+
+@pytest.fixture
+def flowing(user: User) -> Iterator[User]:
+    """Frames flow, without end."""
+    user.put("cam1:ImageMode", "Continuous")
+    user.put_plain("cam1:Acquire", 1)
+    user.wait("cam1:Acquire_RBV", "Acquiring")
+    yield user
+    user.put("cam1:Acquire", 0)
+    user.wait("cam1:Acquire_RBV", "Done")
+
+
+def test_every_pv_is_there_by_ca_and_by_pva(user: User) -> None:
+    names = every_name()
+    assert user.ask_all("absent", names) == []
+    assert user.ask_all("missing", names) == []
+
+
+def test_every_record_says_what_it_is(user: User) -> None:
+    described = user.ask_all("ca_fields", [f"{name}.DESC" for name in every_name()])
+    assert [name for name, text in described.items() if not text] == []
+
+
+@pytest.mark.parametrize(("field", "shown", "expected"), [("EGU", "units", UNITS), ("PREC", "precision", PRECISIONS)])
+def test_numbers_have_units_and_digits_by_ca_and_by_pva(
+    user: User, field: str, shown: str, expected: dict[str, Any]
+) -> None:
+    by_ca = user.ask_all("ca_fields", [f"{name}.{field}" for name in expected])
+    by_pva = user.ask_all("displays", list(expected))
+    prefix = user.run.prefix
+    assert {name: by_ca[f"{prefix}{name}.{field}"] for name in expected} == expected
+    assert {name: by_pva[f"{prefix}{name}"][shown] for name in expected} == expected
+
+
+@pytest.mark.parametrize(("mode", "frames"), [("Single", 1), ("Multiple", 20)])
+def test_a_put_callback_of_acquire_returns_when_the_acquisition_has_ended(user: User, mode: str, frames: int) -> None:
+    user.put("cam1:ImageMode", mode)
+    user.put("cam1:NumImages", 20)
+    before = user.get("cam1:ArrayCounter_RBV")
+    user.put("cam1:Acquire", 1)
+    assert user.get("cam1:NumImagesCounter_RBV") == frames
+    assert user.get("cam1:Acquire") == "Done"
+    assert user.get("cam1:Acquire_RBV") == "Done"
+    assert user.get("cam1:DetectorState_RBV") == "Idle"
+    user.wait("cam1:ArrayCounter_RBV", before + frames)
+
+
+def test_a_blocking_pva_put_of_acquire_returns_when_the_acquisition_has_ended(user: User) -> None:
+    user.put("cam1:ImageMode", "Multiple")
+    user.put("cam1:NumImages", 20)
+    assert user.ask("pva_put", "cam1:Acquire", 1, True) == ""
+    assert user.get("cam1:NumImagesCounter_RBV") == 20
+    assert user.get("cam1:Acquire_RBV") == "Done"
+
+
+@pytest.mark.parametrize(("mode", "state"), [("Multiple", "Aborted"), ("Continuous", "Idle")])
+@pytest.mark.parametrize("by", ["CA", "PVA"])
+def test_a_plain_put_of_0_stops_at_once_while_a_put_callback_waits(user: User, mode: str, state: str, by: str) -> None:
+    user.put("cam1:ImageMode", mode)
+    user.put("cam1:NumImages", 1_000_000)
+    user.ask("begin_put", "cam1:Acquire", 1)
+    user.wait("cam1:Acquire_RBV", "Acquiring")
+    user.wait_until("cam1:NumImagesCounter_RBV", lambda found: found > 0, "above 0")
+    assert not user.ask("is_done", "cam1:Acquire")
+    if by == "CA":
+        user.put_plain("cam1:Acquire", 0)
+    else:
+        assert user.ask("pva_put", "cam1:Acquire", 0, False) == ""
+    assert user.ask("done", "cam1:Acquire")
+    assert user.get("cam1:Acquire_RBV") == "Done"
+    assert user.get("cam1:DetectorState_RBV") == state
+    assert 0 < user.get("cam1:NumImagesCounter_RBV") < 1_000_000
+
+
+def test_frame_rate_and_acquire_period_are_twins(user: User) -> None:
+    try:
+        user.put("cam1:FrameRate", 50.0)
+        for name in ("cam1:AcquirePeriod", "cam1:AcquirePeriod_RBV"):
+            user.wait(name, 0.02)
+        assert user.ask("pva_put", "cam1:AcquirePeriod", 0.25, True) == ""
+        for name in ("cam1:FrameRate", "cam1:FrameRate_RBV"):
+            user.wait(name, 4.0)
+        assert user.ask("pva_get", "cam1:FrameRate_RBV")["value"] == 4.0
+    finally:
+        user.put("cam1:FrameRate", 100.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("cam1:AcquireTime", [0.0002, 0.0001]),
+        ("cam1:NumImages", [7, 100]),
+        ("cam1:ImageMode", ["Single", "Multiple"]),
+        ("cam1:SizeX", [48, 32]),
+        ("cam1:SizeY", [16, 32]),
+        ("cam1:DataType", ["Float32", "UInt8"]),
+        ("cam1:ColorMode", ["RGB1", "Mono"]),
+        ("Dist1:Sets", [1, 2]),
+        ("Dist1:Updates", [3, 1]),
+        ("Dist1:QueueSize", [32, 64]),
+        ("Dist1:QueueBytes", [1_000_000, 0]),
+        ("Dist1:Policy", ["Bounded", "Lossless"]),
+    ],
+)
+def test_readbacks_follow(user: User, name: str, values: list[Any]) -> None:
+    first, second = values
+    user.put(name, first)
+    assert user.get(name) == first
+    user.wait(f"{name}_RBV", first)
+    assert user.ask("pva_put", name, second, True) == ""
+    assert user.ask("pva_get", name)["value"] == second
+    user.wait(f"{name}_RBV", second)
+
+
+@pytest.mark.parametrize(("name", "bad", "found"), REFUSED)
+@pytest.mark.parametrize("by", ["CA", "PVA"])
+def test_a_bad_put_changes_nothing_and_is_explained(user: User, name: str, bad: float, found: str, by: str) -> None:
+    before = user.get(name), user.get(f"{name}_RBV")
+    user.put("cam1:NumImages", 100)
+    if by == "CA":
+        user.put(name, bad)
+    else:
+        assert user.ask("pva_put", name, bad, True) == ""
+    words = (name, "expected", f"found {found}")
+    user.wait_until("cam1:StatusMessage_RBV", lambda text: all(word in text for word in words), f"about {words}")
+    user.wait(name, before[0])
+    assert user.get(f"{name}_RBV") == before[1]
+
+
+def test_stop_and_start_of_a_consumer_complete_when_done(flowing: User) -> None:
+    flowing.wait_until("Cons2:Processed_RBV", lambda count: count > 0, "above 0")
+    flowing.put("Cons2:Stop", 1)
+    flowing.wait("Dist1:Members_RBV", 1)
+    flowing.wait("Cons2:State_RBV", "Stopped")
+    assert flowing.get("Cons2:Queued_RBV") == 0
+    still = flowing.get("Cons2:Processed_RBV")
+    going = flowing.get("Cons1:Processed_RBV")
+    flowing.wait_until("Cons1:Processed_RBV", lambda count: count > going + 20, "20 frames more")
+    assert flowing.get("Cons2:Processed_RBV") == still
+    flowing.put("Cons2:Start", 1)
+    flowing.wait("Cons2:State_RBV", "Running")
+    flowing.wait_until("Cons2:Processed_RBV", lambda count: count > still, f"above {still}")
+    assert flowing.get("Cons2:Start") == flowing.get("Cons2:Stop") == "No"
+
+
+def test_reset_begins_latencies_anew(flowing: User) -> None:
+    flowing.wait_until("Cons1:LatencyMax_RBV", lambda seconds: seconds > 0, "above 0")
+    flowing.put("cam1:Acquire", 0)
+    flowing.wait("Cons1:Queued_RBV", 0)
+    flowing.put("Cons1:Reset", 1)
+    flowing.wait("Cons1:LatencyMax_RBV", 0.0)
+
+
+def test_configure_changes_a_setting_and_refuses_with_a_reason(user: User) -> None:
+    setting = "Cons1:Set:CentroidThreshold"
+    user.put("Cons1:Configure", json.dumps({"CentroidThreshold": 12.5}))
+    user.wait(f"{setting}_RBV", 12.5)
+    assert json.loads(user.get("Cons1:Configure_RBV")) == {"CentroidThreshold": 12.5}
+    for bad, words in (("{nonsense", ("JSON", "nonsense")), ('{"Speed": 3}', ("Speed", "CentroidThreshold"))):
+        user.put("Cons1:Configure", bad)
+        user.wait_until("Cons1:ConfigureMessage_RBV", lambda text, words=words: all(w in text for w in words), words[0])
+        assert all(word in user.get("Cons1:StatusMessage_RBV") for word in words)
+        assert user.get(f"{setting}_RBV") == 12.5
+    user.put(setting, 0.0)
+    user.wait(f"{setting}_RBV", 0.0)
+    assert json.loads(user.get("Cons1:Configure_RBV")) == {"CentroidThreshold": 0.0}
+
+
+def test_every_process_has_a_status_structure(flowing: User) -> None:
+    flowing.wait_until("EjfatIn1:Frames_RBV", lambda count: count > 0, "above 0")
+    for device, name in STATUSES.items():
+        status = flowing.ask("pva_status", f"{device}:Status")
+        assert (status["id"], status["name"], status["state"]) == ("rayfan:Status:1.0", name, "Running")
+        assert status["received"] == status["processed"] + status["failed"] + status["queued"] > 0, status
+    detector = flowing.ask("pva_status", "cam1:Status")
+    assert [group["name"] for group in detector["groups"]][1:] == ["stats", "egress.demo"]
+    assert flowing.ask("pva_status", "Status")["state"] == "Running"
+
+
+def test_counters_grow_on_every_way_of_a_frame(flowing: User) -> None:
+    names = [f"{name}_RBV" for name in ("Cons1:Processed", "Cons2:Processed", "Ledger:Published")]
+    names += [f"Ejfat1:{name}_RBV" for name in ("Frames", "Bytes", "Packets")]
+    names += [f"EjfatIn1:{name}_RBV" for name in ("Frames", "Bytes")]
+    for name in names:
+        before = flowing.get(name)
+        flowing.wait_until(name, lambda found, before=before: found > before, f"above {before}")
+    for name in ("Cons1:Rate_RBV", "Ejfat1:Rate_RBV", "EjfatIn1:Rate_RBV", "cam1:ArrayRate_RBV"):
+        flowing.wait_until(name, lambda rate: rate > 0, "above 0")
+    assert flowing.get("Ejfat1:Destination_RBV").startswith("127.0.0.1:")
+    assert flowing.get("Ejfat1:Errors_RBV") == 0
+
+
+def test_latencies_are_in_order(flowing: User) -> None:
+    flowing.wait_until("Cons1:LatencyP50_RBV", lambda seconds: seconds > 0, "above 0")
+    status = flowing.ask("pva_status", "Cons1:Status")  # one structure: figures of one moment
+    figures = {one["name"]: one["value"] for one in status["figures"]}
+    assert 0 < figures["LatencyP50"] <= figures["LatencyP99"] <= figures["LatencyMax"]
+
+
+def test_residue_stays_0_while_frames_flow(flowing: User) -> None:
+    before = flowing.get("Ledger:Published_RBV")
+    flowing.wait_until("Ledger:Published_RBV", lambda count: count > before + 100, "100 frames more")
+    assert flowing.get("Ledger:Residue_RBV") == 0

@@ -1,0 +1,262 @@
+"""The parts of the benchmarks that need no process: the search, the judgement of the peer, configurations, tables."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ioc.bench import cli, pvapy, table
+from ioc.bench.appliance import Reading, lost_frames, trial
+from ioc.bench.case import UNPACED, Case, toml
+from ioc.bench.ejfat import Load, whole_toml
+from ioc.bench.knee import Knees, figures
+from ioc.bench.machine import conditions
+from ioc.bench.pvapy_monitor import BatchNotes, Notes
+from ioc.bench.search import Effort, Trial, knee
+from ioc.bench.workplace import environment, prefix, workplace
+from ioc.core.config import Policy, load
+from ioc.core.errors import UserError
+from ioc.core.frame import DataType
+
+EFFORT = Effort(seconds=10.0, probe_seconds=2.5, probes=10)
+
+
+class Machine:
+    """A sender and receiver that move at most `most`, and lose what is sent faster; every run is noted."""
+
+    def __init__(self, most: float, most_for_long: float | None = None, loses_unpaced: bool = True) -> None:
+        self.most = most
+        self.most_for_long = most if most_for_long is None else most_for_long
+        self.loses_unpaced = loses_unpaced
+        self.runs: list[tuple[float | None, float]] = []
+
+    def __call__(self, rate: float | None, seconds: float) -> Trial:
+        self.runs.append((rate, seconds))
+        most = self.most_for_long if seconds == EFFORT.seconds else self.most
+        if rate is None:
+            return Trial(None, most, int(self.loses_unpaced))
+        return Trial(rate, min(rate, most), int(rate > most))
+
+
+def test_the_knee_is_found_by_bisection_and_confirmed_at_full_length() -> None:
+    machine = Machine(5000.0)
+    best = knee(machine, EFFORT)
+    assert best is not None and best.good
+    assert 0.95 * 5000 < best.reached <= 5000
+    assert machine.runs[-1] == (best.asked, EFFORT.seconds)
+
+
+def test_what_never_loses_is_measured_unpaced() -> None:
+    machine = Machine(5000.0, loses_unpaced=False)
+    assert knee(machine, EFFORT) == Trial(None, 5000.0, 0)
+    assert machine.runs == [(None, EFFORT.probe_seconds), (None, EFFORT.seconds)]
+
+
+def test_a_probe_of_full_length_needs_no_confirmation() -> None:
+    machine = Machine(5000.0, loses_unpaced=False)
+    assert knee(machine, Effort(10.0, 10.0)) == Trial(None, 5000.0, 0)
+    assert len(machine.runs) == 1
+
+
+def test_a_rate_that_does_not_hold_for_long_is_lowered_until_it_does() -> None:
+    best = knee(Machine(5000.0, most_for_long=4000.0), EFFORT)
+    assert best is not None
+    assert 0.95 * 4000 < best.reached <= 4000
+
+
+def test_a_later_repeat_looks_around_the_knee_before() -> None:
+    machine = Machine(5000.0)
+    best = knee(machine, EFFORT, Trial(4800.0, 4800.0, 0))
+    assert best is not None and 0.95 * 5000 < best.reached <= 5000
+    assert None not in [rate for rate, _ in machine.runs]
+
+
+def test_a_later_repeat_goes_unpaced_again_if_that_was_the_knee() -> None:
+    machine = Machine(5000.0, loses_unpaced=False)
+    assert knee(machine, EFFORT, Trial(None, 4000.0, 0)) == Trial(None, 5000.0, 0)
+
+
+def test_no_knee_where_every_run_loses() -> None:
+    assert knee(lambda rate, seconds: Trial(rate, 100.0, 1), EFFORT) is None
+
+
+def test_a_run_without_frames_is_not_good() -> None:
+    assert not Trial(100.0, 0.0, 0).good
+
+
+def notes(*clients: dict[int, int]) -> list[np.ndarray]:
+    """Return what clients noted, from mappings of id to time (ns)."""
+    return [np.array([list(client), list(client.values())], np.int64) for client in clients]
+
+
+def test_frames_of_the_peer_count_within_the_window_and_cost_is_shared() -> None:
+    taken = notes({n: n * 1_000_000_000 for n in range(1, 11)})
+    judged = pvapy.judged(taken, (3_000_000_000, 7_000_000_000), cpu=1.0, asked=1.0)
+    assert judged == Trial(1.0, 5 / 4, 0, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("clients", "lost"),
+    [
+        (({1: 5, 2: 6, 4: 7}, {}), 1),
+        (({1: 5, 3: 7}, {2: 6, 4: 8}), 0),
+        (({1: 5, 3: 7}, {2: 6, 3: 8}), 1),
+        (({1: 5, 4: 7}, {3: 6, 2: 99}), 0),
+        (({5: 5, 6: 6}, {}), 0),
+    ],
+    ids=["a gap", "in turn", "twice", "late", "joined late"],
+)
+def test_ids_that_no_client_got_and_ids_that_came_twice_are_losses(clients: Any, lost: int) -> None:
+    assert pvapy.judged(notes(*clients), (0, 10), 0.0, None).lost == lost
+
+
+def test_a_peer_without_frames_reached_nothing() -> None:
+    assert not pvapy.judged(notes({}), (0, 10), 0.0, None).good
+
+
+def test_a_client_alone_asks_for_all_and_several_for_their_turn() -> None:
+    assert "pydistributor" not in pvapy.request(Case(512))
+    assert "pydistributor=group:bench" in pvapy.request(Case(512, consumers=4))
+    assert pvapy.request(Case(4096)) == "record[queueSize=128]field()"
+    assert pvapy.request(Case(64)) == "record[queueSize=2000]field()"
+
+
+def test_a_client_notes_ids_and_leaves_the_empty_frame_out(tmp_path: Path) -> None:
+    noted = Notes()
+    for unique_id in (0, 7, 8):
+        noted.take({"uniqueId": unique_id})
+    noted.write(tmp_path / "notes")
+    ids, times = np.fromfile(tmp_path / "notes", np.int64).reshape(2, -1)
+    assert ids.tolist() == [7, 8]
+    assert times[0] <= times[1]
+
+
+def test_a_client_of_batches_notes_whole_batches_and_the_rest_at_the_end() -> None:
+    noted = BatchNotes(4)
+    for unique_id in range(1, 7):
+        noted.take({"uniqueId": unique_id})
+    assert noted.ids.tolist() == [1, 2, 3, 4]
+    noted.finish()
+    assert noted.ids.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_configuration_of_a_case_is_one_that_rayfan_takes() -> None:
+    case = Case(128, DataType.UINT16, consumers=3, policy=Policy.BOUNDED, batch=8, idle_groups=2)
+    config = load(toml(case, None), "bench")
+    assert config.detector.frame_rate == UNPACED
+    assert config.detector.data_type is DataType.UINT16
+    assert config.detector.acquire_time == 0
+    group = config.groups["bench"]
+    assert (group.count, group.policy, group.processor) == (3, Policy.BOUNDED, "batches.py:Batches")
+    assert group.queue_size >= 2 * 8
+    assert [name for name, one in config.groups.items() if one.count == 0] == ["idle0", "idle1"]
+    assert load(toml(Case(), 250.5), "bench").detector.frame_rate == 250.5
+
+
+def test_the_configuration_with_egress_and_ingress_is_one_that_rayfan_takes() -> None:
+    config = load(whole_toml(Load(1 << 20, 1500), 0.5), "bench")
+    assert config.detector.size == (1024, 1024)
+    assert config.egress["bench"].rate == 4.0  # Gbit/s
+    assert config.egress["bench"].mtu == 1500
+    assert load(whole_toml(Load(1 << 18, 9000), None), "bench").egress["bench"].rate is None
+
+
+def test_a_whole_appliance_needs_square_frames() -> None:
+    with pytest.raises(UserError, match="--size: expected the bytes of a square frame"):
+        whole_toml(Load(1000, 1500), None)
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    """Return a report of one member that processed 10 of 10 frames, with changes to its stage."""
+    stage = {"group": "bench", "processed": 10, "failed": 0, "queued": 0, "in_flight": 0, "dropped": {}}
+    return {"published": 10, "stages": [{**stage, "group": "Pva1", "processed": 0}, {**stage, **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "lost"),
+    [
+        ({}, 0),
+        ({"dropped": {"queue_full": 2}, "processed": 8}, 2),
+        ({"dropped": {"duplicate": 2}}, 0),
+        ({"failed": 1, "processed": 9}, 1),
+        ({"processed": 7}, 3),
+    ],
+)
+def test_losses_are_read_from_the_ledger(changes: dict[str, Any], lost: int) -> None:
+    assert lost_frames(report(**changes)) == lost
+
+
+def test_a_rate_is_the_difference_of_two_readings() -> None:
+    assert trial(None, Reading(10.0, 1000, 2.0), Reading(12.0, 5000, 4.0), 0) == Trial(None, 2000.0, 0, 0.0005)
+    assert not trial(None, Reading(10.0, 1000, 2.0), Reading(12.0, 1000, 4.0), 0).good
+
+
+def test_medians_and_ratio() -> None:
+    ours = [Trial(None, rate, 0, 1e-5) for rate in (3000.0, 1000.0, 2000.0)]
+    result = figures(Case(), Knees(ours, [Trial(None, 500.0, 0, 1e-4)]))
+    assert (result["knee_fps"], result["peer_knee_fps"], result["ratio"]) == (2000.0, 500.0, 4.0)
+    assert [run["fps"] for run in result["runs"]] == [3000.0, 1000.0, 2000.0]
+
+
+def test_without_a_peer_its_figures_are_null() -> None:
+    result = figures(Case(), Knees([Trial(None, 10.0, 0)], [], "not installed"))
+    assert (result["peer_knee_fps"], result["ratio"], result["peer_cpu_seconds_per_frame"]) == (None, None, None)
+    json.dumps(result, allow_nan=False)
+
+
+def test_the_table_has_a_line_for_every_case_and_point() -> None:
+    row = figures(Case(), Knees([Trial(None, 10.0, 0)], [], "not installed"))
+    result = {
+        "cases": [{"title": case.title, "at_least": least, **row} for case, least in table.CASES],
+        "growth": [{"of": "idle_groups", "value": 3, "title": "", **row}],
+        "limits": {
+            "memcpy_gbps": 10.0,
+            "tcp_loopback_gbps": 3.0,
+            "udp_bare_gbps": {"1500": 4.0, "9000": None},
+            "conditions": conditions(),
+        },
+        "seconds": 1.0,
+        "repeats": 1,
+    }
+    text = table.markdown(result)
+    assert "| 512x512 UInt8, 4 consumers in turn | 10 | - | - | 6 |" in text
+    assert "| idle groups | 3 | 10 |" in text
+    widths = [line.count("|") for line in text.splitlines() if line.startswith("|")]
+    assert set(widths) == {9, 6}
+
+
+def test_the_workplace_is_gone_afterwards_and_nothing_of_epics_leaks_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EPICS_PVA_NAME_SERVERS", "somewhere")
+    with pytest.raises(KeyboardInterrupt), workplace() as folder:
+        (folder / "file").write_text("x")
+        raise KeyboardInterrupt
+    assert not folder.exists()
+    variables = environment()
+    assert "EPICS_PVA_NAME_SERVERS" not in variables
+    ports = [value for name, value in variables.items() if name.endswith("PORT")]
+    assert len(set(ports)) == 4
+    assert prefix() != prefix()
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    cli.add(parser.add_subparsers())
+    return parser.parse_args(["bench", *words])
+
+
+def test_the_command_of_the_issue_is_understood() -> None:
+    words = "knee --size 512 --consumers 1 --policy lossless --peer pvapy --dtype uint8 --seconds 10 --repeats 5 --json"
+    options = parse(*words.split())
+    assert (options.size, options.consumers, options.policy, options.seconds, options.json) == (
+        (512, 1, "lossless", 10.0, True)
+    )
+
+
+@pytest.mark.parametrize("words", [["knee", "--size", "0"], ["ejfat", "--mtu", "100"], ["limits", "--seconds", "nan"]])
+def test_bad_numbers_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(*words)
+    assert "expected" in capsys.readouterr().err
