@@ -1,7 +1,9 @@
 """The consumer process: a worker on the local channel, its records, its image channel and its status."""
 
 import json
+import logging
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
@@ -24,6 +26,8 @@ from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child
+
+log = logging.getLogger(__name__)
 
 
 class Consumer:
@@ -66,7 +70,12 @@ class Consumer:
         assert spec.table is not None and spec.member is not None
         folder = spec.run_dir / "files" / self.name
         folder.mkdir(parents=True, exist_ok=True)
-        self.processor.start(Context(self.name, spec.table, spec.member, self.group.count, folder))
+        context = Context(self.name, spec.table, spec.member, self.group.count, folder)
+        try:
+            self.processor.start(context)
+        except Exception as error:  # stage boundary: the user's code, told with its file and line
+            log.exception("the processor did not start")
+            raise ConfigError(f"groups.{spec.table}.processor: start: {fault(error)}") from None
         self.records.start()
         self._show_settings()
         self.pva.start()
@@ -80,6 +89,7 @@ class Consumer:
         status = self.child.status()
         if status.state is State.RUNNING and not now.taking:
             status.state = State.STOPPED
+        self._tell_if_stuck(status)
         status.rate = now.rate
         status.last_error = status.last_error or now.last_error
         status.message = self._message
@@ -101,6 +111,13 @@ class Consumer:
         self.records.set_many(self._values(status))
         self.status_channels.post(self.status_name, status)
         return status
+
+    def _tell_if_stuck(self, status: Status) -> None:
+        """Let the heartbeat stand still while the processor is over its time: the supervisor will act."""
+        since, limit = self.worker.busy_since_ns, self.group.time_limit
+        if since is not None and status.heartbeat_ns - since > limit * 1e9:
+            status.heartbeat_ns = since + round(limit * 1e9)
+            status.last_error = f"the processor takes more than time_limit = {limit:g} s for one frame"
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the worker."""
@@ -197,12 +214,16 @@ def open_processor(group: GroupConfig, where: str) -> tuple[Processor, dict[str,
     Raises:
         ConfigError: it does not import, its settings do not fit, or its batches do not fit the queue.
     """
-    processor = load_processor(group.processor, f"{where}.processor")()
+    kind = load_processor(group.processor, f"{where}.processor")
     try:
+        processor = kind()
         settings = checked_settings(processor.declared_settings, group.settings)
         processor.configure(settings)
     except RefusedError as error:
         raise ConfigError(f"{where}.settings: {error}") from None
+    except Exception as error:  # stage boundary: the user's code, told with its file and line
+        log.exception("the processor could not be made")
+        raise ConfigError(f"{where}.processor: {fault(error)}") from None
     window = Limits(group.policy, group.queue_size, group.queue_bytes).window
     if processor.batch_size > window:
         raise ConfigError(
@@ -213,6 +234,13 @@ def open_processor(group: GroupConfig, where: str) -> tuple[Processor, dict[str,
             )
         )
     return processor, settings
+
+
+def fault(error: Exception) -> str:
+    """Return what a user's code raised, with the file and line it came from."""
+    calls = traceback.extract_tb(error.__traceback__)
+    place = f"{calls[-1].filename}, line {calls[-1].lineno}: " if calls else ""
+    return f"{place}{type(error).__name__}: {error}"
 
 
 def _settings_of(name: str, text: str) -> dict[str, object]:

@@ -62,6 +62,7 @@ class Worker:
         self.processor = processor
         self.snapshot = WorkerSnapshot()
         self.failure: BaseException | None = None
+        self.busy_since_ns: int | None = None
         self._book = book
         self._outputs = outputs
         self._clock = clock
@@ -189,10 +190,12 @@ class Worker:
             return
         self._pending = []
         begun = self._clock.monotonic_ns()
+        self.busy_since_ns = begun
         if len(frames) == 1:
             good = self._guarded(lambda: self.processor.process(frames[0], {}), 1)
         else:
             good = self._guarded(lambda: self.processor.process_batch(frames, [{}] * len(frames)), len(frames))
+        self.busy_since_ns = None
         self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
         self._finish(frames, good)
 

@@ -106,6 +106,7 @@ class Detector:
             self.records.set_many(readbacks.camera(self.flow, config, rate))
         self.records.set_many(readbacks.distributor(snapshot))
         self.records.set_many(self._image_plugin())
+        self._notice_who_is_given_up()
         status = self.child.status()
         status.rate = rate
         status.series = snapshot.series
@@ -154,8 +155,15 @@ class Detector:
         return self.controls.put(name, value)
 
     def _refused(self, name: str, message: str) -> None:
-        self.acquisition.message = message
-        self.records.set_many({"cam1:StatusMessage_RBV": message})
+        with self._showing:
+            self.acquisition.message = message
+            self.records.set_many({"cam1:StatusMessage_RBV": message})
+
+    def _notice_who_is_given_up(self) -> None:
+        for group in self.flow.snapshot.groups:
+            for member in group.members:
+                if not member.present and self.child.spec.gone_file(member.name).exists():
+                    self.flow.submit(lambda name=member.name: self.distributor.give_up(name))
 
     def _image_plugin(self) -> dict[str, Value]:
         for group in self.flow.snapshot.groups:

@@ -98,6 +98,10 @@ class Controls:
             return
         shape = _changed(group.shape, field, value)
         if shape.sets is not None and shape.sets > max(shape.count, 1):
+            if field == "Count":
+                raise RefusedError(
+                    mismatch(f"Dist{slot}:Count", f"at least Sets = {shape.sets}", shape.count, "put Sets first")
+                )
             raise RefusedError(mismatch(f"Dist{slot}:Sets", f"at most Count = {shape.count}", shape.sets))
         self._flow.distributor.reshape(slot, shape)
 

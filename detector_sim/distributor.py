@@ -11,7 +11,7 @@ member each; otherwise to its successor. It may then come behind the end marker 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from detector_sim.seat import Seat
+from detector_sim.seat import Seat, range_statuses
 from ioc.channels.base import Link
 from ioc.channels.local_pool import PooledFrame
 from ioc.core.config import Policy
@@ -19,6 +19,7 @@ from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import EndOfSeries
 from ioc.core.overflow import Limits
 from ioc.core.partition import START, Turn, next_turn, place_of, set_of
+from ioc.core.sequence import Ranges
 from ioc.core.status import GroupStatus
 
 
@@ -49,6 +50,7 @@ class Group:
     turn: Turn = START
     turns: int = 0
     nobody: int = 0
+    missed: dict[int, Ranges] = field(default_factory=dict)
 
     def targets(self) -> tuple[Turn | None, list[Seat]]:
         """Return the turn that the next frame belongs to and the seats that are to get it."""
@@ -71,6 +73,12 @@ class Group:
         for at, seat in enumerate(others):
             seat.adopt(frames[at :: len(others)])
 
+    def miss(self, frame: PooledFrame) -> None:
+        """Book a frame that no member is there for."""
+        self.turns += 1
+        self.nobody += 1
+        self.missed.setdefault(frame.series, Ranges()).add(frame.unique_id, frame.unique_id)
+
     def status(self, now_ns: int) -> GroupStatus:
         """Return shape and accounts."""
         shape = self.shape
@@ -85,6 +93,7 @@ class Group:
             queue_bytes=shape.limits.size_bytes or 0,
             turns=self.turns,
             nobody=self.nobody,
+            missed=range_statuses(self.missed),
             members=[seat.status(now_ns) for seat in self.seats],
         )
 
@@ -130,6 +139,7 @@ class Distributor:
         if index >= group.shape.count:
             raise RefusedError(mismatch(f"member of group {group_name}", f"less than {group.shape.count}", index))
         seat = self._seat_local(group, link.name, index)
+        seat.expected = seat.wanted = True
         seat.sit(link)
         return seat
 
@@ -149,6 +159,13 @@ class Distributor:
         seat.sit(link)
         return seat
 
+    def give_up(self, name: str) -> None:
+        """Wait no more for a local member that is not there: what waits for it is booked as dropped."""
+        for seat in self.seats():
+            if seat.name == name and seat.expected and seat.link is None:
+                seat.expected = False
+                seat.abandon()
+
     def offer(self, frame: PooledFrame) -> bool:
         """Assign a frame in all groups; return False, with nothing done, if a lossless member has no room for it."""
         size = frame.data.nbytes
@@ -158,8 +175,7 @@ class Distributor:
                 return False
         for group, turn, seats in plans:
             if turn is None:
-                group.turns += 1
-                group.nobody += 1
+                group.miss(frame)
                 continue
             group.turn = turn
             group.turns += len(seats)

@@ -7,6 +7,7 @@ is booked as dropped, by id, otherwise. `assigned = completed + dropped + queued
 """
 
 from collections import Counter, deque
+from collections.abc import Mapping
 
 from ioc.channels.base import Link
 from ioc.channels.local_pool import PooledFrame
@@ -168,11 +169,7 @@ class Seat:
             high_water=self.queue.high_water,
             lag_seconds=max(0.0, (now_ns - oldest.timestamp_ns) / 1e9) if oldest else 0.0,
             dropped={reason.value: count for reason, count in self.dropped.items()},
-            missed=[
-                RangeStatus(series=series, first=first, last=last)
-                for series, ranges in self.missed.items()
-                for first, last in ranges
-            ],
+            missed=range_statuses(self.missed),
         )
 
     def _collect(self) -> bool:
@@ -203,3 +200,12 @@ class Seat:
         self.missed.setdefault(frame.series, Ranges()).add(frame.unique_id, frame.unique_id)
         assert frame.slot is not None
         frame.slot.drop()
+
+
+def range_statuses(missed: Mapping[int, Ranges]) -> list[RangeStatus]:
+    """Return missed ids, by series, as a status tells them."""
+    return [
+        RangeStatus(series=series, first=first, last=last)
+        for series, ranges in missed.items()
+        for first, last in ranges
+    ]

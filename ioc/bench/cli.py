@@ -100,12 +100,11 @@ def _table(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from ioc.bench import plot, table
     from ioc.bench.knee import Plan
 
-    drawn = options.out is not None and plot.possible()
     seconds, repeats = (min(options.seconds, 2.0), 1) if options.quick else (options.seconds, options.repeats)
     result = table.measure(folder, Plan(seconds, repeats, options.peer != "none"), options.quick)
-    if drawn:
-        plot.plot_table(result, options.out / "table.png")
     if options.out is not None:
+        if plot.possible():
+            plot.plot_table(result, options.out / "table.png")
         (options.out / "table.md").write_text(table.markdown(result))
     if not options.json:
         sys.stdout.write(table.markdown(result))

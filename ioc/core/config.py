@@ -132,6 +132,8 @@ class GroupConfig(_Table):
     """Name of a processor that comes with Rayfan, `package.module:Class`, or `path/to/file.py:Class`."""
     settings: dict[str, Any] = {}
     """Settings of the processor."""
+    time_limit: float = Field(default=30.0, gt=0)
+    """s that the processor may take for one frame or batch; a consumer that takes longer is killed and restarted."""
     input: Literal["detector"] = "detector"
     """Where the members' frames come from."""
     outputs: list[Literal["pva"]] = ["pva"]

@@ -3,7 +3,7 @@
 Rules of conservation, checked at every stage and across every hop:
 
     received             = processed + failed + queued                      inside a stage
-    turns of a group     = sum over its members of (received + dropped + in flight) + nobody
+    turns of a group     = sum over its members of (received + dropped + in flight)
     published by a stage = received + dropped of the stage behind it        over a wire
 
 `dropped` holds frames that were meant for a stage and did not come into its books, by reason. The residue is the sum
@@ -67,16 +67,18 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One passage of frames: `given` by the stage before, accounted for by the stages behind it."""
+    """One passage of frames: `given` by the stage before, accounted for by the stages behind it.
+
+    Frames that nobody was there for are a stage of their own, which drops all it is meant to have.
+    """
 
     name: str
     given: int
     behind: tuple[Stage, ...]
-    nobody: int = 0
 
     def residue(self) -> int:
         """Return frames given that no stage behind accounts for."""
-        return self.given - self.nobody - sum(stage.meant() for stage in self.behind)
+        return self.given - sum(stage.meant() for stage in self.behind)
 
 
 @dataclass(slots=True)

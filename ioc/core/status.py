@@ -73,6 +73,10 @@ class ProcessSpec(_Message):
         """The counters of the process that outlive it."""
         return self.run_dir / f"{self.name}.book"
 
+    def gone_file(self, member: str) -> Path:
+        """Where the supervisor says that it has given a member up: nobody is to wait for it."""
+        return self.run_dir / f"{member}.gone"
+
     @property
     def socket(self) -> Path:
         """Where the detector takes local members."""
@@ -126,7 +130,10 @@ class MemberStatus(_Message):
 
 
 class GroupStatus(_Message):
-    """One distributor group: `turns` = frames times members whose turn it was."""
+    """One distributor group: `turns` = frames times members whose turn it was.
+
+    `nobody` counts the frames that no member was there for, `missed` names them.
+    """
 
     slot: int
     name: str
@@ -138,6 +145,7 @@ class GroupStatus(_Message):
     queue_bytes: int
     turns: int = 0
     nobody: int = 0
+    missed: list[RangeStatus] = []
     members: list[MemberStatus] = []
 
 

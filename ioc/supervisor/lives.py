@@ -104,6 +104,7 @@ def _add_groups(past: GroupStatus | None, present: GroupStatus) -> GroupStatus:
         update={
             "turns": past.turns + present.turns,
             "nobody": past.nobody + present.nobody,
+            "missed": [*past.missed, *present.missed],
             "members": [*members, *earlier.values()],
         }
     )

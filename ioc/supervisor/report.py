@@ -64,8 +64,10 @@ def build(sources: Sources) -> Ledger:
     hops = []
     for group in groups:
         behind = tuple(_member_stage(group, member, books.get(member.name)) for member in group.members)
+        if group.nobody:
+            behind = (*behind, _nobody(group))
         stages.update({stage.name: stage for stage in behind})
-        hops.append(Hop(f"{DETECTOR} -> {group.name}", group.turns, behind, group.nobody))
+        hops.append(Hop(f"{DETECTOR} -> {group.name}", group.turns, behind))
     for name, book in books.items():
         stages.setdefault(name, _book_stage(name, book.table, book))
     ordered = [_detector_stage(detector)]
@@ -152,6 +154,14 @@ def _member_stage(group: GroupStatus, member: MemberStatus, book: MemberBook | N
         stage.in_flight = member.assigned - sum(member.dropped.values()) - stage.received - odd
     stage.dropped = Counter(member.dropped)
     stage.missed = _ranges(member.missed)
+    return stage
+
+
+def _nobody(group: GroupStatus) -> Stage:
+    """Return the stage of the frames that no member of a group was there for."""
+    stage = Stage(f"{group.name}.nobody", group.name)
+    stage.dropped[Reason.NO_MEMBER.value] = group.nobody
+    stage.missed = _ranges(group.missed)
     return stage
 
 

@@ -36,6 +36,7 @@ OURS = (
     "*.log",
     "*.new",
     "*.quarantine",
+    "*.gone",
     "appliance.json",
     "ledger.json",
     "past.json",
@@ -125,6 +126,10 @@ class RunFolder:
         """Write who holds the lock."""
         holder = Holder(prefix=prefix, pid=pid)
         (self.path / "lock").write_text(holder.model_dump_json())  # in place: the lock is on this very file
+
+    def remove(self, name: str) -> None:
+        """Remove one file if it is there."""
+        (self.path / name).unlink(missing_ok=True)
 
     def write(self, name: str, text: str) -> None:
         """Replace one file as a whole."""

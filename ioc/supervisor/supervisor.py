@@ -192,7 +192,8 @@ class Supervisor:
             if life.failure is not None or worker.fate is not Fate.GIVEN_UP:
                 continue
             bad = worker.exit_code == ExitCode.BAD_CONFIGURATION
-            if bad or not worker.ran or worker.spec.role is Role.DETECTOR:
+            never = life.running_since_ns is None and not worker.ran
+            if never or worker.spec.role is Role.DETECTOR:
                 code = ExitCode.BAD_CONFIGURATION if bad else ExitCode.FAILED
                 life.failure = code, f"{worker.name}: {worker.last_error}"
                 self.drain(self._drain_seconds)

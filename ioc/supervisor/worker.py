@@ -104,6 +104,7 @@ class Worker:
 
     def start(self, now_ns: int) -> None:
         """Start the process."""
+        self.folder.remove(f"{self.name}.gone")
         self._write_birth()
         self.process = Process.launch(self.spec, self.module)
         self._write_birth()
@@ -189,7 +190,8 @@ class Worker:
             self.deadline_ns = None
         elif self.fate is Fate.WANTED and not self._hung and self._silent > self._patience():
             self._hung = True
-            self.last_error = f"no sign of life for {self._patience():g} s: killed"
+            said = self.status.last_error if self.status is not None and self.current else ""
+            self.last_error = f"no sign of life for {self._patience():g} s: killed" + (f" ({said})" if said else "")
             log.error("%s: %s", self.name, self.last_error)
             self.process.send(signal.SIGKILL)
 
@@ -214,6 +216,7 @@ class Worker:
         log.error("%s ended: %s", self.name, self.last_error)
         if self.exit_code == ExitCode.BAD_CONFIGURATION or len(self._failures) >= self.rules.most_failures:
             self.fate = Fate.GIVEN_UP
+            self.folder.write(f"{self.name}.gone", self.last_error)
             log.error("%s is given up", self.name)
             return
         self.restarts += 1

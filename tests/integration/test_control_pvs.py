@@ -226,6 +226,14 @@ def test_a_bad_put_changes_nothing_and_is_explained(user: User, name: str, bad: 
     assert user.get(f"{name}_RBV") == before[1]
 
 
+def test_fewer_members_than_sets_are_refused_in_the_name_of_the_put(user: User) -> None:
+    user.put("Dist1:Sets", 2)
+    user.put("Dist1:Count", 1)
+    message = user.get("cam1:StatusMessage_RBV")
+    assert all(word in message for word in ("Dist1:Count", "at least Sets = 2", "found 1")), message
+    assert user.get("Dist1:Count") == user.get("Dist1:Count_RBV") == 2
+
+
 def test_stop_and_start_of_a_consumer_complete_when_done(flowing: User) -> None:
     flowing.wait_until("Cons2:Processed_RBV", lambda count: count > 0, "above 0")
     flowing.put("Cons2:Stop", 1)

@@ -48,6 +48,23 @@ class Stuck(Recorder):
     def process(self, frame, metadata):
         super().process(frame, metadata)
         threading.Event().wait()
+
+
+class Slow(Recorder):
+    def process(self, frame, metadata):
+        if frame.unique_id == 50:
+            threading.Event().wait()
+        super().process(frame, metadata)
+
+
+class NoModel(Recorder):
+    def start(self, context):
+        raise RuntimeError("no model")
+
+
+class CrashLoop(Recorder):
+    def process(self, frame, metadata):
+        os._exit(4)
 '''
 DETECTOR = "[detector]\nframe_rate = 1000.0\nsize = [64, 64]\n"
 KILLED = f"""{DETECTOR}
@@ -78,6 +95,21 @@ STUCK = f"""{DETECTOR}
 [groups.a]
 queue_size = 16
 processor = "processors.py:Stuck"
+"""
+TIMED = f"""{DETECTOR}
+[groups.a]
+time_limit = 0.5
+processor = "processors.py:Slow"
+"""
+UNFIT = f"""{DETECTOR}
+[groups.a]
+processor = "processors.py:NoModel"
+"""
+HOPELESS = f"""{DETECTOR}
+[groups.a]
+processor = "processors.py:CrashLoop"
+[groups.b]
+processor = "processors.py:Recorder"
 """
 PLAIN = f"""{DETECTOR}
 [groups.a]
@@ -258,3 +290,38 @@ def test_asked_twice_what_cannot_finish_is_ended_and_accounted_for(tmp_path: Pat
     there = stage(report, "Cons1")
     assert there["processed"] == 0
     assert sum(there["dropped"].values()) == report["published"] > 0
+
+
+def test_a_frame_that_takes_too_long_twice_is_set_aside(tmp_path: Path) -> None:
+    with appliance(tmp_path, configured(tmp_path, TIMED)) as run:
+        run.wait_running("detector", "Cons1")
+        run.wait_until(lambda: run.published() > 200, "the stream goes on behind the frame that is stuck", 60.0)
+        report = run.stop()
+    assert_restarts(report, {"Cons1": 2}, ["detector"])
+    published = everything(report)
+    (series,) = {series for series, _ in published}
+    assert set(recorded(run, "Cons1")) == published - {(series, 50)}
+    assert stage(report, "Cons1")["dropped"] == {"quarantined": 1}
+
+
+def test_a_processor_that_does_not_start_is_told_with_its_line(tmp_path: Path) -> None:
+    with appliance(tmp_path, configured(tmp_path, UNFIT)) as run:
+        assert run.process.wait(60) == 2, run.printed()
+        printed = run.printed()
+    assert "groups.a.processor" in printed
+    assert "processors.py, line" in printed
+    assert "RuntimeError: no model" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_consumer_that_always_dies_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
+    with appliance(tmp_path, configured(tmp_path, HOPELESS)) as run:
+        run.wait_running("detector", "Cons2")
+        run.wait_until((run.run_dir / "Cons1.gone").exists, "the supervisor gives it up", 90.0)
+        seen = run.published()
+        run.wait_until(lambda: run.published() > seen + FRAMES, "the stream goes on")
+        report = run.stop(expected=1)
+        assert "Cons1" in run.printed()
+    assert stage(report, "Cons1")["processed"] == 0
+    assert set(stage(report, "Cons1")["dropped"]) == {"quarantined", "member_gone"}
+    assert set(recorded(run, "Cons2")) == everything(report)

@@ -303,3 +303,28 @@ def test_a_frame_that_kills_two_members_is_set_aside(tmp_path: Path) -> None:
     account = flow.snapshot.groups[0].members[0]
     assert account.dropped == {"quarantined": 1}
     assert [(piece.first, piece.last) for piece in account.missed] == [(50, 50)]
+
+
+def test_nobody_waits_for_a_member_that_is_given_up(tmp_path: Path) -> None:
+    other = Member(tmp_path, "Cons2", index=1)
+    gone = Member(tmp_path, "Cons1")
+    gone.gate.clear()
+    with running_flow(tmp_path, shape(count=2, sets=1, queue=10), CountingSource()) as flow:
+        for member in (other, gone):
+            member.start()
+        wait_present(flow, 2)
+        ended = flow.acquire()
+        other.wait_for(5)
+        gone.receiver.close(drain=False)
+        gone.gate.set()
+        gone.join(10)
+        wait_present(flow, 1)
+        stuck = flow.published
+        flow.submit(lambda: flow.distributor.give_up("Cons1")).result(10)
+        other.wait_for(stuck + 100)
+        flow.abort().result(10)
+        ended.result(10)
+    finish(other)
+    assert ids_of(other) == list(range(1, flow.published + 1))
+    lost = next(member for member in flow.snapshot.groups[0].members if member.name == "Cons1")
+    assert set(lost.dropped) == {"member_gone"}

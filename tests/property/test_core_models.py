@@ -121,7 +121,9 @@ def test_ledger_closes_and_sees_any_error(accounts: list[tuple[int, ...]], nobod
         for i, (p, f, q, flying, dropped) in enumerate(accounts, 1)
     ]
     given = sum(sum(account) for account in accounts) + nobody
-    ledger = Ledger(given, [(1, given)], stages, [Hop("g", given, tuple(stages), nobody)])
+    ledger = Ledger(
+        given, [(1, given)], stages, [Hop("g", given, (*stages, Stage("g.nobody", dropped=Counter(no_member=nobody))))]
+    )
     assert ledger.residue() == 0
     assert ledger.complete() == (sum(a[2] + a[3] for a in accounts) == 0)
     stages[0].processed += 1
