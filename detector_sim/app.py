@@ -183,7 +183,7 @@ class Remote:
         self._flow = flow
 
     def admits(self, address: MemberAddress) -> bool:
-        """Return whether the slot has a group; a seat that a local member has is not given away."""
+        """Return whether the slot has a group: a client may join any set of it, beside local members too."""
         group = next((group for group in self._flow.snapshot.groups if group.slot == address.slot), None)
         return group is not None and address.slot != IMAGE_SLOT
 
