@@ -29,7 +29,8 @@ class Batches(Processor):
 class Case:
     """Square frames of `size` x `size` pixels to `consumers` members that take turns, `batch` frames at a time.
 
-    `idle_groups` are groups without a member, which should cost nothing.
+    `idle_groups` are groups without a member, which should cost nothing. `fresh`: every frame is written anew into
+    shared memory; otherwise prepared ones are handed on, and no pixel is moved.
     """
 
     size: int = 512
@@ -38,6 +39,7 @@ class Case:
     policy: Policy = Policy.LOSSLESS
     batch: int = 1
     idle_groups: int = 0
+    fresh: bool = False
 
     @property
     def frame_bytes(self) -> int:
@@ -49,7 +51,8 @@ class Case:
         """The case in a few words."""
         members = "1 consumer" if self.consumers == 1 else f"{self.consumers} consumers in turn"
         batches = f", batches of {self.batch}" if self.batch > 1 else ""
-        return f"{self.size}x{self.size} {self.dtype.value}, {members}{batches}"
+        fresh = ", each frame written anew" if self.fresh else ""
+        return f"{self.size}x{self.size} {self.dtype.value}, {members}{batches}{fresh}"
 
     def members(self) -> list[str]:
         """Return the names of the consumers' processes."""
@@ -90,5 +93,6 @@ def detector_toml(case: Case, frame_rate: float | None) -> str:
             f'data_type = "{case.dtype.value}"\n',
             "\n[detector.source]\n",
             f"prepared = {PREPARED}\n",
+            'pattern = "counter"\n' if case.fresh else "",
         ]
     )

@@ -41,6 +41,7 @@ def _add_knee(parts: Subparsers) -> None:
     knee.add_argument("--consumers", metavar="N", type=_count(1, 64), default=1, help="consumers that take turns")
     knee.add_argument("--policy", choices=POLICIES, default="lossless")
     knee.add_argument("--batch", metavar="N", type=_count(1, 4096), default=1, help="frames handed over at a time")
+    knee.add_argument("--fresh", action="store_true", help="write each frame anew (otherwise 8 prepared ones)")
     knee.add_argument("--plot", metavar="FILE.png", type=Path)
     knee.set_defaults(run=_run(_knee))
 
@@ -89,7 +90,7 @@ def _knee(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if options.plot is not None:
         plot.check()
     dtype = next(member for member in DataType if member.value.lower() == options.dtype)
-    case = Case(options.size, dtype, options.consumers, Policy(options.policy), options.batch)
+    case = Case(options.size, dtype, options.consumers, Policy(options.policy), options.batch, fresh=options.fresh)
     result = knee.measure(folder, case, knee.Plan(options.seconds, options.repeats, options.peer != "none"))
     if options.plot is not None:
         plot.plot_knee(result, options.plot)

@@ -167,5 +167,6 @@ def _case_json(case: Case) -> dict[str, Any]:
         "policy": case.policy.value,
         "batch": case.batch,
         "idle_groups": case.idle_groups,
+        "fresh": case.fresh,
         "frame_bytes": case.frame_bytes,
     }

@@ -102,7 +102,6 @@ def _client(folder: Path, number: int, case: Case, environment: Mapping[str, str
         "role": f"client{number}",
         "channel": CHANNEL,
         "request": request(case),
-        "batch": case.batch,
         "file": str(file),
     }
     return part("pvapy_monitor", folder, {**environment, "EPICS_PVAS_SERVER_PORT": "0"}, settings)

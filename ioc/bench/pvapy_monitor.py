@@ -31,41 +31,19 @@ class Notes:
 
     def write(self, path: Path) -> None:
         """Write ids and times, in turn, native int64."""
-        path.write_bytes(self.ids[: len(self.times)].tobytes() + self.times.tobytes())
-
-
-class BatchNotes(Notes):
-    """Notes that are made for `batch` frames at a time, as a processor of batches does."""
-
-    def __init__(self, batch: int) -> None:
-        super().__init__()
-        self._batch = batch
-        self._pending: list[Any] = []
-
-    def take(self, frame: Any) -> None:
-        """Keep the frame until the batch is full."""
-        self._pending.append(frame)
-        if len(self._pending) == self._batch:
-            self.finish()
-
-    def finish(self) -> None:
-        """Note the frames that wait."""
-        for frame in self._pending:
-            super().take(frame)
-        self._pending.clear()
+        count = len(self.times)  # a last callback may still be at work
+        path.write_bytes(self.ids[:count].tobytes() + self.times[:count].tobytes())
 
 
 def main(settings: Mapping[str, Any]) -> None:
     """Monitor `channel` with `request` until standard input ends, then write the notes to `file`."""
     pvaccess: Any = importlib.import_module("pvaccess")  # a compiled module, of which type checkers see nothing
-    notes = BatchNotes(settings["batch"]) if settings["batch"] > 1 else Notes()
+    notes = Notes()
     channel = pvaccess.Channel(settings["channel"])
     channel.monitor(notes.take, settings["request"])
     tell(monitoring=True)
     sys.stdin.readline()
     channel.stopMonitor()
-    if isinstance(notes, BatchNotes):
-        notes.finish()
     notes.write(Path(settings["file"]))
     tell(frames=len(notes.ids))
 

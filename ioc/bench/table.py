@@ -17,6 +17,7 @@ CASES: tuple[tuple[Case, float], ...] = (
     (Case(512), 6.0),
     (Case(512, consumers=4), 6.0),
     (Case(4096), 3.5),
+    (Case(4096, fresh=True), 3.5),
     (Case(128, DataType.UINT16, batch=8), 8.0),
 )
 """Cases against the peer, and the least ratio that each is to reach."""

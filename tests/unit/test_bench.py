@@ -14,7 +14,7 @@ from ioc.bench.case import UNPACED, Case, toml
 from ioc.bench.ejfat import Load, whole_toml
 from ioc.bench.knee import Knees, figures
 from ioc.bench.machine import conditions
-from ioc.bench.pvapy_monitor import BatchNotes, Notes
+from ioc.bench.pvapy_monitor import Notes
 from ioc.bench.search import Effort, Trial, knee
 from ioc.bench.workplace import environment, prefix, workplace
 from ioc.core.config import Policy, load
@@ -134,15 +134,6 @@ def test_a_client_notes_ids_and_leaves_the_empty_frame_out(tmp_path: Path) -> No
     assert times[0] <= times[1]
 
 
-def test_a_client_of_batches_notes_whole_batches_and_the_rest_at_the_end() -> None:
-    noted = BatchNotes(4)
-    for unique_id in range(1, 7):
-        noted.take({"uniqueId": unique_id})
-    assert noted.ids.tolist() == [1, 2, 3, 4]
-    noted.finish()
-    assert noted.ids.tolist() == [1, 2, 3, 4, 5, 6]
-
-
 def test_the_configuration_of_a_case_is_one_that_rayfan_takes() -> None:
     case = Case(128, DataType.UINT16, consumers=3, policy=Policy.BOUNDED, batch=8, idle_groups=2)
     config = load(toml(case, None), "bench")
@@ -154,6 +145,7 @@ def test_the_configuration_of_a_case_is_one_that_rayfan_takes() -> None:
     assert group.queue_size >= 2 * 8
     assert [name for name, one in config.groups.items() if one.count == 0] == ["idle0", "idle1"]
     assert load(toml(Case(), 250.5), "bench").detector.frame_rate == 250.5
+    assert load(toml(Case(fresh=True), None), "bench").detector.source.pattern == "counter"
 
 
 def test_the_configuration_with_egress_and_ingress_is_one_that_rayfan_takes() -> None:
