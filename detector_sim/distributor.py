@@ -40,6 +40,14 @@ class GroupShape:
 
 
 @dataclass(slots=True)
+class Roster:
+    """Who is to be dealt frames: the sets by number, ascending, and the seats of each."""
+
+    sets: list[int] = field(default_factory=list)
+    seats: dict[int, list[Seat]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Group:
     """One group: its shape, its seats and whose turn it is. `members` names the seats of local members."""
 
@@ -51,17 +59,21 @@ class Group:
     turns: int = 0
     nobody: int = 0
     missed: dict[int, Ranges] = field(default_factory=dict)
+    roster: Roster = field(default_factory=Roster)
+
+    def muster(self) -> None:
+        """Look who is there; members come and go only between two bursts of frames."""
+        present = [seat for seat in self.seats if seat.present]
+        dealt = present or [seat for seat in self.seats if seat.expected]
+        sets = sorted({seat.set_number for seat in dealt})
+        wanted = [seat for seat in self.seats if seat.present or seat.expected]
+        seats = {number: [seat for seat in wanted if seat.set_number == number] for number in sets}
+        self.roster = Roster(sets, seats)
 
     def targets(self) -> tuple[Turn | None, list[Seat]]:
         """Return the turn that the next frame belongs to and the seats that are to get it."""
-        sets = sorted({seat.set_number for seat in self.seats if seat.present})
-        if not sets:
-            sets = sorted({seat.set_number for seat in self.seats if seat.expected})
-        turn = next_turn(sets, self.turn, self.shape.updates)
-        if turn is None:
-            return None, []
-        seats = [seat for seat in self.seats if seat.set_number == turn.set_number]
-        return turn, [seat for seat in seats if seat.present or seat.expected]
+        turn = next_turn(self.roster.sets, self.turn, self.shape.updates)
+        return (None, []) if turn is None else (turn, self.roster.seats[turn.set_number])
 
     def hand_over(self, gone: Seat) -> None:
         """Give the frames of a member that died to those of the other sets, in turn, where every set has one member."""
@@ -103,6 +115,7 @@ class Distributor:
 
     def __init__(self) -> None:
         self.groups: dict[int, Group] = {}
+        self._droppers: list[Seat] = []
 
     def add_group(self, slot: int, shape: GroupShape, members: list[str]) -> Group:
         """Make a group in `slot` with a seat for each of the `members` that will be started for it."""
@@ -166,6 +179,12 @@ class Distributor:
                 seat.expected = False
                 seat.abandon()
 
+    def muster(self) -> None:
+        """Look who is there, before a burst of frames is offered."""
+        for group in self.groups.values():
+            group.muster()
+        self._droppers = [seat for seat in self.seats() if seat.link is not None and seat.queue.limits.policy.may_drop]
+
     def offer(self, frame: PooledFrame) -> bool:
         """Assign a frame in all groups; return False, with nothing done, if a lossless member has no room for it."""
         size = frame.data.nbytes
@@ -185,11 +204,7 @@ class Distributor:
 
     def crowded(self, size_bytes: int) -> bool:
         """Return whether a frame of that size would make some member lose another one."""
-        return any(
-            not seat.has_room(size_bytes)
-            for seat in self.seats()
-            if seat.link is not None and seat.queue.limits.policy.may_drop
-        )
+        return any(not seat.has_room(size_bytes) for seat in self._droppers)
 
     def end_series(self, marker: EndOfSeries) -> None:
         """Put the end marker of a series behind its frames, for every member."""

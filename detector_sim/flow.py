@@ -86,6 +86,7 @@ class Flow:
         self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
+        self._at_the_door = True
         self._waiting_for = ""
         self._drained = False
         self.snapshot = Snapshot(clock.monotonic_ns(), [], [], 0)
@@ -164,14 +165,15 @@ class Flow:
         due_snapshot = 0
         while not self._stopping:
             self._run_commands()
-            for link in self.server.accept():
-                self._admit(link)
+            if self._at_the_door:
+                self._open_door()
             moved = self._acquire_some()
             moved = self.distributor.pump() or moved
             now = self._clock.monotonic_ns()
             if now >= due_snapshot:
                 self._tidy()
                 self._snap()
+                self._at_the_door = True
                 due_snapshot = now + round(SNAPSHOT_SECONDS * 1e9)
             if not moved and self._commands.empty():
                 self._sleep()
@@ -189,6 +191,11 @@ class Flow:
                 log.exception("a command failed")
                 future.set_exception(error)
 
+    def _open_door(self) -> None:
+        self._at_the_door = False
+        for link in self.server.accept():
+            self._admit(link)
+
     def _admit(self, link: LocalLink) -> None:
         try:
             seat = self.distributor.join(link.who.group, link.who.member, link)
@@ -199,6 +206,8 @@ class Flow:
 
     def _acquire_some(self) -> bool:
         made = 0
+        if self.acquisition.due():
+            self.distributor.muster()
         while made < MOST_FRAMES_PER_TURN and self.acquisition.due():
             frame = self._held or self._make()
             if frame is None:
@@ -327,6 +336,8 @@ class Flow:
                 os.eventfd_read(self._wake)
             elif descriptor in by_descriptor:
                 by_descriptor[descriptor].refresh()
+            else:
+                self._at_the_door = True
 
 
 def _ring(seat: Seat) -> None:

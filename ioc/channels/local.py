@@ -158,6 +158,7 @@ class LocalLink:
                     self.leaving = True
                 elif message == wire.PROGRESS:
                     self.silence()
+                    return  # whatever else there is makes the descriptor readable again
                 else:
                     raise ProtocolError(mismatch(f"message of member {self.name}", "LEAVE, PROGRESS", message[:16]))
         except BlockingIOError:

@@ -37,10 +37,9 @@ class Policy(Enum):
     LOSSLESS = "lossless"
     ACKNOWLEDGED = "acknowledged"
 
-    @property
-    def may_drop(self) -> bool:
-        """Whether a full queue drops; otherwise the source waits."""
-        return self in (Policy.LATEST, Policy.BOUNDED)
+    def __init__(self, name: str) -> None:
+        self.may_drop = name in ("latest", "bounded")
+        """Whether a full queue drops; otherwise the source waits. An attribute: it is asked for with every frame."""
 
 
 def _lower(value: object) -> object:
