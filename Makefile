@@ -2,13 +2,16 @@
 PYTHON   ?= python3
 VENV     := .venv
 DURATION ?= 30
+FAULTS   ?= 200
 ARGS     ?=
 
-.PHONY: help run test lint unit clean
+.PHONY: help run test lint unit faults bench clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
 	@echo "make test   install the test tools too, check the code and run all tests"
+	@echo "make faults hurt a running appliance FAULTS=$(FAULTS) times at random; the ledger has the last word (15 min)"
+	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
 	@echo "make clean  remove .venv and what was built"
 
 run: $(VENV)/.run
@@ -24,6 +27,12 @@ lint: $(VENV)/.test
 
 unit: $(VENV)/.test
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+faults: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.faults --faults $(FAULTS) $(ARGS)
+
+bench: $(VENV)/.test
+	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 13)))' || \
