@@ -19,13 +19,13 @@ from ioc.channels.local_wire import Hello
 from ioc.channels.pva import ImageChannels, PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import GroupConfig
-from ioc.core.errors import ConfigError, RefusedError, UserError, mismatch
+from ioc.core.errors import ConfigError, RefusedError, mismatch
 from ioc.core.overflow import Limits
 from ioc.core.status import ExitCode, StageStatus, State, Status
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
-from ioc.supervisor.child import DRAIN_SECONDS, Child
+from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +121,7 @@ class Consumer:
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the worker."""
-        while not self.child.stopping.wait(0.1):
-            if self.worker.failure is not None:
-                raise self.worker.failure
+        self.child.wait(lambda: self.worker.failure)
 
     def close(self) -> bool:
         """Leave the group, finish what is here and shut down; return whether all was finished."""
@@ -259,11 +257,4 @@ def _figure(value: SettingValue) -> float | int | str:
 
 def main(child: Child) -> ExitCode:
     """Run a consumer until it is asked to stop."""
-    try:
-        consumer = Consumer(child)
-        consumer.start()
-    except UserError as error:
-        raise ConfigError(str(error)) from None
-    consumer.wait()
-    child.draining()
-    return ExitCode.DRAINED if consumer.close() else ExitCode.NOT_DRAINED
+    return live(child, Consumer)

@@ -14,13 +14,13 @@ from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import EgressConfig, egress_group
-from ioc.core.errors import ConfigError, UserError, mismatch
+from ioc.core.errors import ConfigError, mismatch
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
 from ioc.records.server import RecordServer
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
-from ioc.supervisor.child import DRAIN_SECONDS, Child
+from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 
 
 class Egress:
@@ -105,9 +105,7 @@ class Egress:
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the worker."""
-        while not self.child.stopping.wait(0.1):
-            if self.worker.failure is not None:
-                raise self.worker.failure
+        self.child.wait(lambda: self.worker.failure)
 
     def close(self) -> bool:
         """Send what is on its way and shut down; return whether all was sent."""
@@ -142,11 +140,4 @@ def destination(spec: ProcessSpec, config: EgressConfig) -> tuple[str, int]:
 
 def main(child: Child) -> ExitCode:
     """Run an egress until it is asked to stop."""
-    try:
-        egress = Egress(child)
-        egress.start()
-    except UserError as error:
-        raise ConfigError(str(error)) from None
-    egress.wait()
-    child.draining()
-    return ExitCode.DRAINED if egress.close() else ExitCode.NOT_DRAINED
+    return live(child, Egress)

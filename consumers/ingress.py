@@ -13,7 +13,6 @@ from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatReceiver, ReceiverSettings
 from ioc.channels.pva import ImageChannels, PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.errors import ConfigError, UserError
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
@@ -22,7 +21,7 @@ from ioc.core.status import ExitCode, RangeStatus, SeriesStatus, StageStatus, St
 from ioc.records.server import RecordServer
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
-from ioc.supervisor.child import Child
+from ioc.supervisor.child import Child, live
 
 log = logging.getLogger(__name__)
 
@@ -226,9 +225,7 @@ class Ingress:
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the loop."""
-        while not self.child.stopping.wait(0.1):
-            if self.loop.failure is not None:
-                raise self.loop.failure
+        self.child.wait(lambda: self.loop.failure)
 
     def close(self) -> bool:
         """Take what has arrived and shut down; return whether all of it was."""
@@ -243,11 +240,4 @@ class Ingress:
 
 def main(child: Child) -> ExitCode:
     """Run an ingress until it is asked to stop."""
-    try:
-        ingress = Ingress(child)
-        ingress.start()
-    except UserError as error:
-        raise ConfigError(str(error)) from None
-    ingress.wait()
-    child.draining()
-    return ExitCode.DRAINED if ingress.close() else ExitCode.NOT_DRAINED
+    return live(child, Ingress)

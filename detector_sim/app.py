@@ -28,7 +28,7 @@ from ioc.core.status import ExitCode, StageStatus, Status
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
-from ioc.supervisor.child import DRAIN_SECONDS, Child, run
+from ioc.supervisor.child import DRAIN_SECONDS, Child, live, run
 from ioc.supervisor.plan import consumer_names
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,8 @@ class Detector:
         self.pva.start()
         self.child.report_with(self.sample)
         self.child.running()
+        if self.config.detector.acquire_at_start:
+            self.acquire_when_members_are_there()
 
     def acquiring(self, on: bool) -> None:
         """Show an edge of the acquisition; called by the flow."""
@@ -118,9 +120,7 @@ class Detector:
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the flow."""
-        while not self.child.stopping.wait(0.2):
-            if self.flow.failure is not None:
-                raise self.flow.failure
+        self.child.wait(lambda: self.flow.failure)
 
     def acquire_when_members_are_there(self) -> None:
         """Begin to acquire once every member that is to be started has joined, or `QUORUM_SECONDS` are over."""
@@ -237,14 +237,7 @@ def _version() -> str:
 
 def main(child: Child) -> ExitCode:
     """Run the detector until it is asked to stop."""
-    detector = Detector(child)
-    detector.start()
-    if detector.config.detector.acquire_at_start:
-        detector.acquire_when_members_are_there()
-    detector.wait()
-    child.draining()
-    drained = detector.close()
-    return ExitCode.DRAINED if drained else ExitCode.NOT_DRAINED
+    return live(child, Detector)
 
 
 if __name__ == "__main__":

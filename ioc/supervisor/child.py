@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -22,6 +23,7 @@ from ioc.core.status import ExitCode, ProcessSpec, State, Status
 log = logging.getLogger(__name__)
 
 STATUS_SECONDS = 0.2
+LOOK_SECONDS = 0.1
 DRAIN_SECONDS = 20.0
 """Longest time that a process takes to finish what it has, before it says that it could not."""
 
@@ -55,6 +57,13 @@ class Child:
         """Say that the process finishes what it has."""
         self.state = State.DRAINING
         self.report()
+
+    def wait(self, failure: Callable[[], BaseException | None]) -> None:
+        """Return when the supervisor asks to stop; raise what `failure` returns as soon as that is something."""
+        while not self.stopping.wait(LOOK_SECONDS):
+            error = failure()
+            if error is not None:
+                raise error
 
     def status(self) -> Status:
         """Return the bare status that `sample` fills in."""
@@ -97,6 +106,38 @@ def write_whole(path: Path, text: str) -> None:
     fresh = path.with_name(path.name + ".new")
     fresh.write_text(text)
     fresh.replace(path)
+
+
+class Stage(Protocol):
+    """What a process is there for: made, started, waited for, closed."""
+
+    def start(self) -> None:
+        """Serve, begin to work, and tell that it runs."""
+        ...
+
+    def wait(self) -> None:
+        """Return when the supervisor asks to stop; raise what ended the work before that."""
+        ...
+
+    def close(self) -> bool:
+        """Finish what is here and shut down; return whether all was finished."""
+        ...
+
+
+def live(child: Child, make: Callable[[Child], Stage]) -> ExitCode:
+    """Let a stage live until the supervisor asks it to stop.
+
+    Raises:
+        ConfigError: it could not be made or started as the configuration says.
+    """
+    try:
+        stage = make(child)
+        stage.start()
+    except UserError as error:
+        raise ConfigError(str(error)) from None
+    stage.wait()
+    child.draining()
+    return ExitCode.DRAINED if stage.close() else ExitCode.NOT_DRAINED
 
 
 def run(body: Callable[[Child], ExitCode]) -> None:
