@@ -245,14 +245,14 @@ class Flow:
             return None
         try:
             image = self._store.image(self._image)
-            while image is None and self.distributor.shed():
+            while image is None and self._store.short_of_memory and self.distributor.shed():
                 image = self._store.image(self._image)
         except UserError as error:
             log.error("the source failed: %s", error)
             self._end(self.acquisition.fail(str(error)))
             return None
         if image is None:
-            self._waiting_for = "an image, or memory for one"
+            self._waiting_for = "memory for a frame" if self._store.short_of_memory else "a frame of the source"
             return None
         self._image += 1
         who = self.acquisition.identity()

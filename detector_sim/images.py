@@ -51,6 +51,11 @@ class Images(Protocol):
         """Return the bytes of shared memory reserved."""
         ...
 
+    @property
+    def short_of_memory(self) -> bool:
+        """Whether `image` returned None the last time because no memory was free, not because there was no image."""
+        ...
+
     def image(self, index: int) -> Image | None:
         """Return image `index` (from 0), its slot held once; None if there is none, or no memory for it, just now."""
         ...
@@ -87,6 +92,7 @@ class ImageStore:
                 mismatch("memory_budget", f"at least {FEWEST_SLOTS} images of {image_bytes} bytes", f"{budget} bytes")
             )
         self.segment = Segment(source.shape, source.dtype, slots)
+        self.short_of_memory = False
         self._ready = self._fill() if self.pinned else []
 
     @property
@@ -120,6 +126,7 @@ class ImageStore:
             image.slot.hold()
             return image
         slot = self.segment.take()
+        self.short_of_memory = slot is None
         if slot is None:
             return None
         try:

@@ -26,6 +26,7 @@ class LiveImages:
         self._receiver = receiver
         self._budget = budget
         self._useful = useful
+        self.short_of_memory = False
         self._held: Frame | None = None
         self._retired: list[Segment] = []
         self._segment: Segment | None = None
@@ -54,12 +55,14 @@ class LiveImages:
             UserError: the channel is over, or its frames are too large for the memory budget.
         """
         frame = self._held or self._next()
+        self.short_of_memory = False
         if frame is None:
             return None
         segment = self._fitting(frame)
         slot = segment.take()
         if slot is None:
             self._held = frame
+            self.short_of_memory = True
             return None
         self._held = None
         np.copyto(slot.array, frame.data)  # out of the network library's memory, once, for all members

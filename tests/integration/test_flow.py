@@ -4,10 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
+
 from detector_sim.images import ImageStore
+from detector_sim.live import LiveImages
+from ioc.channels.base import Counters
 from ioc.core.config import Policy
+from ioc.core.frame import Frame
 from tests.support.flows import CountingSource, Member, running_flow, shape
 
 MANY = 3000
@@ -72,8 +78,6 @@ def test_updates_are_dealt_in_runs(tmp_path: Path) -> None:
 
 
 def wait_present(flow, count: int) -> None:
-    import time
-
     limit = time.monotonic() + 10
     while time.monotonic() < limit:
         present = flow.submit(lambda: sum(seat.present for seat in flow.distributor.seats())).result(5)
@@ -328,3 +332,50 @@ def test_nobody_waits_for_a_member_that_is_given_up(tmp_path: Path) -> None:
     assert ids_of(other) == list(range(1, flow.published + 1))
     lost = next(member for member in flow.snapshot.groups[0].members if member.name == "Cons1")
     assert set(lost.dropped) == {"member_gone"}
+
+
+class SlowDetector:
+    """A foreign detector behind a receiver: one frame each time it is asked often enough, `count` in all."""
+
+    def __init__(self, count: int, patience: int) -> None:
+        self.left = count
+        self._patience = patience
+        self._asked = 0
+
+    def receive(self, max_items: int, timeout: float) -> list[Frame]:
+        self._asked += 1
+        if not self.left or self._asked % self._patience:
+            return []
+        self.left -= 1
+        return [Frame(9, 1000 - self.left, 123, np.full((3, 5), self.left % 251, np.uint8))]
+
+    def release(self, count: int) -> None:
+        pass
+
+    def counters(self) -> Counters:
+        return Counters()
+
+    def close(self, drain: bool) -> None:
+        pass
+
+
+def test_waiting_for_a_foreign_detector_drops_nothing(tmp_path: Path) -> None:
+    member = Member(tmp_path, "Cons1")
+    member.gate.clear()
+    foreign = SlowDetector(count=20, patience=5)
+    with running_flow(tmp_path, shape(Policy.BOUNDED, queue=64), CountingSource()) as flow:
+        member.start()
+        wait_present(flow, 1)
+        flow.submit(lambda: flow.replace_store(LiveImages(foreign, 1 << 20, 100))).result(10)
+        ended = flow.acquire()
+        limit = time.monotonic() + 20
+        while flow.published < 20:
+            assert time.monotonic() < limit, f"{flow.published} of 20 frames within 20 s"
+            time.sleep(0.01)  # polled: the flow has no event for "published"
+        member.gate.set()
+        member.wait_for(20)
+        flow.abort().result(10)
+        ended.result(10)
+    finish(member)
+    assert ids_of(member) == list(range(1, 21))
+    assert flow.snapshot.groups[0].members[0].dropped == {}
