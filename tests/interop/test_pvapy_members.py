@@ -105,6 +105,7 @@ def newest_series(ids: list[int]) -> list[int]:
 
 def test_two_monitors_take_turns_while_a_local_group_processes_everything(user: User) -> None:
     run = user.run
+    user.wait("Dist1:Members_RBV", 0)  # those of another test have gone
     with ExitStack() as stack:
         members = [stack.enter_context(monitor(run, number, f"{number}.jsonl")) for number in (1, 2)]
         user.wait("Dist1:Members_RBV", 2)
@@ -119,6 +120,7 @@ def test_two_monitors_take_turns_while_a_local_group_processes_everything(user: 
 
 def test_a_member_that_leaves_is_passed_over_and_may_come_again(user: User) -> None:
     run = user.run
+    user.wait("Dist1:Members_RBV", 0)  # those of another test have gone
     with monitor(run, 1, "stays.jsonl") as stays:
         with monitor(run, 2, "leaves.jsonl"):
             user.wait("Dist1:Members_RBV", 2)

@@ -123,7 +123,8 @@ def assert_closed(report: dict[str, Any]) -> None:
         if stage["name"].startswith("Cons") or stage["name"].endswith(".nobody"):
             meant = stage["received"] + sum(stage["dropped"].values())
             groups[stage["group"]] = groups.get(stage["group"], 0) + meant
-    for group, meant in groups.items():
+    for group in {stage["group"] for stage in report["stages"] if stage["name"].startswith("Cons")}:
+        meant = groups[group]
         assert meant == report["published"], f"group {group}: {meant} frames of {report['published']}"
 
 
