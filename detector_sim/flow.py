@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from detector_sim.acquisition import Acquisition
@@ -59,7 +59,6 @@ class Snapshot:
     groups: list[GroupStatus]
     published: int
     waiting_for: str = ""
-    figures: dict[str, float | int | str] = field(default_factory=dict)
 
 
 class Flow:
@@ -86,6 +85,7 @@ class Flow:
         self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
+        self._over = False
         self._at_the_door = True
         self._waiting_for = ""
         self._drained = False
@@ -102,6 +102,8 @@ class Flow:
         future: Future[T] = Future()
         self._commands.put((command, future))
         os.eventfd_write(self._wake, 1)
+        if self._over:
+            self._refuse_commands()
         return future
 
     def acquire(self) -> "Future[None]":
@@ -160,6 +162,16 @@ class Flow:
             raise
         finally:
             self._snap()
+            self._over = True
+            self._refuse_commands()
+
+    def _refuse_commands(self) -> None:
+        """Answer those who ask when it is too late, so that nobody waits for ever."""
+        try:
+            while True:
+                self._commands.get_nowait()[1].set_exception(RefusedError("the detector has stopped"))
+        except queue.Empty:
+            pass
 
     def _loop(self) -> None:
         due_snapshot = 0
@@ -270,6 +282,7 @@ class Flow:
         if marker is None:
             return
         self._drop_held()
+        self._waiting_for = ""  # else the loop would go on looking for what nobody waits for any more
         self.distributor.end_series(marker)
         if self._series and self._series[-1].id == marker.series:
             self._series[-1].ended = True
@@ -316,7 +329,6 @@ class Flow:
             [group.status(now) for group in self.distributor.groups.values()],
             self.published,
             self._waiting_for,
-            {"PoolUsedMem": self._store.size_bytes / 1e6},
         )
 
     def _sleep(self) -> None:

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from detector_sim.images import ImageStore
 from detector_sim.live import LiveImages
 from ioc.channels.base import Counters
 from ioc.core.config import Policy
+from ioc.core.errors import RefusedError
 from ioc.core.frame import Frame
 from tests.support.flows import CountingSource, Member, running_flow, shape
 
@@ -379,3 +381,10 @@ def test_waiting_for_a_foreign_detector_drops_nothing(tmp_path: Path) -> None:
     finish(member)
     assert ids_of(member) == list(range(1, 21))
     assert flow.snapshot.groups[0].members[0].dropped == {}
+
+
+def test_who_asks_a_flow_that_is_over_gets_an_answer(tmp_path: Path) -> None:
+    with running_flow(tmp_path, shape(count=0), CountingSource()) as flow:
+        assert flow.drain(10)
+        with pytest.raises(RefusedError, match="has stopped"):
+            flow.submit(flow.distributor.idle).result(10)
