@@ -321,7 +321,7 @@ def test_nobody_waits_for_a_member_that_is_given_up(tmp_path: Path) -> None:
         wait_present(flow, 2)
         ended = flow.acquire()
         other.wait_for(5)
-        gone.receiver.close(drain=False)
+        gone.quits.set()
         gone.gate.set()
         gone.join(10)
         wait_present(flow, 1)

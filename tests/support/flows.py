@@ -42,7 +42,7 @@ class CountingSource:
 
 
 class Member(threading.Thread):
-    """A member that notes what it gets; `gate` holds it up while it is cleared."""
+    """A member that notes what it gets; `gate` holds it up while it is cleared; with `quits` it goes, behind it."""
 
     def __init__(self, run_dir: Path, name: str, group: str = "g", index: int = 0) -> None:
         super().__init__(name=name, daemon=True)
@@ -50,6 +50,7 @@ class Member(threading.Thread):
         self.receiver = LocalReceiver(run_dir / "frames", Hello(name, group, index), self.book)
         self.gate = threading.Event()
         self.gate.set()
+        self.quits = threading.Event()
         self.ids: list[tuple[int, int]] = []
         self.pixels: list[int] = []
         self.shapes: list[tuple[int, ...]] = []
@@ -63,6 +64,9 @@ class Member(threading.Thread):
                 return
             for item in batch:
                 self.gate.wait()
+                if self.quits.is_set():
+                    self.receiver.close(drain=False)
+                    return
                 with self.arrived:
                     self._note(item)
                     self.arrived.notify_all()
