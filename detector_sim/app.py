@@ -10,7 +10,6 @@ from pathlib import Path
 from detector_sim import readbacks
 from detector_sim.acquisition import Acquisition
 from detector_sim.controls import Controls
-from detector_sim.distributor import Distributor, GroupShape
 from detector_sim.flow import Flow
 from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
@@ -25,6 +24,8 @@ from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_
 from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.distributor.distributor import Distributor
+from ioc.distributor.group import GroupShape
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value

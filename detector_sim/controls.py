@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from detector_sim.acquisition import ImageMode
-from detector_sim.distributor import Group, GroupShape
 from detector_sim.flow import Flow
 from detector_sim.images import Images
 from ioc.core.config import DetectorConfig, Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import DataType
 from ioc.core.overflow import Limits
+from ioc.distributor.group import Group, GroupShape
 from ioc.records.table import Value
 
 

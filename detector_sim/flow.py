@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from detector_sim.acquisition import Acquisition
-from detector_sim.distributor import Distributor
 from detector_sim.images import Images
-from detector_sim.seat import Seat
 from ioc.channels.base import Link
 from ioc.channels.book import Book
 from ioc.channels.local import LocalLink, LocalServer
@@ -29,6 +27,8 @@ from ioc.core.clock import Clock
 from ioc.core.errors import RefusedError, UserError
 from ioc.core.frame import EndOfSeries
 from ioc.core.status import GroupStatus, SeriesStatus
+from ioc.distributor.distributor import Distributor
+from ioc.distributor.seat import Seat
 
 log = logging.getLogger(__name__)
 

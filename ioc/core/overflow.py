@@ -6,7 +6,7 @@ bytes, but one frame may always wait. End markers are never dropped and keep the
     Latest         a new frame replaces the one that waits (reason `replaced`)
     Bounded        the oldest waiting frame is dropped (reason `queue_full`)
     Lossless       nothing is dropped: `has_room` tells the source to wait
-    Acknowledged   as Lossless; what a member did not finish goes to another one (detector_sim/distributor.py)
+    Acknowledged   as Lossless; what a member did not finish goes to another one (ioc/distributor/distributor.py)
 """
 
 from collections import deque

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector_sim.acquisition import Acquisition
-from detector_sim.distributor import Distributor, GroupShape
 from detector_sim.flow import Flow
 from detector_sim.images import ImageStore
 from ioc.channels.book import Book
@@ -20,6 +19,8 @@ from ioc.core.clock import SystemClock
 from ioc.core.config import DetectorConfig, Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.overflow import Limits
+from ioc.distributor.distributor import Distributor
+from ioc.distributor.group import GroupShape
 
 
 class CountingSource:
