@@ -5,6 +5,7 @@ made in memory first: all formats share one way to the disk, and its errors are 
 """
 
 import errno
+import importlib.util
 import io
 import os
 import shutil
@@ -15,7 +16,7 @@ import h5py
 import numpy as np
 
 from consumers.batch import stacked
-from ioc.core.errors import UserError
+from ioc.core.errors import RefusedError, UserError, mismatch
 from ioc.core.frame import Frame
 
 ENDINGS = (".h5", ".hdf5", ".tif", ".tiff", ".npy")
@@ -45,6 +46,16 @@ def content_of(frames: Sequence[Frame], ending: str) -> memoryview:
         colours = "rgb" if frames[0].data.ndim == 3 else "minisblack"
         tifffile.imwrite(buffer, data, photometric=colours)
     return buffer.getbuffer()
+
+
+def check_format(ending: str) -> None:
+    """Refuse a format whose library is not installed.
+
+    Raises:
+        RefusedError: says what to install.
+    """
+    if ending in (".tif", ".tiff") and importlib.util.find_spec("tifffile") is None:
+        raise RefusedError(mismatch(f"files {ending}", "the package tifffile", "none", "pip install 'rayfan[tiff]'"))
 
 
 def write_whole(path: Path, content: memoryview) -> None:
