@@ -31,6 +31,8 @@ class Compress(Processor):
         codec = codec_of(frame)
         if codec is not None:
             raise InputError(mismatch(f"frame {frame.unique_id}", "pixels", f"compressed with {codec.name}"))
+        if not frame.data.size:
+            return frame  # a frame without a pixel has nothing to pack
         chosen = self.settings
         options = Options(int(chosen["Level"]), str(chosen["Compressor"]), str(chosen["Shuffle"]))
         name = str(chosen["Codec"])

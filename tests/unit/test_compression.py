@@ -65,6 +65,8 @@ def test_what_is_compressed_is_not_compressed_again_and_pixels_are_passed_on() -
     with pytest.raises(InputError, match="frame 1: expected pixels, found 'compressed with lz4'"):
         configured(Compress).process(small, {})
     assert configured(Decompress).process(back, {}) is back
+    empty = frame(np.zeros((0, 5), np.uint8))
+    assert configured(Compress).process(empty, {}) is empty
 
 
 @pytest.mark.parametrize("codec", CODECS)
