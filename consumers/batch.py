@@ -1,7 +1,7 @@
 """A batch: the frames that `process_batch` is given, and all their pixels as one array.
 
-Frames that lie one behind the other in shared memory, at equal distances, are one array as they are; the others are
-copied into one, and the batch says so. The array is made when it is asked for.
+Frames that lie in one piece of shared memory at equal distances, forwards or backwards, are one array as they are; the
+others are copied into one, and the batch says so. The array is made when it is asked for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -72,13 +72,16 @@ def stacked(frames: Sequence[Frame]) -> tuple[NDArray, bool]:
 
 
 def _distance(images: Sequence[NDArray]) -> int | None:
-    """Return the bytes from one image to the next if they are C-ordered, in one piece of memory, evenly apart."""
+    """Return the bytes from one image to the next if they are C-ordered, in one piece of memory, evenly apart.
+
+    They are negative where later images lie before earlier ones: slots that became free last are used first.
+    """
     if len(images) == 1:
         return images[0].nbytes if images[0].flags.c_contiguous else None
     starts = [image.__array_interface__["data"][0] for image in images]
     step = starts[1] - starts[0]
     even = all(later - earlier == step for earlier, later in pairwise(starts))
-    if not even or step < images[0].nbytes:
+    if not even or abs(step) < images[0].nbytes:
         return None
     owner = _owner(images[0])
     together = all(_owner(image) is owner and image.flags.c_contiguous for image in images)

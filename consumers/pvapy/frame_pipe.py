@@ -47,17 +47,7 @@ class FramePipe:
         """
         slot = self._slot(frame)
         np.copyto(slot.array, frame.data)
-        described = wire.Described(
-            slot.segment.number,
-            slot.offset,
-            frame.data.shape,
-            frame.data.dtype,
-            frame.series,
-            frame.unique_id,
-            frame.timestamp_ns,
-            frame.attributes,
-        )
-        self._send(wire.items_head(0) + wire.frame_item(described))
+        self._send(wire.items_head(0) + wire.frame_item(slot.place, frame))
 
     def send(self, **message: object) -> None:
         """Send a message of JSON values.

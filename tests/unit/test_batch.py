@@ -18,7 +18,7 @@ def frames_in(memory: np.ndarray, *places: int) -> list[Frame]:
     return [frame(memory[place], place + 1) for place in places]
 
 
-@pytest.mark.parametrize("places", [(0, 1, 2), (1, 3, 5), (4,), (2, 5)])
+@pytest.mark.parametrize("places", [(0, 1, 2), (1, 3, 5), (4,), (2, 5), (2, 1, 0), (5, 3, 1)])
 def test_frames_that_lie_evenly_are_not_copied(places: tuple[int, ...]) -> None:
     memory = np.arange(6 * 4 * 5, dtype=np.uint16).reshape(6, 4, 5)
     batch = Batch(frames_in(memory, *places))
@@ -26,11 +26,11 @@ def test_frames_that_lie_evenly_are_not_copied(places: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(batch.array, memory[list(places)])
     assert not batch.copied
     assert not batch.array.flags.writeable
-    assert batch.array.flags.c_contiguous == (places != (1, 3, 5) and places != (2, 5))
+    assert batch.array.flags.c_contiguous == (places in [(0, 1, 2), (4,)])
     assert batch.array is batch.array
 
 
-@pytest.mark.parametrize("places", [(2, 1, 0), (0, 1, 3), (4, 5, 0), (1, 1)])
+@pytest.mark.parametrize("places", [(2, 0, 1), (0, 1, 3), (4, 5, 0), (1, 1)])
 def test_frames_that_do_not_are_copied_and_it_is_said(places: tuple[int, ...]) -> None:
     memory = np.arange(6 * 4 * 5, dtype=np.uint16).reshape(6, 4, 5)
     batch = Batch(frames_in(memory, *places))
@@ -58,7 +58,7 @@ def test_slots_of_a_segment_lie_evenly() -> None:
     batch = Batch([Frame(1, at, 0, slot.array) for at, slot in enumerate(slots) if slot is not None])
     assert batch.array[:, 0, 0].tolist() == [0, 1, 2, 3]
     assert not batch.copied
-    assert batch.array.strides[0] == 64  # slots begin on a cache line
+    assert abs(batch.array.strides[0]) == 64  # slots begin on a cache line
     segment.close()
 
 
