@@ -1,5 +1,6 @@
 """Processors at work in an appliance: a PvaPy class that crashes, files, compression for a stock client, batches."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,32 +17,29 @@ from tests.support.watchers import ROOT, put
 
 FRAMES = 40
 CRASHES, FAILS = 5, 6
-CONFIG = f"""
-[detector]
-size = [16, 8]
-data_type = "UInt8"
-frame_rate = 50.0
-image_mode = "Multiple"
-num_images = {FRAMES}
-acquire_at_start = false
-source = {{ kind = "generated", pattern = "counter" }}
+EXAMPLE = ROOT / "ops" / "examples" / "processors.toml"
 
-[groups.pvapy]
-processor = "pvapy:ROOT/tests/support/pvapy_processors/inverting.py:InvertingProcessor"
-settings = {{ ProcessorId = 3, Arguments = '{{"crashAt": {CRASHES}, "failAt": {FAILS}}}' }}
 
-[groups.packed]
-processor = "compress"
-settings = {{ Codec = "blosc", Compressor = "zstd" }}
+def settings(folder: Path) -> list[str]:
+    """Return the arguments that make the example one whose frames can be told apart, and one class fail."""
+    arguments = json.dumps({"crashAt": CRASHES, "failAt": FAILS})
+    inverting = f"pvapy:{ROOT}/tests/support/pvapy_processors/inverting.py:InvertingProcessor"
+    keys = {
+        "detector.size": [16, 8],
+        "detector.num_images": FRAMES,
+        "detector.source.pattern": "counter",
+        "detector.acquire_at_start": False,
+        "groups.pvapy.processor": inverting,
+        "groups.pvapy.settings": f"{{ ProcessorId = 3, Arguments = '{arguments}' }}",
+        "groups.files.settings.Folder": str(folder / "saved"),
+        "groups.binned.processor": "ptychonn",
+        "groups.binned.settings": f'{{ Model = "{folder}/network.onnx", BatchTimeout = 0.0 }}',
+    }
+    return [word for key, value in keys.items() for word in ("--set", f"{key}={_toml(value)}")]
 
-[groups.files]
-processor = "save"
-settings = {{ Folder = "FOLDER/saved", Pattern = "{{name}}_{{series}}_{{id:03}}-{{last:03}}.h5", FramesPerFile = 16 }}
 
-[groups.network]
-processor = "ptychonn"
-settings = {{ Model = "FOLDER/network.onnx", BatchTimeout = 0.0 }}
-"""
+def _toml(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def figures(run: RunningAppliance, name: str) -> dict[str, Any]:
@@ -64,12 +62,10 @@ def image(number: int) -> np.ndarray:
 
 def test_processors_do_their_work_and_every_frame_is_accounted_for(tmp_path: Path) -> None:
     (tmp_path / "network.onnx").write_bytes(magnitude((6, 1, 8, 16)))
-    text = CONFIG.replace("ROOT", str(ROOT)).replace("FOLDER", str(tmp_path))
-    (tmp_path / "appliance.toml").write_text(text)
     seen = tmp_path / "seen"
     seen.touch()
     consumers = [f"Cons{number}" for number in range(1, 5)]
-    with appliance(tmp_path, "appliance.toml") as run:
+    with appliance(tmp_path, str(EXAMPLE), *settings(tmp_path)) as run:
         run.wait_running("detector", *consumers)
         client = subprocess.Popen(
             [sys.executable, "-m", "tests.support.pvapy_unpacking", f"{run.prefix}Cons2:Image", str(seen)],
@@ -85,10 +81,10 @@ def test_processors_do_their_work_and_every_frame_is_accounted_for(tmp_path: Pat
             assert put(f"{run.prefix}cam1:Acquire", "1", run.environment) == ""
             run.wait_until(lambda: all(done(run, name) == FRAMES for name in consumers), "all frames are done")
             run.wait_until(lambda: f"\n{FRAMES} " in seen.read_text(), "the client has the last image")
-            pvapy, files, network = (figures(run, name) for name in ("Cons1", "Cons3", "Cons4"))
         finally:
             client.communicate(timeout=20)
         report = run.stop()
+        pvapy, files, network = (figures(run, name) for name in ("Cons1", "Cons3", "Cons4"))
     stages = {stage["name"]: stage for stage in report["stages"]}
     assert stages["Cons1"]["failed"] == 2, "the crash and the error, nothing else"
     assert [stages[name]["failed"] for name in consumers[1:]] == [0, 0, 0]
@@ -111,7 +107,7 @@ def check_packed(lines: list[str]) -> None:
 def check_files(folder: Path) -> None:
     """Check that every frame is in the files, in order, and nothing else."""
     names = sorted(path.name for path in folder.iterdir())
-    assert [name.split("_")[2] for name in names] == ["001-016.h5", "017-032.h5", "033-040.h5"]
+    assert [name.split("_")[2] for name in names] == ["000001-000016.h5", "000017-000032.h5", "000033-000040.h5"]
     number = 0
     for name in names:
         with h5py.File(folder / name) as file:

@@ -21,8 +21,8 @@ def main(channel_name: str, file: Path) -> None:
     with file.open("a") as lines:
 
         def on_image(image: Any) -> None:
-            unique_id, pixels, nx, *_ = AdImageUtility.reshapeNtNdArray(image)
-            if nx:
+            unique_id, pixels, *_ = AdImageUtility.reshapeNtNdArray(image)
+            if pixels is not None:
                 lines.write(f"{unique_id} {image['codec']['name']} {pixels.tobytes().hex()}\n")
                 lines.flush()
 
