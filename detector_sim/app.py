@@ -205,7 +205,7 @@ def make_distributor(config: Config) -> Distributor:
     slot = IMAGE_SLOT
     for slot, (name, group) in enumerate(config.groups.items(), 1):
         limits = Limits(group.policy, group.queue_size, group.queue_bytes, group.drop)
-        shape = GroupShape(name, group.count, group.sets, group.updates, limits)
+        shape = GroupShape(name, group.count, group.sets, group.updates, limits, group.ack_timeout)
         distributor.add_group(slot, shape, names.get(name, []))
     for number, (name, egress) in enumerate(config.egress.items(), 1):
         limits = Limits(egress.policy, egress.queue_size, egress.queue_bytes, egress.drop)

@@ -133,6 +133,7 @@ def _settings(place: str, group: GroupStatus) -> Values:
         f"{place}QueueBytes_RBV": group.queue_bytes,
         f"{place}Policy_RBV": group.policy.capitalize(),
         f"{place}Drop_RBV": group.drop.capitalize(),
+        f"{place}AckTimeout_RBV": group.ack_timeout,
     }
 
 
@@ -141,6 +142,7 @@ def _group(place: str, group: GroupStatus) -> Values:
     values = _settings(place, group)
     values |= {
         f"{place}Members_RBV": sum(member.present for member in members),
+        f"{place}Silent_RBV": sum(member.silent for member in members),
         f"{place}Turns_RBV": group.turns,
         f"{place}Nobody_RBV": group.nobody,
         f"{place}Queued_RBV": sum(member.queued for member in members),

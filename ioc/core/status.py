@@ -114,11 +114,12 @@ class MemberStatus(_Message):
     """What the distributor knows of one member, summed over all its lives.
 
     `assigned` frames were meant for it: `assigned = completed + dropped + queued + in_flight`. `lag` is
-    queued + in_flight, in frames.
+    queued + in_flight, in frames. A `silent` one is there, but does not acknowledge, and so is given nothing.
     """
 
     name: str
     present: bool
+    silent: bool = False
     assigned: int = 0
     completed: int = 0
     queued: int = 0
@@ -144,6 +145,7 @@ class GroupStatus(_Message):
     queue_size: int
     queue_bytes: int
     drop: str = "oldest"
+    ack_timeout: float = 10.0
     turns: int = 0
     nobody: int = 0
     missed: list[RangeStatus] = []

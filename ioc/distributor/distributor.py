@@ -79,15 +79,26 @@ class Distributor:
         if seat is None:
             seat = Seat(name, set_number, group.shape.limits, expected=False)
             group.seats.append(seat)
+        link.expect_acknowledgement(group.shape.acknowledgement)
         seat.sit(link)
         return seat
 
+    def settle(self) -> None:
+        """Give what members left who have gone for good, under Acknowledged, to those who have come since."""
+        for group in self.groups.values():
+            for seat in group.seats:
+                if seat.queue.frames and not seat.expected and not seat.present and seat.wanted:
+                    self._settle_seat(group, seat)
+
     def give_up(self, name: str) -> None:
         """Wait no more for a local member that is not there: what waits for it is booked as dropped."""
-        for seat in self.seats():
-            if seat.name == name and seat.expected and seat.link is None:
-                seat.expected = False
-                seat.abandon()
+        for group in self.groups.values():
+            for seat in group.seats:
+                if seat.name == name and seat.expected and seat.link is None:
+                    seat.expected = False
+                    if group.shape.limits.policy is Policy.ACKNOWLEDGED:
+                        group.hand_over(seat)
+                    seat.abandon()
 
     def muster(self) -> None:
         """Look who is there, before a burst of frames is offered."""
@@ -139,6 +150,8 @@ class Distributor:
         group.shape = shape
         for seat in group.seats:
             seat.queue.change(shape.limits)
+            if seat.link is not None:
+                seat.link.expect_acknowledgement(shape.acknowledgement)
             if seat.name in group.members:
                 index = group.members.index(seat.name)
                 seat.wanted = seat.expected = index < shape.count
@@ -176,11 +189,16 @@ class Distributor:
         if not died and not seat.may_leave():
             return moved
         seat.vacate(politely=True)
-        if died and group.shape.limits.policy is Policy.ACKNOWLEDGED:
-            group.hand_over(seat)
-        if not seat.expected:
+        if died:
+            self._settle_seat(group, seat)
+        elif not seat.expected:
             seat.abandon()
         return True
+
+    def _settle_seat(self, group: Group, seat: Seat) -> None:
+        waits = group.shape.limits.policy is Policy.ACKNOWLEDGED and group.hand_over(seat)
+        if not seat.expected and not waits:
+            seat.abandon()
 
     def _seat_local(self, group: Group, name: str, index: int | None = None) -> Seat:
         for seat in group.seats:
