@@ -1,6 +1,7 @@
 """The records of the distributor: one slot `Dist1:` ... `Dist8:` a group, settings at run time and accounts."""
 
 from ioc.core.config import ACK_TIMEOUT, DISTRIBUTOR_SLOTS, LARGEST_QUEUE, MOST_MEMBERS, Drop, Policy
+from ioc.core.forecast import NEVER
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, under
 
 SHOWN_MEMBERS = 8
@@ -12,6 +13,7 @@ PAIR = Access.PAIR
 INT, COUNT, FLOAT, BOOL, STRING = Kind.INT, Kind.COUNT, Kind.FLOAT, Kind.BOOL, Kind.STRING
 QUEUE = Limits(1, LARGEST_QUEUE)
 TIMEOUT = Limits(0.01, 3600)
+OVERFLOW = Alarms(lolo=5.0, low=30.0)
 ANY_LOSS = Alarms(high=1)
 
 SETTINGS = (
@@ -37,6 +39,7 @@ ACCOUNT = (
     Record("Dropped", COUNT, "Frames dropped, all reasons", unit="frame", alarms=ANY_LOSS),
     Record("Lag", COUNT, "Frames that the slowest member is behind", unit="frame"),
     Record("LagTime", FLOAT, "Time that the slowest member is behind", unit="s"),
+    Record("TimeToOverflow", FLOAT, "Time until a queue is full", unit="s", alarms=OVERFLOW, initial=NEVER),
 )
 
 MEMBER = (

@@ -115,6 +115,7 @@ class MemberStatus(_Message):
 
     `assigned` frames were meant for it: `assigned = completed + dropped + queued + in_flight`. `lag` is
     queued + in_flight, in frames. A `silent` one is there, but does not acknowledge, and so is given nothing.
+    `capacity` is how many frames of the present size can wait.
     """
 
     name: str
@@ -125,6 +126,7 @@ class MemberStatus(_Message):
     queued: int = 0
     in_flight: int = 0
     high_water: int = 0
+    capacity: int = 1
     lag_seconds: float = 0.0
     dropped: dict[str, int] = {}
     missed: list[RangeStatus] = []

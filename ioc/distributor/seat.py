@@ -170,6 +170,7 @@ class Seat:
             queued=self.queue.frames,
             in_flight=self._frames_on_way,
             high_water=self.queue.high_water,
+            capacity=self.queue.capacity(),
             lag_seconds=max(0.0, (now_ns - oldest.timestamp_ns) / 1e9) if oldest else 0.0,
             dropped={reason.value: count for reason, count in self.dropped.items()},
             missed=range_statuses(self.missed),
