@@ -121,7 +121,7 @@ class Controls:
         if name:
             group.shape = replace(group.shape, name=name)
         else:
-            del self._flow.distributor.groups[group.slot]
+            self._flow.distributor.remove_group(group.slot)
 
 
 def _changed(shape: GroupShape, field: str, value: Value) -> GroupShape:

@@ -13,7 +13,9 @@ taken it, Bounded drops the frames that come instead.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 from ioc.core.config import Drop, Policy
@@ -78,6 +80,22 @@ class MemberQueue(Generic[FrameT]):
             return False
         return limits.size_bytes is None or self.frames == 0 or self.size_bytes + size_bytes <= limits.size_bytes
 
+    def room(self, size_bytes: int) -> int:
+        """Return how many frames of that size can wait without dropping another."""
+        limits = self.limits
+        free = max(0, (1 if limits.policy is Policy.LATEST else limits.frames) - self.frames)
+        if limits.size_bytes is None or not free:
+            return free
+        fitting = max(0, limits.size_bytes - self.size_bytes) // max(size_bytes, 1)
+        return min(free, fitting if self.frames else max(fitting, 1))
+
+    def extend(self, frames: Sequence[FrameT]) -> None:
+        """Append frames of one size for which there is `room`."""
+        self._items.extend(frames)
+        self.frames += len(frames)
+        self.size_bytes += sum(frame.data.nbytes for frame in frames)
+        self.high_water = max(self.high_water, self.frames)
+
     def put(self, frame: FrameT) -> list[FrameT]:
         """Append a frame; return the frames that were dropped for it, which may be this very one.
 
@@ -113,7 +131,7 @@ class MemberQueue(Generic[FrameT]):
     def peek(self, count: int) -> list[FrameT | EndOfSeries]:
         """Return the first `count` items without taking them."""
         items = self._items
-        return [items[at] for at in range(min(count, len(items)))]
+        return list(items) if count >= len(items) else list(islice(items, count))
 
     def take(self, count: int) -> None:
         """Remove the first `count` items."""

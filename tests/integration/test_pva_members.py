@@ -75,7 +75,7 @@ def test_frames_are_done_when_they_are_acknowledged(tmp_path: Path, prefix: str)
         wait_present(flow, 2)
         members[0].gate.clear()
         ended = flow.acquire()
-        wait_until(flow, lambda: not next(flow.distributor.seats()).has_room(1), "the queue behind the window fills")
+        wait_until(flow, lambda: not next(flow.distributor.seats()).room(1), "the queue behind the window fills")
         first = account(flow, "Set1Member1")
         assert first.completed == 0, "what was posted and not acknowledged is not done"
         assert first.in_flight <= 4, "the window is half of the queue"
