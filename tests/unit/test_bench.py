@@ -22,6 +22,7 @@ from ioc.bench.workplace import environment, prefix, workplace
 from ioc.core.config import Policy, load
 from ioc.core.errors import UserError
 from ioc.core.frame import DataType
+from tests.campaigns import soak
 
 EFFORT = Effort(seconds=10.0, probe_seconds=2.5, probes=10)
 
@@ -295,3 +296,17 @@ def test_bad_numbers_are_refused(words: list[str], capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         parse(*words)
     assert "expected" in capsys.readouterr().err
+
+
+def test_a_process_that_grows_is_told_from_one_that_only_wavers(capsys: pytest.CaptureFixture[str]) -> None:
+    times = [10.0 * number for number in range(12)]
+    wavering = soak.growth("wavers", times, [1000 + 15 * (number % 2) for number in range(12)])
+    growing = soak.growth("grows", times, [1000 + 3 * number for number in range(12)])
+    assert wavering.flat and not growing.flat
+    assert growing.part == pytest.approx(33 / 1016.5)
+    good = {"residue": 0, **report()}
+    assert soak.verdict(good, 1.0, [wavering]) == 0
+    assert soak.verdict(good, 1.0, [wavering, growing]) == 1
+    assert soak.verdict({**good, "residue": 1}, 1.0, [wavering]) == 1
+    assert soak.verdict({**good, **report(dropped={"queue_full": 1})}, 1.0, [wavering]) == 1
+    assert "GROWS" in capsys.readouterr().out
