@@ -4,6 +4,7 @@ VENV     := .venv
 DURATION ?= 30
 FAULTS   ?= 200
 SOAK     ?= 600
+JOBS     ?= 3
 ARGS     ?=
 
 .PHONY: help run test lint unit faults soak bench clean
@@ -28,7 +29,7 @@ lint: $(VENV)/.test
 	$(VENV)/bin/lint-imports
 
 unit: $(VENV)/.test
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 faults: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.faults --faults $(FAULTS) $(ARGS)

@@ -179,7 +179,7 @@ class Distributor:
         group.shape = shape
         self._changed = True
         for seat in group.seats:
-            seat.queue.limits = shape.limits
+            seat.queue.change(shape.limits)
             if seat.name in group.members:
                 index = group.members.index(seat.name)
                 seat.wanted = seat.expected = index < shape.count
@@ -191,9 +191,22 @@ class Distributor:
         return all(seat.idle if seat.link is not None else not seat.queue.frames for seat in self.seats())
 
     def shed(self) -> bool:
-        """Drop the oldest frame of the longest queue that may drop, to free memory; return whether one was."""
-        candidates = sorted(self.seats(), key=lambda seat: seat.queue.frames, reverse=True)
-        return any(seat.shed() for seat in candidates)
+        """Drop one frame wherever it waits, to free its memory; return False if that would free none.
+
+        Only a frame is dropped that nobody else holds but queues that may drop: others would be lost for nothing.
+        """
+        seats = [seat for seat in self.seats() if seat.queue.limits.policy.may_drop and seat.queue.frames]
+        holders: dict[int, list[tuple[Seat, PooledFrame]]] = {}
+        for seat in sorted(seats, key=lambda seat: seat.queue.frames, reverse=True):
+            for frame in seat.queue.waiting():
+                holders.setdefault(id(frame.slot), []).append((seat, frame))
+        for held in holders.values():
+            slot = held[0][1].slot
+            if slot is not None and slot.refs == len(held):
+                for seat, frame in held:
+                    seat.shed(frame)
+                return True
+        return False
 
     def _pump_seat(self, group: Group, seat: Seat) -> bool:
         link = seat.link

@@ -120,6 +120,7 @@ class Group:
             policy=shape.limits.policy.value,
             queue_size=shape.limits.frames,
             queue_bytes=shape.limits.size_bytes or 0,
+            drop=shape.limits.drop.value,
             turns=self.turns,
             nobody=self.nobody,
             missed=range_statuses(self.missed),

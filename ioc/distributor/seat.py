@@ -166,14 +166,10 @@ class Seat:
             self._drop(frame, Reason.MEMBER_GONE)
         self.queue.take(len(self.queue))
 
-    def shed(self) -> bool:
-        """Drop the oldest waiting frame to free its memory; return False if nothing may be dropped."""
-        if not self.queue.limits.policy.may_drop:
-            return False
-        frame = self.queue.drop_oldest()
-        if frame is not None:
-            self._drop(frame, self.queue.reason)
-        return frame is not None
+    def shed(self, frame: PooledFrame) -> None:
+        """Drop a frame that waits, to free its memory."""
+        self.queue.remove(frame)
+        self._drop(frame, Reason.SHED)
 
     def status(self, now_ns: int) -> MemberStatus:
         """Return the account; `now_ns` counts from 1970, for the lag in seconds."""
