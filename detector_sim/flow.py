@@ -353,7 +353,7 @@ class Flow:
         now = self._clock.wall_ns()
         self.snapshot = Snapshot(
             self._clock.monotonic_ns(),
-            [series.model_copy() for series in self._series],
+            [*self._series[:-1], *(series.model_copy() for series in self._series[-1:])],  # only the last one changes
             self.distributor.statuses(now),
             self.published,
             self._waiting_for,
