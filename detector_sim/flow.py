@@ -17,10 +17,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from detector_sim.acquisition import Acquisition
+from detector_sim.acquisition import Acquisition, DetectorState
 from detector_sim.images import Images
 from ioc.channels.base import Link
-from ioc.channels.book import Book
+from ioc.channels.journal import ABORTED, ENDED
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame, Segment
 from ioc.core.clock import Clock
@@ -38,7 +38,8 @@ SNAPSHOT_SECONDS = 0.1
 LONGEST_SLEEP = 0.1
 BLOCKED_SLEEP = 0.005
 """s; a member rings when it has room, this is for the case that its bell and our request crossed."""
-MOST_SERIES = 10_000
+MOST_SERIES = 16
+"""Series that a snapshot tells of, the newest; the journal has them all."""
 T = TypeVar("T")
 
 
@@ -71,7 +72,7 @@ class Flow:
         self.distributor = distributor
         self.server = server
         self.listener: Listener | None = None
-        self.book: Book | None = None
+        self._account = distributor.journal.account("", "detector")
         self.published = 0
         self.callbacks = True
         self.newest_ns = 0
@@ -161,6 +162,7 @@ class Flow:
             log.exception("the flow of frames ended with an error")
             raise
         finally:
+            self.distributor.commit()
             self._snap()
             self._over = True
             self._refuse_commands()
@@ -175,19 +177,23 @@ class Flow:
 
     def _loop(self) -> None:
         due_snapshot = 0
+        moved = False
         while not self._stopping:
             self._run_commands()
             if self._at_the_door:
                 self._open_door()
-            moved = self._acquire_some()
-            moved = self.distributor.pump() or moved
+            made = self._acquire_some()
+            if made or moved:
+                self.distributor.commit()  # of this burst, before members see it, and of what moved before it
+            moved = self.distributor.pump()
             now = self._clock.monotonic_ns()
             if now >= due_snapshot:
                 self._tidy()
+                self.distributor.commit()
                 self._snap()
                 self._at_the_door = True
                 due_snapshot = now + round(SNAPSHOT_SECONDS * 1e9)
-            if not moved and self._commands.empty():
+            if not made and not moved and self._commands.empty():
                 self._sleep()
 
     def _run_commands(self) -> None:
@@ -238,17 +244,9 @@ class Flow:
             if self.callbacks:
                 self.published += 1
                 self.newest_ns = frame.timestamp_ns
-                self._count_series()
+                self._account.came.add(frame.series, frame.unique_id)
             self._end(self.acquisition.taken(self.callbacks))
-        if made:
-            self._commit()
         return made > 0
-
-    def _commit(self) -> None:
-        """Leave on record how many frames there were, should this process be killed."""
-        if self.book is not None:
-            self.book.counts.published = self.book.counts.taken + self.published
-            self.book.commit()
 
     def _make(self) -> PooledFrame | None:
         count = self._store.count
@@ -271,21 +269,17 @@ class Flow:
         stamp = image.timestamp_ns if image.timestamp_ns is not None else self._clock.wall_ns()
         return PooledFrame(who.series, who.unique_id, stamp, image.slot.array, image.attributes, image.slot)
 
-    def _count_series(self) -> None:
-        acquisition = self.acquisition
-        if not self._series or self._series[-1].id != acquisition.series:
-            self._series.append(SeriesStatus(id=acquisition.series, published=0, ended=False))
-            del self._series[:-MOST_SERIES]
-        self._series[-1].published += 1
-
     def _end(self, marker: EndOfSeries | None) -> None:
         if marker is None:
             return
         self._drop_held()
         self._waiting_for = ""  # else the loop would go on looking for what nobody waits for any more
+        early = self.acquisition.state is not DetectorState.IDLE
+        # an end marker in the account: the series, and in place of an id one more than it has frames
+        self._account.left.add(marker.series, marker.published + 1, ABORTED if early else ENDED)
+        self.distributor.commit()
         self.distributor.end_series(marker)
-        if self._series and self._series[-1].id == marker.series:
-            self._series[-1].ended = True
+        self._tell_series(marker.series, marker.published, ended=True)
         self._snap()
         self._tell(False)
         finished, self._finished = self._finished, []
@@ -321,11 +315,18 @@ class Flow:
                     seat.link.retire(segment)
             segment.close()
 
+    def _tell_series(self, series: int, published: int, ended: bool = False) -> None:
+        if not self._series or self._series[-1].id != series:
+            self._series = [*self._series[-MOST_SERIES + 1 :], SeriesStatus(id=series, published=0, ended=False)]
+        self._series[-1] = SeriesStatus(id=series, published=published, ended=ended)
+
     def _snap(self) -> None:
         now = self._clock.wall_ns()
+        if self.acquisition.acquiring and self.acquisition.published:
+            self._tell_series(self.acquisition.series, self.acquisition.published)
         self.snapshot = Snapshot(
             self._clock.monotonic_ns(),
-            [series.model_copy() for series in self._series],
+            list(self._series),
             [group.status(now) for group in self.distributor.groups.values()],
             self.published,
             self._waiting_for,

@@ -11,6 +11,7 @@ member each; otherwise to its successor. It may then come behind the end marker 
 from collections.abc import Iterator
 
 from ioc.channels.base import Link
+from ioc.channels.journal import Journal
 from ioc.channels.local_pool import PooledFrame
 from ioc.core.config import Policy
 from ioc.core.errors import RefusedError, mismatch
@@ -19,17 +20,22 @@ from ioc.core.partition import place_of, set_of
 from ioc.distributor.group import Group, GroupShape
 from ioc.distributor.seat import Seat
 
+NOBODY = "nobody"
+"""The account in each group of the frames that no member was there for."""
+
 
 class Distributor:
     """All groups of one channel; used by one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal | None = None) -> None:
+        """Keep accounts in `journal`; without one, in memory only."""
+        self.journal = journal or Journal()
         self.groups: dict[int, Group] = {}
         self._droppers: list[Seat] = []
 
     def add_group(self, slot: int, shape: GroupShape, members: list[str]) -> Group:
         """Make a group in `slot` with a seat for each of the `members` that will be started for it."""
-        group = Group(slot, shape)
+        group = Group(slot, shape, self.journal.account(shape.name, NOBODY))
         self.groups[slot] = group
         for name in members:
             self._seat_local(group, name)
@@ -77,7 +83,8 @@ class Distributor:
             raise RefusedError(mismatch("member channel", f"one of the slots {sorted(self.groups)}", slot))
         seat = next((seat for seat in group.seats if seat.name == name), None)
         if seat is None:
-            seat = Seat(name, set_number, group.shape.limits, expected=False)
+            account = self.journal.account(group.shape.name, name)
+            seat = Seat(name, set_number, group.shape.limits, False, account)
             group.seats.append(seat)
         seat.sit(link)
         return seat
@@ -145,6 +152,12 @@ class Distributor:
                 if seat.wanted:
                     seat.set_number = set_of(index, shape.sets_in_effect)
 
+    def commit(self) -> None:
+        """Put the present accounts on record: before members are given what they say was assigned."""
+        for group in self.groups.values():
+            group.settle()
+        self.journal.commit()
+
     def idle(self) -> bool:
         """Return whether no frame waits and every member that is here has finished, end markers too."""
         return all(seat.idle if seat.link is not None else not seat.queue.frames for seat in self.seats())
@@ -165,6 +178,7 @@ class Distributor:
         seat.vacate(politely=True)
         if died and group.shape.limits.policy is Policy.ACKNOWLEDGED:
             group.hand_over(seat)
+            self.commit()  # before anybody is given what moved
         if not seat.expected:
             seat.abandon()
         return True
@@ -174,7 +188,8 @@ class Distributor:
             if seat.name == name:
                 return seat
         index = len(group.members) if index is None else index
-        seat = Seat(name, set_of(index, group.shape.sets_in_effect), group.shape.limits, expected=True)
+        account = self.journal.account(group.shape.name, name)
+        seat = Seat(name, set_of(index, group.shape.sets_in_effect), group.shape.limits, True, account)
         group.members.append(name)
         group.seats.append(seat)
         return seat

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 
+from ioc.channels.journal import Account
 from ioc.channels.local_pool import PooledFrame
 from ioc.core.overflow import Limits
 from ioc.core.partition import START, Turn, next_turn
-from ioc.core.sequence import Ranges
+from ioc.core.ledger import Reason
 from ioc.core.status import GroupStatus
-from ioc.distributor.seat import Seat, range_statuses
+from ioc.distributor.seat import Seat
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,25 @@ class Roster:
 
 @dataclass(slots=True)
 class Group:
-    """One group: its shape, its seats and whose turn it is. `members` names the seats of local members."""
+    """One group: its shape, its seats and whose turn it is. `members` names the seats of local members.
+
+    `account` is that of nobody: of the frames that no member was there for. It counts the turns, too.
+    """
 
     slot: int
     shape: GroupShape
+    account: Account
     members: list[str] = field(default_factory=list)
     seats: list[Seat] = field(default_factory=list)
     turn: Turn = START
     turns: int = 0
     nobody: int = 0
-    missed: dict[int, Ranges] = field(default_factory=dict)
     roster: Roster = field(default_factory=Roster)
+    _turns_before: int = 0
+
+    def __post_init__(self) -> None:
+        """Count turns on behind those of earlier lives."""
+        self._turns_before = self.account.turns
 
     def muster(self) -> None:
         """Look who is there; members come and go only between two bursts of frames."""
@@ -76,7 +85,13 @@ class Group:
         """Book a frame that no member is there for."""
         self.turns += 1
         self.nobody += 1
-        self.missed.setdefault(frame.series, Ranges()).add(frame.unique_id, frame.unique_id)
+        self.account.drop(frame.series, frame.unique_id, Reason.NO_MEMBER)
+
+    def settle(self) -> None:
+        """Bring the accounts up to date, before they are committed."""
+        self.account.turns = self._turns_before + self.turns
+        for seat in self.seats:
+            seat.settle()
 
     def status(self, now_ns: int) -> GroupStatus:
         """Return shape and accounts."""
@@ -92,6 +107,5 @@ class Group:
             queue_bytes=shape.limits.size_bytes or 0,
             turns=self.turns,
             nobody=self.nobody,
-            missed=range_statuses(self.missed),
             members=[seat.status(now_ns) for seat in self.seats],
         )
