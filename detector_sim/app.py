@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from concurrent.futures import Future
-from pathlib import Path
 
 from detector_sim import readbacks
 from detector_sim.acquisition import Acquisition

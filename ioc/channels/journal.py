@@ -25,11 +25,11 @@ NAME_BYTES = 128
 CAME_ENTRIES, LEFT_ENTRIES, DONE_ENTRIES = 4096, 16384, 2048
 REASONS = tuple(Reason)
 MOVED, FAILED, ENDED, ABORTED, FOUND = 100, 101, 102, 103, 104
-"""Marks besides the reasons' numbers: given to another seat; a processor failed; end markers, normal and early; what was
-missed and came late."""
+"""Marks besides the reasons' numbers: given to another seat; a processor failed; end markers, normal and early; what
+was missed and came late."""
 
-_COMMITS, _ACCOUNTS = 1, 2
-_CAME, _LEFT, _DONE, _ON_WAY, _COMPLETED, _TURNS, _CAME_BEFORE, _LEFT_BEFORE = range(8)
+_COMMITS, _ACCOUNTS, _LIFE = 1, 2, 3
+_CAME, _LEFT, _DONE, _COMPLETED, _TURNS, _CAME_BEFORE, _LEFT_BEFORE = range(7)
 _FIRST_REASON = 8
 WORDS = 32
 """Counters of one account: those above, then one for each reason."""
@@ -38,20 +38,22 @@ _NAMES = MOST_ACCOUNTS * NAME_BYTES
 _HALF = MOST_ACCOUNTS * WORDS * 8
 _FIXED = _HEAD + _NAMES + 2 * _HALF
 _TRAILS = (CAME_ENTRIES, LEFT_ENTRIES, DONE_ENTRIES)
-_AREA = -(-sum(words_for(entries) for entries in _TRAILS) * 8 // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+_AREA = (
+    -(-sum(words_for(entries) for entries in _TRAILS) * 8 // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+)
 
 
 class Account:
     """One account, as its writer keeps it; what changes is seen by others when the journal commits.
 
-    `completed` and `turns` count in this life of the process, `on_way` is now: frames in the member's hands.
+    `completed` counts in this life of the process, the others over all of them.
     """
 
-    __slots__ = ("_counters", "came", "completed", "done", "left", "on_way", "turns")
+    __slots__ = ("_counters", "came", "completed", "done", "left", "turns")
 
     def __init__(self, trails: list[Trail], counters: list[int]) -> None:
         self.came, self.left, self.done = trails
-        self.completed = self.on_way = 0
+        self.completed = 0
         self.turns = counters[_TURNS]
         self._counters = counters
 
@@ -72,7 +74,7 @@ class Account:
         """Return the words that a commit writes."""
         words = self._counters
         words[_CAME], words[_LEFT], words[_DONE] = self.came.total, self.left.total, self.done.total
-        words[_ON_WAY], words[_COMPLETED], words[_TURNS] = self.on_way, self.completed, self.turns
+        words[_COMPLETED], words[_TURNS] = self.completed, self.turns
         return words
 
 
@@ -99,11 +101,13 @@ class Journal:
             if fresh:
                 self._words[0] = MAGIC
             self._commits = self._words[_COMMITS]
+            self._words[_LIFE] += 1
             counters = _committed(self._words, path)
             for number, name in enumerate(_names(self._words)):
                 self._accounts[name] = account = self._open_account(number, counters[number])
                 if not booked:
                     account.resume()
+            self.commit()
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -181,7 +185,6 @@ class Figures:
     came: int
     left: int
     done: int
-    on_way: int
     completed: int
     turns: int
     came_before: int
@@ -214,6 +217,11 @@ class JournalReader:
             raise PeerError(mismatch(str(path), f"a journal of at least {_FIXED} bytes", size))
         self._words = memoryview(mmap.mmap(self._descriptor, _FIXED, prot=mmap.PROT_READ)).cast("q")
         self._trails: list[list[TrailReader]] = []
+
+    @property
+    def life(self) -> int:
+        """How often the journal was opened to be written."""
+        return self._words[_LIFE]
 
     def read(self) -> list[Figures]:
         """Return all accounts as they were at one commit.
@@ -282,15 +290,12 @@ def _committed(words: memoryview, path: Path | None) -> list[list[int]]:
 
 
 def _figures(name: tuple[str, str], words: list[int]) -> Figures:
-    dropped = {
-        reason.value: count for reason, count in zip(REASONS, words[_FIRST_REASON:], strict=False) if count
-    }
+    dropped = {reason.value: count for reason, count in zip(REASONS, words[_FIRST_REASON:], strict=False) if count}
     return Figures(
         *name,
         words[_CAME],
         words[_LEFT],
         words[_DONE],
-        words[_ON_WAY],
         words[_COMPLETED],
         words[_TURNS],
         words[_CAME_BEFORE],

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from ioc.channels.journal import Account
 from ioc.channels.local_pool import PooledFrame
+from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
 from ioc.core.partition import START, Turn, next_turn
-from ioc.core.ledger import Reason
 from ioc.core.status import GroupStatus
 from ioc.distributor.seat import Seat
 

@@ -178,7 +178,7 @@ class Seat:
 
     def settle(self) -> None:
         """Bring the account up to date, before it is committed."""
-        self.account.completed, self.account.on_way = self.completed, self._frames_on_way
+        self.account.completed = self.completed
 
     def _collect(self) -> bool:
         assert self.link is not None
@@ -210,4 +210,3 @@ class Seat:
         self.account.drop(frame.series, frame.unique_id, reason)
         assert frame.slot is not None
         frame.slot.drop()
-
