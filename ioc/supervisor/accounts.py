@@ -14,10 +14,11 @@ from typing import Any
 from ioc.channels.book import BookReader, Counts
 from ioc.channels.journal import ABORTED, ENDED, MOVED, REASONS, Figures, JournalReader
 from ioc.channels.trail import Run, TrailReader
-from ioc.core.config import egress_group
+from ioc.core.config import IMAGE_GROUP, egress_group
 from ioc.core.errors import PeerError
 from ioc.core.ledger import Reason
 from ioc.core.status import ProcessSpec, Role
+from ioc.supervisor.appliance import SeriesView
 from ioc.supervisor.ledger_store import LedgerStore
 from ioc.supervisor.plan import needs_port_of
 from ioc.supervisor.report import IngressAccount, MemberBook, Moment, Seat, Sources
@@ -141,6 +142,22 @@ class Accounts:
         detector = names.get(DETECTOR_STAGE)
         alive = detector is not None and detector.alive and not self._closed
         return Sources(seats, members, ingresses, self._moment(alive, over))
+
+    def newest(self) -> SeriesView | None:
+        """Return the account of the newest series over all groups but that of the image channel."""
+        number = self.book.newest
+        one = self.book.look(number) if number is not None else None
+        if one is None or number is None:
+            return None
+        groups = {place.group for place in self._seats if place.group not in ("", IMAGE_GROUP)}
+        return SeriesView(
+            id=number,
+            published=one.published,
+            processed=one.processed(groups),
+            dropped=one.dropped(groups),
+            complete=one.complete,
+            ended=one.ended.value if one.ended else None,
+        )
 
     def _moment(self, alive: bool, over: bool) -> Moment:
         newest = self.book.newest

@@ -32,7 +32,7 @@ class LedgerReader:
         if not path.exists():
             raise UserError(f"{path}: no ledger there; was an appliance run with this prefix, or this run folder?")
         try:
-            self._connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.DatabaseError as error:
             raise UserError(f"{path}: no ledger: {error}") from None
@@ -121,9 +121,15 @@ def whole_report(
     return report
 
 
+def run_json(run: RunRow) -> dict[str, Any]:
+    """Return a run as plain data."""
+    return {name: getattr(run, name) for name in ("run", "prefix", "started", "ended", "exit", "published", "residue")}
+
+
 def accounts_json(number: int, one: Series) -> list[dict[str, Any]]:
     """Return the accounts of one series, a dictionary for each stage."""
-    return [account_json(number, place, row) for place, row in one.rows.items()]
+    ordered = sorted(one.rows.items(), key=lambda item: (item[0].stage.startswith(("EjfatIn", "Ejfat")), item[0]))
+    return [account_json(number, place, row) for place, row in ordered]
 
 
 def account_json(number: int, place: Place, row: Row) -> dict[str, Any]:

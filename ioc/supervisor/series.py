@@ -75,6 +75,18 @@ class Series:
         """Return whether its end marker is out and every stage has settled every id."""
         return self.ended in (Ended.NORMAL, Ended.ABORTED) and self.settled
 
+    def processed(self, groups: Container[str]) -> int:
+        """Return the frames that every one of some groups has processed for certain."""
+        open_turns: Counter[str] = Counter()
+        for place, row in self.rows.items():
+            if place.group in groups:
+                open_turns[place.group] += row.given - row.processed
+        return max(0, self.published - max(open_turns.values(), default=0))
+
+    def dropped(self, groups: Container[str]) -> int:
+        """Return the frames that some groups dropped, all reasons; counted for every member that was to get one."""
+        return sum(sum(row.dropped.values()) for place, row in self.rows.items() if place.group in groups)
+
 
 class Shelf(Protocol):
     """Where series lie that are not in memory."""

@@ -174,6 +174,7 @@ class Supervisor:
     def _end_earlier(self, spec: ProcessSpec) -> None:
         around = Surroundings(self._around.modules, self._around.rules, self._clock)
         earlier = Supervisor(spec, self.folder, around)
+        earlier._accounts = earlier._open_ledger(True)
         earlier.crew.muster(self.folder.births(), self._clock.monotonic_ns())
         for worker in earlier.crew:
             if not worker.alive:
@@ -274,6 +275,7 @@ class Supervisor:
         return code
 
     def _show(self, view: Appliance) -> None:
+        view.series = self._accounts.newest() if self._accounts is not None else None
         self.view = view
         self.folder.write("appliance.json", view.model_dump_json())
         for watcher in self.watchers:
