@@ -268,8 +268,9 @@ class Accounts:
                 if worker is None:
                     self._lose(place, series, ids)
                     continue
-                counts = self._readings(worker.name)[0]
-                self._pending.setdefault(place, Pending(counts.link)).ids[series] = set(ids)
+                pending = self._pending.setdefault(place, Pending(0))
+                pending.link = self._readings(worker.name)[0].link  # the newest: what is older came by it, or before
+                pending.ids[series] = set(ids)
 
     def _unfinished(self, number: int, one: Figures, series: int, worker: Worker | None) -> list[int]:
         came, left, done = self._journals[DETECTOR_STAGE].trails(number)

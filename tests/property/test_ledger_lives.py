@@ -1,5 +1,6 @@
 """The whole account against what really happened: random histories, and kills of the detector and of its members."""
 
+import random
 import tempfile
 from collections import deque
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,11 +85,12 @@ class FakeLink:
         self.member = member
         self.name = member.name
         self._open = True
+        member.take(len(member.inbox))  # a member joins again only when it has taken all that came before
         member.links += 1
         member.book.counts.link = member.links
         member.book.commit()
         self._number = member.links
-        self._base = len(member.ids) + len(member.inbox) + len(member.hand)
+        self._base = len(member.ids) + len(member.hand)
 
     def publish(self, items: Sequence[Item]) -> Accepted:
         self.member.inbox.extend(item for item in items if isinstance(item, Frame))
@@ -253,8 +256,21 @@ def play(world: World, action: str, number: int) -> None:
 
 
 @given(st.sampled_from(list(Policy)), st.lists(ACTIONS, min_size=10, max_size=60))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_every_frame_of_every_series_is_accounted_for(policy: Policy, history: list[tuple[str, int]]) -> None:
+    live(policy, history)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_long_histories_too(seed: int) -> None:
+    dice = random.Random(seed)
+    length = dice.randint(30, 90)
+    history = [(dice.choice(COMMON if dice.random() < 0.6 else RARE), dice.randint(1, 8)) for _ in range(length)]
+    live(dice.choice(list(Policy)), history)
+
+
+def live(policy: Policy, history: list[tuple[str, int]]) -> None:
+    """Let everything happen, and compare the account with it."""
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder), policy)
         for action, number in history:
