@@ -22,22 +22,25 @@ from detector_sim.images import Images
 from ioc.channels.base import Link
 from ioc.channels.journal import ABORTED, ENDED
 from ioc.channels.local import LocalLink, LocalServer
-from ioc.channels.local_pool import PooledFrame, Segment
+from ioc.channels.local_pool import PooledFrame, Segment, drop_all
 from ioc.core.clock import Clock
 from ioc.core.errors import RefusedError, UserError
 from ioc.core.frame import EndOfSeries
 from ioc.core.status import GroupStatus, SeriesStatus
 from ioc.distributor.distributor import Distributor
-from ioc.distributor.seat import Seat
 
 log = logging.getLogger(__name__)
 
 MOST_FRAMES_PER_TURN = 32
 """Frames made before members and commands get their turn again."""
+LARGE_FRAME = 1 << 16
+"""Bytes from which on making a frame may take so long that the clock is looked at for each."""
+LONGEST_BURST_NS = 1_000_000
+"""ns after which large frames that are made go to their members, while they are still in the cache."""
 SNAPSHOT_SECONDS = 0.1
 LONGEST_SLEEP = 0.1
 BLOCKED_SLEEP = 0.005
-"""s; a member rings when it has room, this is for the case that its bell and our request crossed."""
+"""s after which it is looked what members have finished with that were not asked to ring."""
 MOST_SERIES = 16
 """Series that a snapshot tells of, the newest; the journal has them all."""
 T = TypeVar("T")
@@ -177,15 +180,14 @@ class Flow:
 
     def _loop(self) -> None:
         due_snapshot = 0
-        moved = False
         while not self._stopping:
             self._run_commands()
             if self._at_the_door:
                 self._open_door()
-            made = self._acquire_some()
-            if made or moved:
-                self.distributor.commit()  # of this burst, before members see it, and of what moved before it
-            moved = self.distributor.pump()
+            moved = self.distributor.pump()  # first: what is finished makes room for what is made
+            if self._acquire_some():
+                moved = True
+                self.distributor.pump()
             now = self._clock.monotonic_ns()
             if now >= due_snapshot:
                 self._tidy()
@@ -193,7 +195,7 @@ class Flow:
                 self._snap()
                 self._at_the_door = True
                 due_snapshot = now + round(SNAPSHOT_SECONDS * 1e9)
-            if not made and not moved and self._commands.empty():
+            if not moved and self._commands.empty():
                 self._sleep()
 
     def _run_commands(self) -> None:
@@ -223,51 +225,84 @@ class Flow:
             link.close(drain=True)
 
     def _acquire_some(self) -> bool:
-        made = 0
-        if self.acquisition.due():
-            self.distributor.muster()
-        while made < MOST_FRAMES_PER_TURN and self.acquisition.due():
-            frame = self._held or self._make()
+        due = self.acquisition.due_count(MOST_FRAMES_PER_TURN)
+        if not due:
+            return False
+        self.distributor.muster()
+        frames = self._burst(due)
+        if not frames:
+            return False
+        if self.callbacks:
+            self.distributor.offer(frames)
+            self.published += len(frames)
+            self.newest_ns = frames[-1].timestamp_ns
+            self._count_series(frames)
+            self.distributor.commit()  # before members see what was assigned
+        drop_all(frames)
+        self._waiting_for = ""
+        self._end(self.acquisition.taken(self.callbacks, len(frames)))
+        return True
+
+    def _burst(self, most: int) -> list[PooledFrame]:
+        """Return the next frames, up to `most`, of one size, for which there is room; none if it has to be waited."""
+        self._held = first = self._held or self._make(0)
+        if first is None:
+            return []
+        size = first.data.nbytes
+        if self.callbacks:
+            most = self.distributor.room(most, size)
+        if not most:
+            self._waiting_for = "room at a lossless member"
+            return []
+        frames, self._held = [first], None
+        limit = self._clock.monotonic_ns() + LONGEST_BURST_NS
+        while len(frames) < most and (size < LARGE_FRAME or self._clock.monotonic_ns() < limit):
+            frame = self._make(len(frames))
             if frame is None:
                 break
-            self._held = frame
-            if made and self.distributor.crowded(frame.data.nbytes):
-                break  # let what waits move on before anything is dropped for this one
-            if self.callbacks and not self.distributor.offer(frame):
-                self._waiting_for = "room at a lossless member"
+            if frame.data.nbytes != size:
+                self._held = frame
                 break
-            self._held = None
-            self._waiting_for = ""
-            assert frame.slot is not None
-            frame.slot.drop()
-            made += 1
-            if self.callbacks:
-                self.published += 1
-                self.newest_ns = frame.timestamp_ns
-                self._account.came.add(frame.series, frame.unique_id)
-            self._end(self.acquisition.taken(self.callbacks))
-        return made > 0
+            frames.append(frame)
+        return frames
 
-    def _make(self) -> PooledFrame | None:
+    def _make(self, ahead: int) -> PooledFrame | None:
+        """Return the frame that is `ahead` of the next one, None if there is none just now.
+
+        What ends the series is found, and acted upon, only by the first frame of a burst.
+        """
         count = self._store.count
         if count is not None and self._image >= count:
-            self._end(self.acquisition.exhausted())
+            if not ahead:
+                self._end(self.acquisition.exhausted())
             return None
         try:
             image = self._store.image(self._image)
-            while image is None and self._store.short_of_memory and self.distributor.shed():
+            while image is None and self._store.short_of_memory and not ahead and self.distributor.shed():
                 image = self._store.image(self._image)
         except UserError as error:
-            log.error("the source failed: %s", error)
-            self._end(self.acquisition.fail(str(error)))
+            if not ahead:
+                log.error("the source failed: %s", error)
+                self._end(self.acquisition.fail(str(error)))
             return None
         if image is None:
-            self._waiting_for = "memory for a frame" if self._store.short_of_memory else "a frame of the source"
+            if not ahead:
+                self._waiting_for = "memory for a frame" if self._store.short_of_memory else "a frame of the source"
             return None
         self._image += 1
-        who = self.acquisition.identity()
+        acquisition = self.acquisition
         stamp = image.timestamp_ns if image.timestamp_ns is not None else self._clock.wall_ns()
-        return PooledFrame(who.series, who.unique_id, stamp, image.slot.array, image.attributes, image.slot)
+        unique_id = acquisition.published + 1 + ahead
+        return PooledFrame(acquisition.series, unique_id, stamp, image.slot.array, image.attributes, image.slot)
+
+    def _count_series(self, frames: list[PooledFrame]) -> None:
+        acquisition = self.acquisition
+        self._account.touch()
+        self._account.came.add_range(acquisition.series, frames[0].unique_id, frames[-1].unique_id)
+        if not self._series or self._series[-1].id != acquisition.series:
+            self._series.append(SeriesStatus(id=acquisition.series, published=0, ended=False))
+            del self._series[:-MOST_SERIES]
+        self._series[-1].published += len(frames)
 
     def _end(self, marker: EndOfSeries | None) -> None:
         if marker is None:
@@ -276,10 +311,12 @@ class Flow:
         self._waiting_for = ""  # else the loop would go on looking for what nobody waits for any more
         early = self.acquisition.state is not DetectorState.IDLE
         # an end marker in the account: the series, and in place of an id one more than it has frames
+        self._account.touch()
         self._account.left.add(marker.series, marker.published + 1, ABORTED if early else ENDED)
         self.distributor.commit()
         self.distributor.end_series(marker)
-        self._tell_series(marker.series, marker.published, ended=True)
+        if self._series and self._series[-1].id == marker.series:
+            self._series[-1].ended = True
         self._snap()
         self._tell(False)
         finished, self._finished = self._finished, []
@@ -307,6 +344,7 @@ class Flow:
             self.listener.acquiring(on)
 
     def _tidy(self) -> None:
+        self.distributor.hand_on()
         self._retired += self._store.retired()
         for segment in [segment for segment in self._retired if segment.held == 0]:
             self._retired.remove(segment)
@@ -315,34 +353,26 @@ class Flow:
                     seat.link.retire(segment)
             segment.close()
 
-    def _tell_series(self, series: int, published: int, ended: bool = False) -> None:
-        if not self._series or self._series[-1].id != series:
-            self._series = [*self._series[-MOST_SERIES + 1 :], SeriesStatus(id=series, published=0, ended=False)]
-        self._series[-1] = SeriesStatus(id=series, published=published, ended=ended)
-
     def _snap(self) -> None:
         now = self._clock.wall_ns()
-        if self.acquisition.acquiring and self.acquisition.published:
-            self._tell_series(self.acquisition.series, self.acquisition.published)
         self.snapshot = Snapshot(
             self._clock.monotonic_ns(),
-            list(self._series),
-            [group.status(now) for group in self.distributor.groups.values()],
+            [*self._series[:-1], *(series.model_copy() for series in self._series[-1:])],  # only the last one changes
+            self.distributor.statuses(now),
             self.published,
             self._waiting_for,
         )
 
     def _sleep(self) -> None:
-        busy = [seat for seat in self.distributor.seats() if seat.link is not None and not seat.idle]
-        for seat in busy:
-            _ring(seat)
+        seats = [seat for seat in self.distributor.seated() if seat.link is not None]
+        busy = [seat for seat in seats if not seat.idle]
+        if any(seat.ring() for seat in busy if seat.crowded or self._store.short_of_memory):
+            return
         due = self.acquisition.next_due_ns()
-        blocked = bool(busy) or self._waiting_for != ""
-        wait = BLOCKED_SLEEP if blocked else LONGEST_SLEEP
+        wait = BLOCKED_SLEEP if busy or self._waiting_for else LONGEST_SLEEP
         if due is not None and not self._waiting_for:
             wait = min(wait, max(0.0, (due - self._clock.monotonic_ns()) / 1e9))
-        links: list[Link] = [seat.link for seat in self.distributor.seats() if seat.link is not None]
-        by_descriptor = {link.fileno(): link for link in links}
+        by_descriptor: dict[int, Link] = {seat.link.fileno(): seat.link for seat in seats if seat.link is not None}
         ready, _, _ = select.select([self._wake, *self.server.filenos(), *by_descriptor], [], [], wait)
         for descriptor in ready:
             if descriptor == self._wake:
@@ -351,11 +381,6 @@ class Flow:
                 by_descriptor[descriptor].refresh()
             else:
                 self._at_the_door = True
-
-
-def _ring(seat: Seat) -> None:
-    if seat.link is not None:
-        seat.link.ring_at(seat.wake_target())
 
 
 def _pass_failure(made: "Future[None]", ended: "Future[None]") -> None:

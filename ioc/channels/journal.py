@@ -49,9 +49,12 @@ class Account:
     `completed` counts in this life of the process, the others over all of them.
     """
 
-    __slots__ = ("_counters", "came", "completed", "done", "left", "turns")
+    __slots__ = ("_counters", "_touched", "came", "completed", "done", "left", "number", "touched", "turns")
 
-    def __init__(self, trails: list[Trail], counters: list[int]) -> None:
+    def __init__(self, number: int, trails: list[Trail], counters: list[int], touched: "list[Account]") -> None:
+        self.number = number
+        self.touched = False
+        self._touched = touched
         self.came, self.left, self.done = trails
         self.completed = 0
         self.turns = counters[_TURNS]
@@ -64,11 +67,25 @@ class Account:
             trail.resume(total, 0)
         words[_CAME_BEFORE], words[_LEFT_BEFORE] = self.came.total, self.left.total
 
+    def touch(self) -> None:
+        """Say that something has changed, or is about to: the next commit takes it up."""
+        if not self.touched:
+            self.touched = True
+            self._touched.append(self)
+
     def drop(self, series: int, unique_id: int, reason: Reason) -> None:
         """Note that a frame was dropped."""
         number = REASONS.index(reason)
+        self.touch()
         self.left.add(series, unique_id, number)
         self._counters[_FIRST_REASON + number] += 1
+
+    def drop_range(self, series: int, first: int, last: int, reason: Reason) -> None:
+        """Note that the frames `first` to `last`, both included, were dropped."""
+        number = REASONS.index(reason)
+        self.touch()
+        self.left.add_range(series, first, last, number)
+        self._counters[_FIRST_REASON + number] += last - first + 1
 
     def counters(self) -> list[int]:
         """Return the words that a commit writes."""
@@ -98,6 +115,8 @@ class Journal:
                 self._reserve(0, _FIXED)
             self._words = memoryview(mmap.mmap(self._descriptor, _FIXED)).cast("q")
             self._accounts: dict[tuple[str, str], Account] = {}
+            self._touched: list[Account] = []
+            self._now = array("q")
             if fresh:
                 self._words[0] = MAGIC
             self._commits = self._words[_COMMITS]
@@ -138,11 +157,13 @@ class Journal:
     def commit(self) -> None:
         """Make the present accounts the ones that others see, all at once."""
         commits = self._commits + 1
-        block = array("q")
-        for account in self._accounts.values():
-            block.extend(account.counters())
+        now = self._now
+        for account in self._touched:
+            account.touched = False
+            now[account.number * WORDS : account.number * WORDS + WORDS] = array("q", account.counters())
+        self._touched.clear()
         start = (_HEAD + _NAMES + (commits & 1) * _HALF) // 8
-        self._words[start : start + len(block)] = block
+        self._words[start : start + len(now)] = now
         self._words[_COMMITS] = commits
         self._commits = commits
 
@@ -154,7 +175,10 @@ class Journal:
 
     def _open_account(self, number: int, counters: list[int]) -> Account:
         words = memoryview(mmap.mmap(self._descriptor, _AREA, offset=_FIXED + number * _AREA)).cast("q")
-        return Account([Trail(piece, entries) for piece, entries in _pieces(words)], counters)
+        account = Account(number, [Trail(piece, entries) for piece, entries in _pieces(words)], counters, self._touched)
+        self._now.extend(counters)
+        account.touch()
+        return account
 
     def _reserve(self, offset: int, size: int) -> None:
         try:

@@ -84,17 +84,23 @@ class Trail:
             self._turn(series, unique_id, mark)
 
     def add_range(self, series: int, first: int, last: int, mark: int = 0) -> None:
-        """Note the ids `first` to `last`, both included, as a run of their own."""
-        self._write(series, first, 1, mark)
+        """Note the ids `first` to `last`, both included."""
+        if first != self._next or self._step != 1 or series != self._series or mark != self._mark:
+            self._write(series, first, 1, mark)
+            self._series, self._first, self._mark, self._step, self._alone = series, first, mark, 1, False
         self.total += last - first + 1
-        self._begin_anew()
+        self._next = last + 1
 
     def extend(self, items: Iterable[Item]) -> int:
         """Note the frames among items, in order; return how many there were."""
         before = self.total
         for item in items:
             if isinstance(item, Frame):
-                self.add(item.series, item.unique_id)
+                if item.unique_id == self._next and item.series == self._series and not self._mark:
+                    self._next += self._step
+                    self.total += 1
+                else:
+                    self._turn(item.series, item.unique_id, 0)
         return self.total - before
 
     def went_back(self, count: int, returned: int) -> None:

@@ -78,12 +78,13 @@ class Member:
 class FakeLink:
     """The detector's end of the way to a member; finished items are counted from those that came by it."""
 
-    missed = 0
     leaving = False
+    ready = True
 
     def __init__(self, member: Member) -> None:
         self.member = member
         self.name = member.name
+        self.missed = 0
         self._open = True
         member.take(len(member.inbox))  # a member joins again only when it has taken all that came before
         member.links += 1
@@ -105,6 +106,9 @@ class FakeLink:
     def fileno(self) -> int:
         return 0
 
+    def expect_acknowledgement(self, within: float | None) -> None:
+        pass
+
     def refresh(self) -> None:
         pass
 
@@ -124,7 +128,7 @@ class World:
     def __init__(self, folder: Path, policy: Policy) -> None:
         self.folder = folder
         self.policy = policy
-        self.slots = Segment((1,), np.dtype(np.uint8), 1)
+        self.slots = Segment((1, 1), np.dtype(np.uint8), 1)
         self.series = 0
         self.published: dict[int, int] = {}
         self.committed: dict[int, int] = {}
@@ -155,21 +159,23 @@ class World:
         if self.detector is not None and member.alive:
             seat = next(seat for seat in self.detector.seats() if seat.name == name)
             if seat.link is None or not seat.link.alive():
-                seat.sit(FakeLink(member))
+                group = self.detector.named("a")
+                self.detector.join(group.shape.name, NAMES.index(name), FakeLink(member))
 
     def offer(self, count: int) -> None:
         if self.detector is None:
             return
         self.detector.muster()
-        for _ in range(count):
-            slot = self.slots.free[0]
-            number = self.published[self.series] + 1
-            frame = PooledFrame(self.series, number, 0, slot.array, {}, slot)
-            slot.pinned = True
-            if not self.detector.offer(frame):
-                break
-            self.published[self.series] = number
-            self.own.came.add(self.series, number)
+        slot = self.slots.free[0]
+        slot.pinned = True
+        first = self.published[self.series] + 1
+        many = range(first, first + self.detector.room(count, 1))
+        frames = [PooledFrame(self.series, number, 0, slot.array, {}, slot) for number in many]
+        if frames:
+            self.detector.offer(frames)
+            self.published[self.series] = frames[-1].unique_id
+            self.own.touch()
+            self.own.came.add_range(self.series, first, frames[-1].unique_id)
 
     def pump(self) -> None:
         """Commit, then let members see what was assigned: in the order of the flow."""
@@ -180,6 +186,7 @@ class World:
 
     def abort(self) -> None:
         if self.detector is not None:
+            self.own.touch()
             self.own.left.add(self.series, self.published[self.series] + 1, ABORTED)
             self.next_series()
 

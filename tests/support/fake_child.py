@@ -121,16 +121,19 @@ class Fake:
         """Book what a detector published and dealt out, once over all lives."""
         journal = Journal(self.spec.journal_file)
         own = journal.account("", self.spec.name)
+        own.touch()
         for unique_id in range(own.came.total + 1, _frames(self.spec.name) + 1):
             own.came.add(SERIES, unique_id)
         if not own.left.total:
             own.left.add(SERIES, own.came.total + 1, ENDED)
         for group in self.groups():
             nobody = journal.account(group.name, "nobody")
+            nobody.touch()
             nobody.turns = group.turns
             for member in group.members:
                 account = journal.account(group.name, member.name)
                 before = account.came.total
+                account.touch()
                 for unique_id in range(before + 1, member.assigned + 1):
                     account.came.add(SERIES, unique_id)
                 account.completed = member.completed - before

@@ -124,6 +124,11 @@ def left(flow: Flow, name: str) -> list[Run]:
     """Return the ids that the journal says a member was not given, without those that went to another one."""
     path = flow.distributor.journal.path
     assert path is not None
+    return left_runs(path, name)
+
+
+def left_runs(path: Path, name: str) -> list[Run]:
+    """Return the ids that a journal says the accounts of a name dropped."""
     reader = JournalReader(path)
     runs: list[Run] = []
     for number, account in enumerate(reader.read()):
