@@ -340,6 +340,7 @@ class Flow:
             self.listener.acquiring(on)
 
     def _tidy(self) -> None:
+        self.distributor.hand_on()
         self._retired += self._store.retired()
         for segment in [segment for segment in self._retired if segment.held == 0]:
             self._retired.remove(segment)
