@@ -16,6 +16,7 @@ from consumers.worker import Worker
 from ioc.channels.book import Book
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
+from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import ImageChannels, PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import GroupConfig
@@ -47,9 +48,11 @@ class Consumer:
         receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book)
         clock = SystemClock()
         self.images = ImageChannels(f"{self.name} images")
+        self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        self.output = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
         outputs = []
         if "pva" in self.group.outputs:
-            outputs.append(ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock))
+            outputs.append(self.output)
         self.receiver = receiver
         self.worker = Worker(receiver, self.book, self.processor, outputs, clock)
         self.status_name = f"{self.prefix}{self.name}:Status"
@@ -129,6 +132,7 @@ class Consumer:
         self.processor.stop()
         self.pva.stop()
         self.images.close()
+        self.memory.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
@@ -189,6 +193,9 @@ class Consumer:
             "Dropped": self.receiver.missed,
             "Queued": stage.queued,
             "Published": self.book.counts.published,
+            "Shed": self.output.shed,
+            "MemoryUsed": self.memory.used,
+            "MemoryLimit": self.memory.limit,
             "Rate": status.rate,
             "LatencyP50": now.latency_p50,
             "LatencyP99": now.latency_p99,

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServe
 from ioc.core.clock import SystemClock
 from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group
 from ioc.core.forecast import Forecasts
+from ioc.core.ledger import MissedRange, Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.rate import RateMeter
-from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.core.status import ExitCode, RangeStatus, StageStatus, Status
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import GroupShape
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 IMAGE_SLOT = 0
 """The group of plain PVA clients of the image channel; it has no records of its own."""
 IMAGE_QUEUE = 64
+SOURCE_PART = 4
+"""One part in so many of the pool is for frames of a foreign detector that wait to be taken in."""
 QUORUM_SECONDS = 30.0
 """How long acquire_at_start waits for the members that are to be started."""
 
@@ -52,12 +56,13 @@ class Detector:
         self.prefix = spec.config.prefix
         clock = SystemClock()
         self.useful = useful_slots(self.config)
+        self.foreign: PvaReceiver | None = None
         self.acquisition = Acquisition(self.config.detector, clock)
         self.distributor = make_distributor(self.config)
         self.server = LocalServer(spec.socket)
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
         self.flow.book = open_book(spec.book_file)
-        self.controls = Controls(self.flow, self.config.detector, self.make_store)
+        self.controls = Controls(self.flow, self.config.detector, self.another_store)
         self.images = ImageChannels("detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
         self.images.members(self.prefix, Remote(self.flow))
@@ -82,7 +87,8 @@ class Detector:
             {
                 "cam1:ImageMode": self.acquisition.image_mode.value,
                 "cam1:NumImages": self.acquisition.num_images,
-                "cam1:PoolMaxMem_RBV": self.config.memory_budget / 1e6,
+                "cam1:PoolMaxMem_RBV": self.config.budget.pool / 1e6,
+                "cam1:MemoryLimit_RBV": self.config.budget.pool,
                 "cam1:DriverVersion_RBV": _version(),
                 "cam1:SDKVersion_RBV": _version(),
                 "Pva1:PvName_RBV": f"{self.prefix}Pva1:Image",
@@ -119,6 +125,9 @@ class Detector:
         status.groups = snapshot.groups
         status.message = f"{self.acquisition.message}" + (f" ({snapshot.waiting_for})" if snapshot.waiting_for else "")
         status.stage = StageStatus(received=snapshot.published, processed=snapshot.published)
+        if self.foreign is not None:
+            book_merged(status.stage, self.foreign.missed())
+            self.records.set("cam1:SourceMissed_RBV", status.stage.dropped.get(Reason.MERGED.value, 0))
         self.status_channels.post(self.status_name, status)
         return status
 
@@ -148,12 +157,27 @@ class Detector:
         self.images.close()
         return drained
 
-    def make_store(self, config: DetectorConfig) -> Images:
-        """Return the images that a configuration asks for."""
+    def make_store(self, config: DetectorConfig, reserved: int = 0) -> Images:
+        """Return the images that a configuration asks for, where `reserved` bytes of the pool are taken up.
+
+        Raises:
+            UserError: they do not fit into what the pool has left while earlier ones are still on their way.
+        """
+        budget = self.config.budget
         if config.source.kind == "pva":
             assert config.source.channel is not None
-            return LiveImages(PvaReceiver(config.source.channel), self.config.memory_budget, self.useful)
-        return ImageStore(open_source(config), self.config.memory_budget, self.useful)
+            waiting = budget.pool // SOURCE_PART
+            self.foreign = PvaReceiver(config.source.channel, queue_bytes=waiting)
+            return LiveImages(self.foreign, (budget.pool - waiting) // 2, self.useful)
+        return ImageStore(open_source(config), min(budget.images, budget.pool - reserved), self.useful)
+
+    def another_store(self, config: DetectorConfig) -> Images:
+        """Return the images that are to take over from those served now.
+
+        Raises:
+            UserError: there is no memory for both.
+        """
+        return self.make_store(config, self.flow.reserved_bytes)
 
     def _put(self, name: str, value: Value) -> Future | None:
         return self.controls.put(name, value)
@@ -215,6 +239,13 @@ def make_distributor(config: Config) -> Distributor:
         shape = GroupShape(egress_group(name), 1, None, 1, limits)
         distributor.add_group(slot + number, shape, [f"Ejfat{number}"])
     return distributor
+
+
+def book_merged(stage: StageStatus, missed: Sequence[MissedRange]) -> None:
+    """Book the frames of a foreign detector, by its own series and ids, that pvAccess merged before they came in."""
+    stage.missed = [RangeStatus(series=one.series, first=one.first, last=one.last) for one in missed]
+    merged = sum(one.last - one.first + 1 for one in missed)
+    stage.dropped = {Reason.MERGED.value: merged} if merged else {}
 
 
 def open_book(path: Path) -> Book:

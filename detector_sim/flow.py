@@ -132,6 +132,12 @@ class Flow:
         self._retired += self._store.close()
         self._store = store
         self._image = 0
+        self.distributor.bound_windows(store.capacity)
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Shared memory of the images served now and of earlier ones that are still on their way."""
+        return self._store.size_bytes + sum(segment.size for segment in self._retired)
 
     @property
     def store(self) -> Images:
@@ -339,6 +345,7 @@ class Flow:
 
     def _tidy(self) -> None:
         self.distributor.hand_on()
+        self.distributor.bound_windows(self._store.capacity)
         self._retired += self._store.retired()
         for segment in [segment for segment in self._retired if segment.held == 0]:
             self._retired.remove(segment)

@@ -73,6 +73,11 @@ class ProcessSpec(_Message):
         """The counters of the process that outlive it."""
         return self.run_dir / f"{self.name}.book"
 
+    @property
+    def memory_file(self) -> Path:
+        """Where the processes book the memory that they share."""
+        return self.run_dir / "memory"
+
     def gone_file(self, member: str) -> Path:
         """Where the supervisor says that it has given a member up: nobody is to wait for it."""
         return self.run_dir / f"{member}.gone"

@@ -14,7 +14,7 @@ from ioc.channels.local_pool import PooledFrame, drop_all, hold_all
 from ioc.core.config import Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.ledger import Reason
-from ioc.core.overflow import Limits, MemberQueue
+from ioc.core.overflow import WIDEST_WINDOW, Limits, MemberQueue
 from ioc.core.sequence import Ranges
 from ioc.core.status import MemberStatus, RangeStatus
 
@@ -41,6 +41,7 @@ class Seat:
         self.completed = 0
         self.dropped: Counter[Reason] = Counter()
         self.missed: dict[int, Ranges] = {}
+        self.widest = WIDEST_WINDOW
         self._on_way: deque[Waiting] = deque()
         self._frames_on_way = 0
         self._seen = 0
@@ -99,7 +100,8 @@ class Seat:
         moved = bool(self._on_way) and self._collect()
         if not len(self.queue):
             return moved
-        room = 0 if self.link.leaving and self.expected else self.queue.limits.window - len(self._on_way)
+        window = min(self.queue.limits.window, self.widest)
+        room = 0 if self.link.leaving and self.expected else window - len(self._on_way)
         if room > 0 and self.link.alive():
             self.link.missed = self.dropped.total()
             before = self.queue.frames
