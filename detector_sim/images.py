@@ -98,7 +98,7 @@ class ImageStore:
                     "memory_budget, the detector's share",
                     f"at least {FEWEST_SLOTS} images of {image_bytes} bytes",
                     f"{budget} bytes",
-                    "its images get three eighths of memory_budget",
+                    "one set of images gets half of its pool",
                 )
             )
         self._slots = slots

@@ -10,6 +10,8 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+
 from ioc.core.errors import RayfanBug, mismatch
 
 MOST_PROCESSES = 1024
@@ -29,7 +31,7 @@ class MemoryBook:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(descriptor, _SIZE)
-            self._words = memoryview(mmap.mmap(descriptor, _SIZE)).cast("q")
+            self._words = np.frombuffer(mmap.mmap(descriptor, _SIZE), np.int64)
         finally:
             os.close(descriptor)
         self._words[self._at] = 0
@@ -37,12 +39,12 @@ class MemoryBook:
     @property
     def used(self) -> int:
         """Bytes that this process holds."""
-        return self._words[self._at]
+        return int(self._words[self._at])
 
     @property
     def total(self) -> int:
         """Bytes that all processes hold."""
-        return sum(self._words)
+        return int(self._words.sum())
 
     def take(self, size: int) -> bool:
         """Book `size` bytes; return False, with nothing booked, if the budget has not that much left."""
@@ -59,7 +61,6 @@ class MemoryBook:
     def close(self) -> None:
         """Give everything back."""
         self._words[self._at] = 0
-        self._words.release()
 
 
 def _place(name: str) -> int:
