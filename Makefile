@@ -3,6 +3,7 @@ PYTHON   ?= python3
 VENV     := .venv
 DURATION ?= 30
 FAULTS   ?= 200
+JOBS     ?= 3
 ARGS     ?=
 
 .PHONY: help run test lint unit faults bench clean
@@ -26,7 +27,7 @@ lint: $(VENV)/.test
 	$(VENV)/bin/lint-imports
 
 unit: $(VENV)/.test
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 faults: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.faults --faults $(FAULTS) $(ARGS)

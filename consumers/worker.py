@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -71,9 +72,8 @@ class Worker:
         self._stopping = False
         self._pending: list[Frame] = []
         self._pending_since_ns = 0
-        self._latencies = np.zeros(LATENCIES_KEPT)
-        self._latency_count = 0
-        self._longest = 0.0
+        self._latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
+        self._longest_ns = 0
         self._execution_ms = 0.0
         self._output_dropped = 0
         self._last_error = ""
@@ -120,8 +120,8 @@ class Worker:
     def reset(self) -> None:
         """Begin statistics and latencies anew; to be called in the loop."""
         self.processor.reset()
-        self._latency_count = 0
-        self._longest = 0.0
+        self._latencies_ns.clear()
+        self._longest_ns = 0
         self._last_error = ""
 
     def drain(self, deadline: float) -> bool:
@@ -206,12 +206,10 @@ class Worker:
         else:
             counts.failed += len(frames)
         now = self._clock.wall_ns()
-        for frame in frames:
-            counts.bytes += frame.data.nbytes
-            seconds = max(0.0, (now - frame.timestamp_ns) / 1e9)
-            self._latencies[self._latency_count % LATENCIES_KEPT] = seconds
-            self._latency_count += 1
-            self._longest = max(self._longest, seconds)
+        latencies = [now - frame.timestamp_ns for frame in frames]
+        self._latencies_ns.extend(latencies)
+        self._longest_ns = max(self._longest_ns, *latencies)
+        counts.bytes += sum(frame.data.nbytes for frame in frames)
         self._newest = (frames[-1].series, frames[-1].unique_id)
         self.receiver.release(len(frames))
 
@@ -266,14 +264,14 @@ class Worker:
             fresh = (done - done_before) * 1e9 / (now - before) if before else 0.0
             rate = 0.8 * rate + 0.2 * fresh if rate else fresh
         self._snapped = (now, done)
-        recent = self._latencies[: min(self._latency_count, LATENCIES_KEPT)]
+        recent = np.maximum(self._latencies_ns, 0) / 1e9  # a foreign clock may be ahead of ours
         p50, p99 = np.percentile(recent, (50, 99)) if len(recent) else (0.0, 0.0)
         self.snapshot = WorkerSnapshot(
             self._taking,
             rate,
             float(p50),
             float(p99),
-            self._longest,
+            self._longest_ns / 1e9,
             self._execution_ms,
             *self._newest,
             self._output_dropped,

@@ -204,11 +204,11 @@ def make_distributor(config: Config) -> Distributor:
     names = consumer_names(config)
     slot = IMAGE_SLOT
     for slot, (name, group) in enumerate(config.groups.items(), 1):
-        limits = Limits(group.policy, group.queue_size, group.queue_bytes)
+        limits = Limits(group.policy, group.queue_size, group.queue_bytes, group.drop)
         shape = GroupShape(name, group.count, group.sets, group.updates, limits)
         distributor.add_group(slot, shape, names.get(name, []))
     for number, (name, egress) in enumerate(config.egress.items(), 1):
-        limits = Limits(egress.policy, egress.queue_size, egress.queue_bytes)
+        limits = Limits(egress.policy, egress.queue_size, egress.queue_bytes, egress.drop)
         shape = GroupShape(egress_group(name), 1, None, 1, limits)
         distributor.add_group(slot + number, shape, [f"Ejfat{number}"])
     return distributor

@@ -1,13 +1,12 @@
 """The records of the distributor: one slot `Dist1:` ... `Dist8:` a group, settings at run time and accounts."""
 
-from ioc.core.config import DISTRIBUTOR_SLOTS, MOST_MEMBERS, Policy
+from ioc.core.config import DISTRIBUTOR_SLOTS, LARGEST_QUEUE, MOST_MEMBERS, Drop, Policy
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, under
 
 SHOWN_MEMBERS = 8
 """Members of a group that have records of their own; all are in the status structure."""
-LARGEST_QUEUE = 65536
-"""Frames; as in the configuration."""
 POLICIES = tuple(policy.value.capitalize() for policy in Policy)
+DROPS = tuple(drop.value.capitalize() for drop in Drop)
 
 PAIR = Access.PAIR
 INT, COUNT, FLOAT, BOOL, STRING = Kind.INT, Kind.COUNT, Kind.FLOAT, Kind.BOOL, Kind.STRING
@@ -22,6 +21,7 @@ SETTINGS = (
     Record("QueueSize", INT, "Frames that may wait for one member", PAIR, "frame", accepted=QUEUE, initial=64),
     Record("QueueBytes", COUNT, "Bytes that may wait, 0: no limit", PAIR, "byte", accepted=Limits(0)),
     Record("Policy", Kind.ENUM, "What happens if a member is slow", PAIR, choices=POLICIES, initial="Lossless"),
+    Record("Drop", Kind.ENUM, "Which frame a full Bounded queue drops", PAIR, choices=DROPS),
 )
 
 ACCOUNT = (

@@ -132,6 +132,7 @@ def _settings(place: str, group: GroupStatus) -> Values:
         f"{place}QueueSize_RBV": group.queue_size,
         f"{place}QueueBytes_RBV": group.queue_bytes,
         f"{place}Policy_RBV": group.policy.capitalize(),
+        f"{place}Drop_RBV": group.drop.capitalize(),
     }
 
 

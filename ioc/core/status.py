@@ -143,6 +143,7 @@ class GroupStatus(_Message):
     policy: str
     queue_size: int
     queue_bytes: int
+    drop: str = "oldest"
     turns: int = 0
     nobody: int = 0
     missed: list[RangeStatus] = []

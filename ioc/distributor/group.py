@@ -1,10 +1,11 @@
 """One group of a distributor: its shape, its seats, whose turn it is and what nobody was there for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ioc.channels.local_pool import PooledFrame
 from ioc.core.overflow import Limits
-from ioc.core.partition import START, Turn, next_turn
+from ioc.core.partition import START, Turn, deal
 from ioc.core.sequence import Ranges
 from ioc.core.status import GroupStatus
 from ioc.distributor.seat import Seat, range_statuses
@@ -57,10 +58,39 @@ class Group:
         seats = {number: [seat for seat in wanted if seat.set_number == number] for number in sets}
         self.roster = Roster(sets, seats)
 
-    def targets(self) -> tuple[Turn | None, list[Seat]]:
-        """Return the turn that the next frame belongs to and the seats that are to get it."""
-        turn = next_turn(self.roster.sets, self.turn, self.shape.updates)
-        return (None, []) if turn is None else (turn, self.roster.seats[turn.set_number])
+    def room(self, most: int, size_bytes: int) -> int:
+        """Return how many of the next `most` frames of a size can be assigned without dropping one.
+
+        Where dropping is allowed, seats of members that are not there do not count.
+        """
+        roster, all_count = self.roster, not self.shape.limits.policy.may_drop
+        rooms = {
+            number: min((one.room(size_bytes) for one in seats if all_count or one.link is not None), default=most)
+            for number, seats in roster.seats.items()
+        }
+        if min(rooms.values(), default=most) >= most:
+            return most
+        taken = 0
+        for number, many in deal(roster.sets, self.turn, self.shape.updates, most)[0]:
+            if rooms[number] < many:
+                return taken + rooms[number]
+            rooms[number] -= many
+            taken += many
+        return taken
+
+    def assign(self, frames: Sequence[PooledFrame]) -> None:
+        """Deal frames of one size out to the members whose turn it is."""
+        roster = self.roster
+        runs, self.turn = deal(roster.sets, self.turn, self.shape.updates, len(frames))
+        shares: dict[int, list[PooledFrame]] = {}
+        at = 0
+        for number, many in runs:
+            shares.setdefault(number, []).extend(frames[at : at + many])
+            at += many
+        for number, share in shares.items():
+            for seat in roster.seats[number]:
+                self.turns += len(share)
+                seat.assign(share)
 
     def hand_over(self, gone: Seat) -> None:
         """Give the frames of a member that died to those of the other sets, in turn, where every set has one member."""
@@ -72,11 +102,11 @@ class Group:
         for at, seat in enumerate(others):
             seat.adopt(frames[at :: len(others)])
 
-    def miss(self, frame: PooledFrame) -> None:
-        """Book a frame that no member is there for."""
-        self.turns += 1
-        self.nobody += 1
-        self.missed.setdefault(frame.series, Ranges()).add(frame.unique_id, frame.unique_id)
+    def miss(self, series: int, first: int, last: int) -> None:
+        """Book the frames `first` to `last` (both included) of a series, which no member is there for."""
+        self.turns += last - first + 1
+        self.nobody += last - first + 1
+        self.missed.setdefault(series, Ranges()).add(first, last)
 
     def status(self, now_ns: int) -> GroupStatus:
         """Return shape and accounts."""
@@ -90,6 +120,7 @@ class Group:
             policy=shape.limits.policy.value,
             queue_size=shape.limits.frames,
             queue_bytes=shape.limits.size_bytes or 0,
+            drop=shape.limits.drop.value,
             turns=self.turns,
             nobody=self.nobody,
             missed=range_statuses(self.missed),
