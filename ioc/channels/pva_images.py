@@ -55,7 +55,7 @@ class ImageServer:
         """Serve a channel of this name."""
         if name in self._channels:
             raise RayfanBug(f"image channel {name}: added twice")
-        channel = ServedChannel(name, self.window, self.poster)
+        channel = self._make(name, member=False)
         self._channels[name] = Viewing(channel)
         if self._running is not None:
             self._running.changed()
@@ -63,7 +63,7 @@ class ImageServer:
 
     def members(self, prefix: str, membership: Membership) -> Members:
         """Serve `<prefix>Dist<slot>:Set<set>:Member<member>:Image` for every member that is admitted, while it is."""
-        members = Members(prefix, membership, self.window, self.poster)
+        members = Members(prefix, membership, self._make)
         self._members.append(members)
         return members
 
@@ -102,6 +102,14 @@ class ImageServer:
             return viewing if viewing.channel.alive() else None
         return next((member for members in self._members if (member := members.find(name)) is not None), None)
 
+    def _make(self, name: str, member: bool) -> ServedChannel:
+        return ServedChannel(name, self.window, self.poster, member, self._closed)
+
+    def _closed(self, name: str) -> None:
+        running = self._running
+        if running is not None:
+            running.forget(name)
+
 
 class _Running:
     """The server from a start to a stop: sockets, clients and the service thread."""
@@ -138,6 +146,15 @@ class _Running:
     def changed(self) -> None:
         """Take notice that there is another channel."""
         self._discovery.changes += 1
+
+    def forget(self, name: str) -> None:
+        """Tell all clients that a channel is over; any thread may call it."""
+
+        def tell() -> None:
+            for client in self._clients.values():
+                client.close_channel(name)
+
+        self._service.tell(tell)
 
     def stop(self) -> None:
         """Cut off all clients, close the sockets and end the threads."""

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -60,15 +60,23 @@ class Subscription:
     scheduled: bool = False
 
 
+def _nothing(_name: str) -> None:
+    """Tell nobody."""
+
+
 class ServedChannel:
     """The publisher to all subscriptions of one channel, or of one member."""
 
     leaving = False
     """A client of pvAccess does not announce that it leaves; see base.Link."""
 
-    def __init__(self, name: str, window: int, poster: Poster, member: bool = False) -> None:
+    def __init__(
+        self, name: str, window: int, poster: Poster, member: bool = False, on_close: Callable[[str], None] = _nothing
+    ) -> None:
+        """Make a channel; `on_close` is called with its name when it is closed, to tell the clients that are left."""
         self.missed = 0
         self.member = member
+        self._on_close = on_close
         self._name = name
         self._window = window
         self._poster = poster
@@ -157,6 +165,7 @@ class ServedChannel:
                 subscription.queue.clear()
             self._settle()
             self._bell.close()
+        self._on_close(self._name)
 
     def join(self, subscription: Subscription) -> None:
         """Send a subscription the newest frame, or the empty image, and every frame from now on."""
@@ -266,6 +275,8 @@ class ServedChannel:
         while outstanding and outstanding[0].free:
             self._frames += isinstance(outstanding.popleft().item, Frame)
             self._done += 1
+        if self._ring_at > self._done and self._only_kept():
+            self._plan(max(SHORTEST_HOLD, SHARE_OF_TIME * self._moved_ns))
         if self._done == before:
             return
         self._progress_ns = time.monotonic_ns()

@@ -6,10 +6,10 @@ of such a channel, or only being connected to it, makes no member.
 """
 
 import re
+from collections.abc import Callable
 
 from ioc.channels.pva import MemberAddress, Membership
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
-from ioc.channels.pva_poster import Poster
 from ioc.channels.pva_wire_request import PvRequest
 from ioc.core.errors import RefusedError
 
@@ -40,14 +40,14 @@ class Viewing:
 class Members:
     """The channels of members under one prefix: there while they are admitted, a link each while it is monitored."""
 
-    def __init__(self, prefix: str, membership: Membership, window: int, poster: Poster) -> None:
+    def __init__(self, prefix: str, membership: Membership, make: Callable[[str, bool], ServedChannel]) -> None:
+        """Prepare; `make` returns a new channel of a name, of a member or not."""
         self.membership = membership
         self._prefix = prefix
-        self._window = window
-        self._poster = poster
+        self._make = make
         self._pattern = re.compile(re.escape(prefix) + r"Dist([1-9]\d?):Set([1-9]\d?):Member([1-9]\d?):Image", re.ASCII)
         self._links: dict[MemberAddress, ServedChannel] = {}
-        self.empty = ServedChannel(f"{prefix}Dist*", window, poster)
+        self.empty = make(f"{prefix}Dist*", False)
 
     def find(self, name: str) -> "Member | None":
         """Return the channel of a member by its full name, None if it is no member's or the member is not admitted."""
@@ -75,7 +75,7 @@ class Members:
         name = address.channel(self._prefix)
         if not self.membership.admits(address):
             raise RefusedError(f"member channel {name}: there is no group in slot {address.slot}")
-        link = self._links[address] = ServedChannel(name, self._window, self._poster, member=True)
+        link = self._links[address] = self._make(name, True)
         link.join(subscription)
         self.membership.joined(address, link)
 

@@ -145,7 +145,8 @@ def image_of(frame: Frame) -> Image:
     seconds, nanoseconds = divmod(frame.timestamp_ns, _NS)
     wrapped = (frame.unique_id + (1 << 31)) % (1 << 32) - (1 << 31)
     variables = (_INT.pack(wrapped), _LONG.pack(seconds), _INT.pack(nanoseconds))
-    return Image(template, variables, memoryview(_in_order(data).data).cast("B"))
+    pixels = memoryview(_in_order(data).data).cast("B") if data.size else None  # an image may have no pixel
+    return Image(template, variables, pixels)
 
 
 def _in_order(data: np.ndarray) -> np.ndarray:
@@ -156,7 +157,7 @@ def _in_order(data: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _template(shape: tuple[int, ...], dtype: np.dtype, series: int, attributes: AttributeKey) -> Template:
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
         raise ValueError(mismatch("shape of a frame", "[y, x] or [y, x, 3]", shape))
     data_type = DataType.of(dtype)
     pixels = int(np.prod(shape))

@@ -51,6 +51,13 @@ class Drop(Enum):
     NEWEST = "newest"
 
 
+class ImageBackend(Enum):
+    """Which server serves the image channels."""
+
+    OWN = "own"
+    P4P = "p4p"
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
