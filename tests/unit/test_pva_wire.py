@@ -347,3 +347,11 @@ def test_the_type_is_described_as_p4p_has_it() -> None:
     assert type_of("timeStamp.nanoseconds") == pva_wire_types.Type(0x22)
     assert type_of("value.ubyteValue") == pva_wire_types.Type(0x2C)
     assert type_of("nothing") is None and type_of("uniqueId.x") is None
+
+
+def test_what_core_pva_sends() -> None:
+    got = wants(talk(Connection(), golden("core_pva_get")))
+    assert got[2:] == [OperationWanted(Command.GET, CHANNEL, 1, PvRequest(), None), Stepped(1, Step.FETCH_LAST)]
+    monitored = wants(talk(Connection(), golden("core_pva_monitor")))
+    asked = PvRequest(("uniqueId", "timeStamp"))
+    assert monitored[2:] == [OperationWanted(Command.MONITOR, CHANNEL, 1, asked, None), Stepped(1, Step.START)]
