@@ -174,7 +174,7 @@ class Worker:
     def _take_in(self, item: Item) -> None:
         if isinstance(item, EndOfSeries):
             self._process_pending()
-            self._guarded(self.processor.flush, 0)
+            self._guarded(0, self.processor.flush)
             self._publish([item])
             self.receiver.release(1)
             return
@@ -192,9 +192,9 @@ class Worker:
         begun = self._clock.monotonic_ns()
         self.busy_since_ns = begun
         if len(frames) == 1:
-            good = self._guarded(lambda: self.processor.process(frames[0], {}), 1)
+            good = self._guarded(1, self.processor.process, frames[0], {})
         else:
-            good = self._guarded(lambda: self.processor.process_batch(frames, [{}] * len(frames)), len(frames))
+            good = self._guarded(len(frames), self.processor.process_batch, frames, [{}] * len(frames))
         self.busy_since_ns = None
         self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
         self._finish(frames, good)
@@ -213,9 +213,9 @@ class Worker:
         self._newest = (frames[-1].series, frames[-1].unique_id)
         self.receiver.release(len(frames))
 
-    def _guarded(self, call: Callable[[], Output], frames: int) -> bool:
+    def _guarded(self, frames: int, call: Callable[..., Output], *arguments: object) -> bool:
         try:
-            self._publish(frames_of(call()))
+            self._publish(frames_of(call(*arguments)))
         except Exception as error:  # noqa: BLE001 - stage boundary: the frame is counted as failed, the stream goes on
             self._note_error(error, frames)
             return False

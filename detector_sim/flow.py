@@ -182,8 +182,10 @@ class Flow:
             self._run_commands()
             if self._at_the_door:
                 self._open_door()
-            moved = self._acquire_some()
-            moved = self.distributor.pump() or moved
+            moved = self.distributor.pump()  # first: what is finished makes room for what is made
+            if self._acquire_some():
+                moved = True
+                self.distributor.pump()
             now = self._clock.monotonic_ns()
             if now >= due_snapshot:
                 self._tidy()
@@ -359,7 +361,7 @@ class Flow:
     def _sleep(self) -> None:
         seats = [seat for seat in self.distributor.seated() if seat.link is not None]
         busy = [seat for seat in seats if not seat.idle]
-        if any(seat.ring() for seat in busy if self._waiting_for or seat.crowded):
+        if any(seat.ring() for seat in busy if seat.crowded or self._store.short_of_memory):
             return
         due = self.acquisition.next_due_ns()
         wait = BLOCKED_SLEEP if busy or self._waiting_for else LONGEST_SLEEP

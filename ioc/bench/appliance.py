@@ -48,7 +48,9 @@ class Appliance:
         self.run_dir = folder / "run"
         self._report = folder / "ledger.json"
         file = folder / "bench.toml"
-        file.write_text(f'prefix = "{workplace.prefix()}"\nrun_dir = "{self.run_dir}"\n{configuration}')
+        self.prefix = workplace.prefix()
+        self.environment = workplace.environment()
+        file.write_text(f'prefix = "{self.prefix}"\nrun_dir = "{self.run_dir}"\n{configuration}')
         command = [
             sys.executable,
             "-P",
@@ -58,7 +60,7 @@ class Appliance:
             str(file),
         ]
         command += ["--report", str(self._report), "--duration", f"{seconds + SPARE_SECONDS:g}"]
-        self._up = Started("rayfan up", command, folder / "up.log", workplace.environment())
+        self._up = Started("rayfan up", command, folder / "up.log", self.environment)
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +161,7 @@ def run(folder: Path, case: Case, frame_rate: float | None, seconds: float) -> T
     Raises:
         PeerError: it failed, or frames are unaccounted for.
     """
-    if case.batch > 1:
+    if case.own_processor:
         (folder / PROCESSOR).write_text(processor_text(case))
     with Appliance(folder, toml(case, frame_rate), seconds) as running:
         running.wait_for_frames(case.members())
