@@ -14,9 +14,10 @@ from consumers.processor import Value as SettingValue
 from consumers.records import consumer_records
 from consumers.worker import Worker
 from ioc.channels.book import Book
+from ioc.channels.images import open_images
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
-from ioc.channels.pva import ImageChannels, PvaServer
+from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import GroupConfig
 from ioc.core.errors import ConfigError, RefusedError, mismatch
@@ -46,7 +47,7 @@ class Consumer:
         self.book.commit()
         receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book)
         clock = SystemClock()
-        self.images = ImageChannels(f"{self.name} images")
+        self.images = open_images(spec.config.image_server, f"{self.name} images")
         outputs = []
         if "pva" in self.group.outputs:
             outputs.append(ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock))
@@ -54,7 +55,7 @@ class Consumer:
         self.worker = Worker(receiver, self.book, self.processor, outputs, clock)
         self.status_name = f"{self.prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         options = ServerOptions(
             (Template(DATABASES / "consumer.template", {"R": f"{self.name}:"}),), on_refused=self._refused
         )
@@ -78,6 +79,7 @@ class Consumer:
             raise ConfigError(f"groups.{spec.table}.processor: start: {fault(error)}") from None
         self.records.start()
         self._show_settings()
+        self.images.start()
         self.pva.start()
         self.worker.start()
         self.child.report_with(self.sample)

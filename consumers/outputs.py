@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ioc.channels.base import Accepted, Counters
-from ioc.channels.pva import ImageChannel
+from ioc.channels.images import ImageLink
 from ioc.core.clock import Clock
 from ioc.core.frame import Frame, Item
 
@@ -21,7 +21,7 @@ class ImageOutput:
     and the channel sends later: so each is copied, unless nobody watches.
     """
 
-    def __init__(self, channel: ImageChannel, clock: Clock) -> None:
+    def __init__(self, channel: ImageLink, clock: Clock) -> None:
         self._channel = channel
         self._clock = clock
         self._kept_ns = 0

@@ -17,8 +17,9 @@ from detector_sim.records import detector_records
 from detector_sim.source import open_source
 from ioc.channels.base import Link
 from ioc.channels.book import Book
+from ioc.channels.images import open_images
 from ioc.channels.local import LocalServer
-from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group
 from ioc.core.forecast import Forecasts
@@ -58,12 +59,12 @@ class Detector:
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
         self.flow.book = open_book(spec.book_file)
         self.controls = Controls(self.flow, self.config.detector, self.make_store)
-        self.images = ImageChannels("detector images", window=16)
+        self.images = open_images(self.config.image_server, "detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
         self.images.members(self.prefix, Remote(self.flow))
         self.status_name = f"{self.prefix}cam1:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions(templates, on_refused=self._refused)
         self.records = RecordServer(self.prefix, detector_records(), self._put, options)
@@ -89,6 +90,7 @@ class Detector:
                 **readbacks.demands(self.flow.snapshot),
             }
         )
+        self.images.start()
         self.pva.start()
         self.child.report_with(self.sample)
         self.child.running()

@@ -53,6 +53,13 @@ class Drop(Enum):
     NEWEST = "newest"
 
 
+class ImageBackend(Enum):
+    """Which server serves the image channels."""
+
+    OWN = "own"
+    P4P = "p4p"
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -67,6 +74,7 @@ def _data_type(value: object) -> object:
 
 PolicyName = Annotated[Policy, BeforeValidator(_lower)]
 DropName = Annotated[Drop, BeforeValidator(_lower)]
+ImageServerName = Annotated[ImageBackend, BeforeValidator(_lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
 
 
@@ -229,6 +237,8 @@ class Config(_Table):
     """What every PV name begins with."""
     run_dir: Path | None = None
     """Where sockets, status files and logs lie; left out: a folder per prefix under the user's runtime folder."""
+    image_server: ImageServerName = ImageBackend.OWN
+    """Who serves the image channels: `own`, or `p4p`, which copies each image for each client."""
     memory_budget: int = Field(default=GIB // 2, ge=1 << 20)
     """Bytes of shared memory for frames on their way."""
     detector: DetectorConfig = DetectorConfig()
