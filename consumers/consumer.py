@@ -14,10 +14,11 @@ from consumers.processor import Value as SettingValue
 from consumers.records import consumer_records
 from consumers.worker import Worker
 from ioc.channels.book import Book
+from ioc.channels.images import open_images
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
-from ioc.channels.pva import ImageChannels, PvaServer
+from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import GroupConfig
 from ioc.core.errors import ConfigError, RefusedError, mismatch
@@ -47,7 +48,7 @@ class Consumer:
         self.book.commit()
         receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book)
         clock = SystemClock()
-        self.images = ImageChannels(f"{self.name} images")
+        self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
         self.output = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
         outputs = []
@@ -57,7 +58,7 @@ class Consumer:
         self.worker = Worker(receiver, self.book, self.processor, outputs, clock)
         self.status_name = f"{self.prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         options = ServerOptions(
             (Template(DATABASES / "consumer.template", {"R": f"{self.name}:"}),), on_refused=self._refused
         )
@@ -81,6 +82,7 @@ class Consumer:
             raise ConfigError(f"groups.{spec.table}.processor: start: {fault(error)}") from None
         self.records.start()
         self._show_settings()
+        self.images.start()
         self.pva.start()
         self.worker.start()
         self.child.report_with(self.sample)
@@ -167,6 +169,11 @@ class Consumer:
     def _configure(self, given: Mapping[str, object]) -> None:
         settings = checked_settings(self.processor.declared_settings, given, self.settings)
         self.processor.configure(settings)
+        try:
+            check_batch(self.processor, self.group, "batch size")
+        except RefusedError:
+            self.processor.configure(self.settings)
+            raise
         self.settings = settings
         self._message = f"configured: {', '.join(given)}" if given else "configured: nothing changed"
         self.records.set_many({f"{self.name}:ConfigureMessage_RBV": self._message})
@@ -201,6 +208,7 @@ class Consumer:
             "LatencyP99": now.latency_p99,
             "LatencyMax": now.latency_max,
             "ExecutionTime": now.execution_ms,
+            "BatchCopies": now.batch_copies,
             "Series": now.series,
             "UniqueId": now.unique_id,
             "Processor": self.group.processor,
@@ -224,21 +232,24 @@ def open_processor(group: GroupConfig, where: str) -> tuple[Processor, dict[str,
         processor = kind()
         settings = checked_settings(processor.declared_settings, group.settings)
         processor.configure(settings)
+        check_batch(processor, group, "queue_size")
     except RefusedError as error:
         raise ConfigError(f"{where}.settings: {error}") from None
     except Exception as error:  # stage boundary: the user's code, told with its file and line
         log.exception("the processor could not be made")
         raise ConfigError(f"{where}.processor: {fault(error)}") from None
-    window = Limits(group.policy, group.queue_size, group.queue_bytes).window
-    if processor.batch_size > window:
-        raise ConfigError(
-            mismatch(
-                f"{where}.queue_size",
-                f"at least {2 * processor.batch_size}, for batches of {processor.batch_size}, and not policy latest",
-                group.queue_size,
-            )
-        )
     return processor, settings
+
+
+def check_batch(processor: Processor, group: GroupConfig, what: str) -> None:
+    """Refuse batches that could never be full, because the queue of a member is shorter.
+
+    Raises:
+        RefusedError: says how long the queue has to be.
+    """
+    if processor.batch_size > Limits(group.policy, group.queue_size, group.queue_bytes).window:
+        expected = f"at least {2 * processor.batch_size}, for batches of {processor.batch_size}, and not policy latest"
+        raise RefusedError(mismatch(what, f"a queue_size of {expected}", group.queue_size))
 
 
 def fault(error: Exception) -> str:

@@ -11,8 +11,9 @@ from consumers.records import ingress_records
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatReceiver, ReceiverSettings
+from ioc.channels.images import open_images
 from ioc.channels.memory_book import MemoryBook
-from ioc.channels.pva import ImageChannels, PvaServer
+from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.ledger import Reason
@@ -160,12 +161,12 @@ class Ingress:
         self.book.counts.returned += self.book.counts.in_hand
         self.book.commit()
         prefix = spec.config.prefix
-        self.images = ImageChannels(f"{self.name} images", window=BATCH)
+        self.images = open_images(spec.config.image_server, f"{self.name} images", window=BATCH)
         output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock(), self.memory)
         self.loop = IngressLoop(self.receiver, self.book, [output])
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         self.records = RecordServer(prefix, ingress_records(self.name), self._put)
         self._begun = time.monotonic()
         self._rate = RateMeter()
@@ -174,6 +175,7 @@ class Ingress:
     def start(self) -> None:
         """Serve the records and begin to receive."""
         self.records.start()
+        self.images.start()
         self.pva.start()
         self.loop.start()
         self.child.report_with(self.sample)

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ioc.channels.base import Accepted, Counters, Refusal
+from ioc.channels.base import Accepted, Counters, ImageLink, Refusal
 from ioc.channels.memory_book import MemoryBook
-from ioc.channels.pva import ImageChannel
 from ioc.core.clock import Clock
 from ioc.core.frame import Frame, Item
 
@@ -24,7 +23,7 @@ class ImageOutput:
     a frame for which it has nothing left is `shed`: its viewers miss it.
     """
 
-    def __init__(self, channel: ImageChannel, clock: Clock, memory: MemoryBook) -> None:
+    def __init__(self, channel: ImageLink, clock: Clock, memory: MemoryBook) -> None:
         self.shed = 0
         self._channel = channel
         self._clock = clock

@@ -16,10 +16,13 @@ from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
 from detector_sim.records import detector_records
 from detector_sim.source import open_source
-from ioc.channels.base import Link
+from ioc.channels.acknowledged import AcknowledgedLink
+from ioc.channels.base import ImageLink
 from ioc.channels.book import Book
+from ioc.channels.images import open_images
 from ioc.channels.local import LocalServer
-from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.core.clock import SystemClock
 from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group
 from ioc.core.forecast import Forecasts
@@ -63,12 +66,16 @@ class Detector:
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
         self.flow.book = open_book(spec.book_file)
         self.controls = Controls(self.flow, self.config.detector, self.another_store)
-        self.images = ImageChannels("detector images", window=16)
+        self.images = open_images(self.config.image_server, "detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
-        self.images.members(self.prefix, Remote(self.flow))
+        remote = Remote(self.flow)
+        self.images.members(self.prefix, remote)
+        self.acknowledgements = AcknowledgeChannels(self.prefix, remote.admits, remote.link)
         self.status_name = f"{self.prefix}cam1:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer(
+            [*self.images.beside_acknowledgements(self.acknowledgements), self.status_channels.provider]
+        )
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions(templates, on_refused=self._refused)
         self.records = RecordServer(self.prefix, detector_records(), self._put, options)
@@ -95,6 +102,7 @@ class Detector:
                 **readbacks.demands(self.flow.snapshot),
             }
         )
+        self.images.start()
         self.pva.start()
         self.child.report_with(self.sample)
         self.child.running()
@@ -209,19 +217,30 @@ class Remote:
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
+        self._links: dict[MemberAddress, tuple[ImageLink, AcknowledgedLink]] = {}
+
+    def link(self, address: MemberAddress) -> AcknowledgedLink | None:
+        """Return the link of a member, None if it is not there; any thread may call."""
+        known = self._links.get(address)
+        return known[1] if known is not None else None
 
     def admits(self, address: MemberAddress) -> bool:
         """Return whether the slot has a group: a client may join any set of it, beside local members too."""
         group = next((group for group in self._flow.snapshot.groups if group.slot == address.slot), None)
         return group is not None and address.slot != IMAGE_SLOT
 
-    def joined(self, address: MemberAddress, link: Link) -> None:
+    def joined(self, address: MemberAddress, link: ImageLink) -> None:
         """Hand the member to the flow."""
         name = f"Set{address.set}Member{address.member}"
-        self._flow.submit(lambda: self._flow.distributor.join_remote(address.slot, address.set, name, link))
+        outer = AcknowledgedLink(link, self._flow.wake)
+        self._links[address] = (link, outer)
+        self._flow.submit(lambda: self._flow.distributor.join_remote(address.slot, address.set, name, outer))
 
-    def left(self, address: MemberAddress, link: Link) -> None:
-        """Do nothing: the flow sees that the link is not alive."""
+    def left(self, address: MemberAddress, link: ImageLink) -> None:
+        """Forget the member; the flow sees that the link is not alive."""
+        known = self._links.get(address)
+        if known is not None and known[0] is link:
+            del self._links[address]
 
 
 def make_distributor(config: Config) -> Distributor:

@@ -109,6 +109,10 @@ class Flow:
             self._refuse_commands()
         return future
 
+    def wake(self) -> None:
+        """Have the loop look what members have finished with; any thread may call."""
+        os.eventfd_write(self._wake, 1)
+
     def acquire(self) -> "Future[None]":
         """Begin an acquisition; the Future is done when it has ended."""
         ended: Future[None] = Future()
@@ -188,8 +192,10 @@ class Flow:
             self._run_commands()
             if self._at_the_door:
                 self._open_door()
-            moved = self._acquire_some()
-            moved = self.distributor.pump() or moved
+            moved = self.distributor.pump()  # first: what is finished makes room for what is made
+            if self._acquire_some():
+                moved = True
+                self.distributor.pump()
             now = self._clock.monotonic_ns()
             if now >= due_snapshot:
                 self._tidy()
@@ -358,7 +364,7 @@ class Flow:
         now = self._clock.wall_ns()
         self.snapshot = Snapshot(
             self._clock.monotonic_ns(),
-            [series.model_copy() for series in self._series],
+            [*self._series[:-1], *(series.model_copy() for series in self._series[-1:])],  # only the last one changes
             self.distributor.statuses(now),
             self.published,
             self._waiting_for,
@@ -367,7 +373,7 @@ class Flow:
     def _sleep(self) -> None:
         seats = [seat for seat in self.distributor.seated() if seat.link is not None]
         busy = [seat for seat in seats if not seat.idle]
-        if any(seat.ring() for seat in busy if self._waiting_for or seat.crowded):
+        if any(seat.ring() for seat in busy if seat.crowded or self._store.short_of_memory):
             return
         due = self.acquisition.next_due_ns()
         wait = BLOCKED_SLEEP if busy or self._waiting_for else LONGEST_SLEEP

@@ -110,10 +110,10 @@ class Segment:
         return sum(slot.refs for slot in self._slots)
 
     def take(self) -> Slot | None:
-        """Return a free slot, held once, or None."""
+        """Return the slot that became free last, held once, or None: the caches may still hold it."""
         if not self.free:
             return None
-        slot = self.free.popleft()
+        slot = self.free.pop()
         slot.hold()
         return slot
 

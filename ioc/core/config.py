@@ -54,6 +54,13 @@ class Drop(Enum):
     NEWEST = "newest"
 
 
+class ImageBackend(Enum):
+    """Which server serves the image channels."""
+
+    OWN = "own"
+    P4P = "p4p"
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -68,6 +75,7 @@ def _data_type(value: object) -> object:
 
 PolicyName = Annotated[Policy, BeforeValidator(_lower)]
 DropName = Annotated[Drop, BeforeValidator(_lower)]
+ImageServerName = Annotated[ImageBackend, BeforeValidator(_lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
 
 
@@ -231,6 +239,8 @@ class Config(_Table):
     """What every PV name begins with."""
     run_dir: Path | None = None
     """Where sockets, status files and logs lie; left out: a folder per prefix under the user's runtime folder."""
+    image_server: ImageServerName = ImageBackend.OWN
+    """Who serves the image channels: `own`, or `p4p`, which copies each image for each client."""
     memory_budget: int = Field(default=GIB // 2, ge=1 << 20)
     """Bytes for all frames on their way: a quarter for copies in image channels, a quarter for ingresses if there
     are any, the rest for the detector's pool; one set of images takes at most half of the pool."""

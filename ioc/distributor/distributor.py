@@ -176,7 +176,7 @@ class Distributor:
                 seat.end_series(marker)
 
     def pump(self) -> bool:
-        """Move frames on, settle with members that left or died; return whether anything moved."""
+        """Book what is finished, move frames on, settle with members that left or died; return whether any moved."""
         moved = False
         for group, seat in tuple(self._seated):
             moved = self._pump_seat(group, seat) or moved

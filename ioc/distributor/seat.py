@@ -94,24 +94,29 @@ class Seat:
         self._seen = 0
 
     def pump(self) -> bool:
-        """Book what the member finished and hand it more; return whether anything moved."""
+        """Book what the member finished and hand it more; return whether it got something.
+
+        It gets more when half of its window is free: until then it has enough to do, and frames that go together cost
+        less.
+        """
         if self.link is None:
             return False
-        moved = bool(self._on_way) and self._collect()
+        if self._on_way:
+            self._collect()
         if not len(self.queue):
-            return moved
+            return False
         window = min(self.queue.limits.window, self.widest)
         room = 0 if self.link.leaving and self.expected else window - len(self._on_way)
-        if room > 0 and self.link.alive():
-            self.link.missed = self.dropped.total()
-            before = self.queue.frames
-            items = self.queue.peek(room)
-            count = self.link.publish(items).count
-            self.queue.take(count)
-            self._on_way.extend(items[:count] if count < len(items) else items)
-            self._frames_on_way += before - self.queue.frames
-            moved = moved or count > 0
-        return moved
+        if room <= 0 or 2 * room < window or not self.link.alive():
+            return False
+        self.link.missed = self.dropped.total()
+        before = self.queue.frames
+        items = self.queue.peek(room)
+        count = self.link.publish(items).count
+        self.queue.take(count)
+        self._on_way.extend(items[:count] if count < len(items) else items)
+        self._frames_on_way += before - self.queue.frames
+        return count > 0
 
     @property
     def crowded(self) -> bool:
@@ -193,7 +198,7 @@ class Seat:
             missed=range_statuses(self.missed),
         )
 
-    def _collect(self) -> bool:
+    def _collect(self) -> None:
         assert self.link is not None
         done = self.link.done()
         fresh = done - self._seen
@@ -203,7 +208,6 @@ class Seat:
         self._frames_on_way -= len(frames)
         self.completed += len(frames)
         drop_all(frames)
-        return fresh > 0
 
     def _survivors(self, left: list[Waiting]) -> list[Waiting]:
         suspect = next((item for item in left if isinstance(item, PooledFrame)), None)
