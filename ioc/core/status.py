@@ -78,6 +78,11 @@ class ProcessSpec(_Message):
         """What became of which frame, as the process tells it; outlives it, too."""
         return self.run_dir / f"{self.name}.journal"
 
+    @property
+    def memory_file(self) -> Path:
+        """Where the processes book the memory that they share."""
+        return self.run_dir / "memory"
+
     def gone_file(self, member: str) -> Path:
         """Where the supervisor says that it has given a member up: nobody is to wait for it."""
         return self.run_dir / f"{member}.gone"
