@@ -142,6 +142,17 @@ class Wire:
         return runs_of(run.series or 0, [unique_id for unique_id in ids if unique_id not in booked], run.mark)
 
 
+def split(total: int, reasons: Counter[str]) -> dict[str, int]:
+    """Return frames that did not arrive by what the ingress knows of why; what it does not know of is lost."""
+    parts: dict[str, int] = {}
+    for reason in (Reason.INCOMPLETE.value, Reason.CORRUPT.value, Reason.QUEUE_FULL.value):
+        count = min(reasons[reason], total)
+        if count:
+            parts[reason] = count
+            total -= count
+    return parts | ({LOST: total} if total else {})
+
+
 def _words(run: Run) -> list[int | None]:
     return [run.series, run.first, run.step, run.count]
 
