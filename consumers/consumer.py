@@ -15,6 +15,7 @@ from consumers.records import consumer_records
 from consumers.worker import Worker
 from ioc.channels.book import Book
 from ioc.channels.images import open_images
+from ioc.channels.journal import Journal, open_member
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
@@ -44,9 +45,9 @@ class Consumer:
         self.prefix = spec.config.prefix
         self.processor, self.settings = open_processor(self.group, f"groups.{spec.table}")
         self.book = Book(spec.book_file)
-        self.book.counts.returned += self.book.counts.in_hand  # an earlier life was killed with these in its hands
-        self.book.commit()
-        receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book)
+        self.journal = Journal(spec.journal_file, booked=True)
+        account = open_member(self.journal, self.book, self.name)
+        receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book, account)
         clock = SystemClock()
         self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
@@ -133,6 +134,7 @@ class Consumer:
         drained = self.worker.drain(DRAIN_SECONDS)
         self.processor.stop()
         self.pva.stop()
+        self.journal.close()
         self.images.close()
         self.memory.close()
         return drained

@@ -1,12 +1,10 @@
 """The detector process: puts source, acquisition, distributor, records and image channels together, and runs them."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from pathlib import Path
 
 from detector_sim import readbacks
 from detector_sim.acquisition import Acquisition
@@ -18,8 +16,8 @@ from detector_sim.records import detector_records
 from detector_sim.source import open_source
 from ioc.channels.acknowledged import AcknowledgedLink
 from ioc.channels.base import ImageLink
-from ioc.channels.book import Book
 from ioc.channels.images import open_images
+from ioc.channels.journal import Journal
 from ioc.channels.local import LocalServer
 from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
 from ioc.channels.pva_member import AcknowledgeChannels
@@ -29,7 +27,7 @@ from ioc.core.forecast import Forecasts
 from ioc.core.ledger import MissedRange, Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.rate import RateMeter
-from ioc.core.status import ExitCode, RangeStatus, StageStatus, Status
+from ioc.core.status import ExitCode, StageStatus, Status
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import GroupShape
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
@@ -45,6 +43,8 @@ IMAGE_SLOT = 0
 IMAGE_QUEUE = 64
 SOURCE_PART = 4
 """One part in so many of the pool is for frames of a foreign detector that wait to be taken in."""
+SHOWN_RANGES = 16
+"""Ranges of ids that a figure lists."""
 QUORUM_SECONDS = 30.0
 """How long acquire_at_start waits for the members that are to be started."""
 
@@ -61,10 +61,9 @@ class Detector:
         self.useful = useful_slots(self.config)
         self.foreign: PvaReceiver | None = None
         self.acquisition = Acquisition(self.config.detector, clock)
-        self.distributor = make_distributor(self.config)
+        self.distributor = make_distributor(self.config, Journal(spec.journal_file))
         self.server = LocalServer(spec.socket)
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
-        self.flow.book = open_book(spec.book_file)
         self.controls = Controls(self.flow, self.config.detector, self.another_store)
         self.images = open_images(self.config.image_server, "detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
@@ -134,8 +133,8 @@ class Detector:
         status.message = f"{self.acquisition.message}" + (f" ({snapshot.waiting_for})" if snapshot.waiting_for else "")
         status.stage = StageStatus(received=snapshot.published, processed=snapshot.published)
         if self.foreign is not None:
-            book_merged(status.stage, self.foreign.missed())
-            self.records.set("cam1:SourceMissed_RBV", status.stage.dropped.get(Reason.MERGED.value, 0))
+            status.figures |= merged_figures(self.foreign.missed())
+            self.records.set("cam1:SourceMissed_RBV", int(status.figures["SourceMissed"]))
         self.status_channels.post(self.status_name, status)
         return status
 
@@ -160,6 +159,7 @@ class Detector:
         """Drain and shut down; return whether every member had finished."""
         drained = self.flow.drain(DRAIN_SECONDS)
         self.controls.close()
+        self.distributor.journal.close()
         self.server.close()
         self.pva.stop()
         self.images.close()
@@ -243,9 +243,9 @@ class Remote:
             del self._links[address]
 
 
-def make_distributor(config: Config) -> Distributor:
+def make_distributor(config: Config, journal: Journal | None = None) -> Distributor:
     """Return the distributor with the groups of a configuration: groups in file order, then egresses."""
-    distributor = Distributor()
+    distributor = Distributor(journal)
     distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
     names = consumer_names(config)
     slot = IMAGE_SLOT
@@ -260,20 +260,14 @@ def make_distributor(config: Config) -> Distributor:
     return distributor
 
 
-def book_merged(stage: StageStatus, missed: Sequence[MissedRange]) -> None:
-    """Book the frames of a foreign detector, by its own series and ids, that pvAccess merged before they came in."""
-    stage.missed = [RangeStatus(series=one.series, first=one.first, last=one.last) for one in missed]
-    merged = sum(one.last - one.first + 1 for one in missed)
-    stage.dropped = {Reason.MERGED.value: merged} if merged else {}
+def merged_figures(missed: Sequence[MissedRange]) -> dict[str, float | int | str]:
+    """Return the frames of a foreign detector that pvAccess merged before they came in, by its own series and ids.
 
-
-def open_book(path: Path) -> Book:
-    """Return the detector's book: `published` over all lives, `taken` of them before this one, `link` the process."""
-    book = Book(path)
-    book.counts.link = os.getpid()
-    book.counts.taken = book.counts.published
-    book.commit()
-    return book
+    They are no frames of our series, so they are not in the ledger; of the ranges the newest are listed.
+    """
+    ranges = ", ".join(f"{one.series}:{one.first}-{one.last}" for one in missed[-SHOWN_RANGES:])
+    count = sum(one.last - one.first + 1 for one in missed)
+    return {"SourceMissed": count, "SourceMissedIds": f"{Reason.MERGED.value} {ranges}" if ranges else ""}
 
 
 def useful_slots(config: Config) -> int:
