@@ -20,6 +20,7 @@ from ioc.channels.book import Book
 from ioc.channels.images import open_images
 from ioc.channels.local import LocalServer
 from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva_wire_request import DistributorRequest
 from ioc.core.clock import SystemClock
 from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group
 from ioc.core.overflow import WIDEST_WINDOW, Limits
@@ -27,6 +28,8 @@ from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import GroupShape
+from ioc.distributor.requests import RequestBook, Wish
+from ioc.distributor.seat import Seat
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -59,7 +62,7 @@ class Detector:
         self.flow.book = open_book(spec.book_file)
         self.controls = Controls(self.flow, self.config.detector, self.make_store)
         self.images = open_images(self.config.image_server, "detector images", window=16)
-        self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
+        self.image_channel = self.images.add(f"{self.prefix}Pva1:Image", Requested(self.flow))
         self.images.members(self.prefix, Remote(self.flow))
         self.status_name = f"{self.prefix}cam1:Status"
         self.status_channels = StatusChannels([self.status_name])
@@ -197,6 +200,38 @@ class Remote:
 
     def left(self, address: MemberAddress, link: Link) -> None:
         """Do nothing: the flow sees that the link is not alive."""
+
+
+class Requested:
+    """Lets PVA clients join groups by request; implements pva_images_members.Groups, on the image server's thread."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._book = RequestBook()
+
+    def check(self, request: DistributorRequest) -> None:
+        """Look whether a client may join; raises RefusedError."""
+        self._book.check(_wish(request), self._flow.snapshot.groups)
+
+    def joined(self, request: DistributorRequest, link: Link) -> None:
+        """Hand the client to the flow; if that has to refuse it after all, its channel is closed."""
+        wish = _wish(request)
+        self._book.enter(wish)
+
+        def refused(joining: "Future[Seat]") -> None:
+            if joining.exception() is not None:
+                log.warning("a client of group %s may not join: %s", wish.group, joining.exception())
+                link.close(drain=False)
+
+        self._flow.submit(lambda: self._flow.distributor.join_by_request(wish, link)).add_done_callback(refused)
+
+    def left(self, request: DistributorRequest, link: Link) -> None:
+        """Note it; the flow sees that the link is not alive."""
+        self._book.leave(_wish(request))
+
+
+def _wish(request: DistributorRequest) -> Wish:
+    return Wish(request.group, request.set, request.updates, request.trigger, request.mode)
 
 
 def make_distributor(config: Config) -> Distributor:

@@ -18,7 +18,7 @@ from ioc.channels.pva_images_addresses import Addresses, from_environment
 from ioc.channels.pva_images_channel import ServedChannel
 from ioc.channels.pva_images_client import Client, Source
 from ioc.channels.pva_images_discovery import Discovery
-from ioc.channels.pva_images_members import Members, Viewing
+from ioc.channels.pva_images_members import Groups, Members, Viewing
 from ioc.channels.pva_images_service import Service
 from ioc.channels.pva_poster import Poster
 from ioc.channels.pva_wire_search import ANY, GUID_BYTES, Address, Place, Search, address_of, found
@@ -51,12 +51,12 @@ class ImageServer:
         self._members: list[Members] = []
         self._running: _Running | None = None
 
-    def add(self, name: str) -> ServedChannel:
-        """Serve a channel of this name."""
+    def add(self, name: str, groups: Groups | None = None) -> ServedChannel:
+        """Serve a channel of this name; with `groups`, clients may ask for turns of it."""
         if name in self._channels:
             raise RayfanBug(f"image channel {name}: added twice")
         channel = self._make(name, member=False)
-        self._channels[name] = Viewing(channel)
+        self._channels[name] = Viewing(channel, groups, self._make)
         if self._running is not None:
             self._running.changed()
         return channel
@@ -90,7 +90,7 @@ class ImageServer:
 
     def close(self, drain: bool = False) -> None:
         """Close all channels, stop, and end all threads; with `drain`, what was accepted is sent first."""
-        for owner in (*(viewing.channel for viewing in self._channels.values()), *self._members):
+        for owner in (*self._channels.values(), *self._members):
             owner.close(drain)
         self.stop()
         self.poster.stop()
@@ -105,10 +105,10 @@ class ImageServer:
     def _make(self, name: str, member: bool) -> ServedChannel:
         return ServedChannel(name, self.window, self.poster, member, self._closed)
 
-    def _closed(self, name: str) -> None:
+    def _closed(self, channel: ServedChannel) -> None:
         running = self._running
         if running is not None:
-            running.forget(name)
+            running.forget(channel)
 
 
 class _Running:
@@ -147,12 +147,12 @@ class _Running:
         """Take notice that there is another channel."""
         self._discovery.changes += 1
 
-    def forget(self, name: str) -> None:
-        """Tell all clients that a channel is over; any thread may call it."""
+    def forget(self, channel: ServedChannel) -> None:
+        """Tell its clients that a channel is over; any thread may call it."""
 
         def tell() -> None:
             for client in self._clients.values():
-                client.close_channel(name)
+                client.close_channel(channel)
 
         self._service.tell(tell)
 
