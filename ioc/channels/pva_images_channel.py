@@ -331,10 +331,9 @@ class ServedChannel:
             self._due_ns = None
             ended = bool(self._outstanding) and not isinstance(self._outstanding[-1].item, Frame)
             asked = self._ring_at > self._done and self._only_kept()
-            if ended or asked:
-                victims = [self._newest] if self._newest is not None else []
-            else:
-                victims = list(self._outstanding) if self._in_the_way() else []
+            victims = list(self._outstanding) if self._in_the_way() else []
+            if (ended or asked) and self._newest is not None and not victims:
+                victims = [self._newest]
         for held in victims:
             self.move(held)
         with self._lock:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
 from ioc.channels.pva_images_queue import UpdateQueue
-from ioc.channels.pva_images_writer import MOST_BACKLOG, Fetch, SocketWriter
+from ioc.channels.pva_images_writer import Fetch, SocketWriter
 from ioc.channels.pva_wire_connection import (
     Acknowledged,
     Answer,
@@ -31,7 +31,7 @@ from ioc.channels.pva_wire_ntndarray import Selection, select, type_of
 from ioc.channels.pva_wire_replies import channel_refused, described, finished, greeting, not_described, opened
 from ioc.channels.pva_wire_request import PvRequest
 from ioc.channels.pva_wire_search import Search
-from ioc.core.errors import PeerError, ProtocolError, RefusedError, mismatch
+from ioc.core.errors import PeerError, RefusedError
 
 log = logging.getLogger(__name__)
 
@@ -130,9 +130,8 @@ class Client:
         self._sign_of_life = (time.monotonic(), self._sign_of_life[1])
         for event in self._wire.feed(data):
             self._act(event)
-        if self.writer.backlog > MOST_BACKLOG:
-            expected = f"at most {MOST_BACKLOG} answers that the client does not read"
-            raise ProtocolError(mismatch(self.peer, expected, self.writer.backlog))
+        if self.writer.overdue:
+            raise PeerError(f"{self.peer}: asks without end and does not read the answers")
 
     def silent(self) -> bool:
         """Return whether nothing was heard of the client for too long."""

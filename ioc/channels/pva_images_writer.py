@@ -30,7 +30,8 @@ CONFIRM_SECONDS = 0.002
 MOST_PARTS = 512
 """Pieces in one call; the kernel takes 1024 (IOV_MAX)."""
 MOST_BACKLOG = 4096
-"""Answers that may wait for a client that does not read them."""
+MOST_BACKLOG_BYTES = 4 << 20
+"""Answers, and their bytes, that may wait for a client that does not read them; images do not count."""
 JOIN_DEADLINE = 5.0
 _SIOCOUTQ = 0x5411  # linux/sockios.h: bytes that were not acknowledged yet
 _INT = struct.Struct("i")
@@ -59,6 +60,7 @@ class SocketWriter:
         self._lost = lost
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._closing = False
+        self._told_bytes = self._answered_bytes = 0
         self._unconfirmed: deque[tuple[int, ServedChannel, list[Taken]]] = deque()
         timeout = struct.pack("ll", 0, int(SEND_SECONDS * 1e6))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
@@ -69,12 +71,13 @@ class SocketWriter:
         self._thread.start()
 
     @property
-    def backlog(self) -> int:
-        """Return how many jobs wait."""
-        return self._jobs.qsize()
+    def overdue(self) -> bool:
+        """Whether more waits than a client may leave unread."""
+        return self._jobs.qsize() > MOST_BACKLOG or self._told_bytes - self._answered_bytes > MOST_BACKLOG_BYTES
 
     def send(self, data: bytes) -> None:
-        """Have bytes sent."""
+        """Have bytes sent; called by one thread."""
+        self._told_bytes += len(data)
         self._jobs.put(data)
 
     def fetch(self, wanted: Fetch) -> None:
@@ -135,6 +138,7 @@ class SocketWriter:
     def _do(self, job: Job) -> None:
         if isinstance(job, bytes):
             self._send([job], None, [])
+            self._answered_bytes += len(job)
         elif isinstance(job, Fetch):
             self._send_updates(job.channel, [job.channel.fetch(job.selection, job.ioid, job.last)])
         elif isinstance(job, Subscription) and job.channel is not None:
