@@ -134,6 +134,8 @@ def _changed(shape: GroupShape, field: str, value: Value) -> GroupShape:
         return replace(shape, limits=replace(limits, frames=int(value)))
     if field == "QueueBytes":
         return replace(shape, limits=replace(limits, size_bytes=int(value) or None))
+    if field == "AckTimeout":
+        return replace(shape, ack_timeout=float(value))
     if field == "Sets":
         return replace(shape, sets=int(value) or None)
     return replace(shape, **{field.lower(): int(value)})

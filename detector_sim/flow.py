@@ -340,6 +340,7 @@ class Flow:
             self.listener.acquiring(on)
 
     def _tidy(self) -> None:
+        self.distributor.hand_on()
         self._retired += self._store.retired()
         for segment in [segment for segment in self._retired if segment.held == 0]:
             self._retired.remove(segment)
@@ -352,7 +353,7 @@ class Flow:
         now = self._clock.wall_ns()
         self.snapshot = Snapshot(
             self._clock.monotonic_ns(),
-            [series.model_copy() for series in self._series],
+            [*self._series[:-1], *(series.model_copy() for series in self._series[-1:])],  # only the last one changes
             self.distributor.statuses(now),
             self.published,
             self._waiting_for,

@@ -46,7 +46,8 @@ class Case:
 
     `idle_groups` are groups without a member, which should cost nothing. `fresh`: every frame is copied into shared
     memory from one of the prepared ones; otherwise these lie there, and no pixel is moved. `read`: whoever gets a
-    frame reads every byte of it, Rayfan's processor and the peer's client alike (reading.py).
+    frame reads every byte of it, Rayfan's processor and the peer's client alike (reading.py). `past_series` series of
+    one frame were acquired, and frames flowed for `age` seconds, before anything is measured.
     """
 
     size: int = 512
@@ -57,6 +58,8 @@ class Case:
     idle_groups: int = 0
     fresh: bool = False
     read: bool = False
+    past_series: int = 0
+    age: float = 0.0
 
     @property
     def own_processor(self) -> bool:
@@ -115,6 +118,7 @@ def detector_toml(case: Case, frame_rate: float | None) -> str:
             "\n[detector]\n",
             f"frame_rate = {frame_rate or UNPACED}\n",
             "acquire_time = 0.0\n",
+            "acquire_at_start = false\n" if case.past_series else "",
             f"size = [{case.size}, {case.size}]\n",
             f'data_type = "{case.dtype.value}"\n',
             "\n[detector.source]\n",

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from p4p.server import DynamicProvider
+from p4p.server.raw import SharedPV
+
 from ioc.channels.base import Link
 from ioc.channels.pva import ImageChannel, ImageChannels, Membership
 from ioc.channels.pva_images import ImageServer
-from ioc.channels.pva_images_members import Groups
+from ioc.channels.pva_images_members import Groups, Members
+from ioc.channels.pva_member import AcknowledgeChannel
 from ioc.core.config import ImageBackend
 
 
@@ -75,11 +79,41 @@ class P4pImages(ImageChannels):
 
 
 class OwnImages(ImageServer):
-    """Image channels with a server of their own."""
+    """Image channels with a server of their own; p4p's serves only the channels on which members acknowledge."""
+
+    def __init__(self, name: str = "images", window: int = 16) -> None:
+        super().__init__(name, window)
+        self._acknowledgements: list[_Acknowledgements] = []
 
     @property
     def providers(self) -> Sequence[Any]:
-        return ()
+        return tuple(one.provider for one in self._acknowledgements)
+
+    def members(self, prefix: str, membership: Membership) -> Members:
+        """Serve the channels of members, and those on which they acknowledge, while they are admitted."""
+        members = super().members(prefix, membership)
+        self._acknowledgements.append(_Acknowledgements(f"{self.name} acknowledgements {prefix}", members))
+        return members
+
+
+class _Acknowledgements:
+    """The channels `...:Ack` of members, as p4p's server serves them."""
+
+    def __init__(self, name: str, members: Members) -> None:
+        self._members = members
+        self._served: set[SharedPV] = set()
+        self.provider = DynamicProvider(name, self)  # p4p keeps no reference: without this one nothing is served
+
+    def testChannel(self, name: str) -> bool | bytes:  # noqa: N802 - p4p's name
+        """Say whether a name is served; p4p remembers a plain no, so a member that may come later gets another one."""
+        address = self._members.acknowledges(name)
+        return address is not None and (self._members.membership.admits(address) or DynamicProvider.NotYet)
+
+    def makeChannel(self, name: str, _peer: str) -> SharedPV:  # noqa: N802 - p4p's name
+        """Return the channel for one client."""
+        address = self._members.acknowledges(name)
+        assert address is not None, "testChannel was asked before"
+        return AcknowledgeChannel(name, lambda: self._members.link(address), self._served).serve()
 
 
 def open_images(backend: ImageBackend, name: str, window: int = 16) -> Images:

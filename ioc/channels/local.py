@@ -96,6 +96,7 @@ class LocalLink:
     def __init__(self, connection: socket.socket, who: wire.Hello, book: BookReader) -> None:
         self.who = who
         self.leaving = False
+        self.ready = True
         self.missed = 0
         self._socket = connection
         self._book = book
@@ -115,6 +116,9 @@ class LocalLink:
     @property
     def name(self) -> str:
         return self.who.name
+
+    def expect_acknowledgement(self, within: float | None) -> None:
+        """Do nothing: a local member tells by its book what it has finished with, under any policy."""
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from ioc.channels.pva import Membership
+from ioc.channels.pva_images_acknowledged import ServedMember
 from ioc.channels.pva_images_addresses import Addresses, from_environment
 from ioc.channels.pva_images_channel import ServedChannel
 from ioc.channels.pva_images_client import Client, Source
@@ -55,7 +56,7 @@ class ImageServer:
         """Serve a channel of this name; with `groups`, clients may ask for turns of it."""
         if name in self._channels:
             raise RayfanBug(f"image channel {name}: added twice")
-        channel = self._make(name, member=False)
+        channel = ServedChannel(name, self.window, self.poster, on_close=self._closed)
         self._channels[name] = Viewing(channel, groups, self._make)
         if self._running is not None:
             self._running.changed()
@@ -102,8 +103,8 @@ class ImageServer:
             return viewing if viewing.channel.alive() else None
         return next((member for members in self._members if (member := members.find(name)) is not None), None)
 
-    def _make(self, name: str, member: bool) -> ServedChannel:
-        return ServedChannel(name, self.window, self.poster, member, self._closed)
+    def _make(self, name: str) -> ServedMember:
+        return ServedMember(name, self.window, self.poster, self._closed)
 
     def _closed(self, channel: ServedChannel) -> None:
         running = self._running

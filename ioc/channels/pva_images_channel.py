@@ -97,6 +97,13 @@ class ServedChannel:
         return self._name
 
     @property
+    def ready(self) -> bool:
+        return True
+
+    def expect_acknowledgement(self, within: float | None) -> None:
+        """Do nothing: who only looks acknowledges nothing; see pva_images_acknowledged for those that do."""
+
+    @property
     def watched(self) -> bool:
         """Return whether a client monitors this channel."""
         return bool(self._subscriptions)

@@ -11,12 +11,13 @@ from typing import Protocol
 
 from ioc.channels.base import Link
 from ioc.channels.pva import MemberAddress, Membership
+from ioc.channels.pva_images_acknowledged import ServedMember
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
 from ioc.channels.pva_wire_request import DistributorRequest, PvRequest
 from ioc.core.errors import RefusedError
 
-Make = Callable[[str, bool], ServedChannel]
-"""Returns a new channel of a name; whether it is the link of a member."""
+Make = Callable[[str], ServedMember]
+"""Returns a new link of a member of a name."""
 
 
 class Groups(Protocol):
@@ -46,7 +47,7 @@ class Viewing:
         self.channel = channel
         self._groups = groups
         self._make = make
-        self.links: set[ServedChannel] = set()
+        self.links: set[ServedMember] = set()
 
     def check(self, request: PvRequest) -> None:
         wish = request.distributor
@@ -65,7 +66,7 @@ class Viewing:
             self.channel.join(subscription)
             return
         self._groups.check(wish)
-        link = self._make(self.channel.name, True)
+        link = self._make(self.channel.name)
         self.links.add(link)
         link.join(subscription)
         self._groups.joined(wish, link)
@@ -76,7 +77,7 @@ class Viewing:
             return
         link.leave(subscription)
         if request.distributor is not None and self._groups is not None:
-            self.links.discard(link)
+            self.links = {other for other in self.links if other is not link}
             self._groups.left(request.distributor, link)
 
     def close(self, drain: bool) -> None:
@@ -96,9 +97,11 @@ class Members:
         self.membership = membership
         self._prefix = prefix
         self._make = make
-        self._pattern = re.compile(re.escape(prefix) + r"Dist([1-9]\d?):Set([1-9]\d?):Member([1-9]\d?):Image", re.ASCII)
-        self._links: dict[MemberAddress, ServedChannel] = {}
-        self.empty = make(f"{prefix}Dist*", False)
+        place = re.escape(prefix) + r"Dist([1-9]\d?):Set([1-9]\d?):Member([1-9]\d?)"
+        self._pattern = re.compile(place + ":Image", re.ASCII)
+        self._ack_pattern = re.compile(place + ":Ack", re.ASCII)
+        self._links: dict[MemberAddress, ServedMember] = {}
+        self.empty = make(f"{prefix}Dist*")
 
     def find(self, name: str) -> "Member | None":
         """Return the channel of a member by its full name, None if it is no member's or the member is not admitted."""
@@ -109,7 +112,16 @@ class Members:
         known = address in self._links or self.membership.admits(address)
         return Member(address, self) if known else None
 
-    def links(self) -> list[ServedChannel]:
+    def acknowledges(self, name: str) -> MemberAddress | None:
+        """Return the member that acknowledges on a channel name, None if it is no such name."""
+        match = self._ack_pattern.fullmatch(name)
+        return MemberAddress(*map(int, match.groups())) if match else None
+
+    def link(self, address: MemberAddress) -> ServedMember | None:
+        """Return the link of a member, None if it is not there; any thread may call."""
+        return self._links.get(address)
+
+    def links(self) -> list[ServedMember]:
         """Return the links of the members that are there."""
         return list(self._links.values())
 
@@ -126,7 +138,7 @@ class Members:
         name = address.channel(self._prefix)
         if not self.membership.admits(address):
             raise RefusedError(f"member channel {name}: there is no group in slot {address.slot}")
-        link = self._links[address] = self._make(name, True)
+        link = self._links[address] = self._make(name)
         link.join(subscription)
         self.membership.joined(address, link)
 

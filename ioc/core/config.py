@@ -26,6 +26,8 @@ DISTRIBUTOR_SLOTS = 8
 IMAGE_GROUP = "Pva1"
 """The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
 MOST_MEMBERS = 64
+ACK_TIMEOUT = 10.0
+"""s that a PVA member of policy Acknowledged may be silent, unless configured otherwise."""
 LARGEST_QUEUE = 65536
 """Frames that may wait for one member at most."""
 GIB = 1 << 30
@@ -159,7 +161,7 @@ class GroupConfig(_Queued):
     Left out: every member is a set of its own, so the members take turns."""
     updates: int = Field(default=1, ge=1)
     """Frames in sequence that a set gets before it is the next one's turn."""
-    ack_timeout: float = Field(default=10.0, gt=0, le=3600)
+    ack_timeout: float = Field(default=ACK_TIMEOUT, gt=0, le=3600)
     """acknowledged: s after which a PVA member that has frames and acknowledges none has lost them to the others."""
     processor: str = "statistics"
     """Name of a processor that comes with Rayfan, `package.module:Class`, or `path/to/file.py:Class`."""

@@ -101,6 +101,7 @@ class Distributor:
         if seat is None:
             seat = Seat(name, set_number, group.shape.limits, expected=False)
             group.seats.append(seat)
+        link.expect_acknowledgement(group.shape.acknowledgement)
         self._sit(group, seat, link)
         return seat
 
@@ -123,13 +124,23 @@ class Distributor:
         name = next(name for name in names if name not in places or places[name].link is None)
         return self.join_remote(group.slot, number, name, link)
 
+    def hand_on(self) -> None:
+        """Give what members left who have gone for good, under Acknowledged, to those who have come since."""
+        for group in self.groups.values():
+            for seat in group.seats:
+                if seat.queue.frames and not seat.expected and not seat.present and seat.wanted:
+                    self._pass_on(group, seat)
+
     def give_up(self, name: str) -> None:
         """Wait no more for a local member that is not there: what waits for it is booked as dropped."""
-        for seat in self.seats():
-            if seat.name == name and seat.expected and seat.link is None:
-                seat.expected = False
-                self._changed = True
-                seat.abandon()
+        for group in self.groups.values():
+            for seat in group.seats:
+                if seat.name == name and seat.expected and seat.link is None:
+                    seat.expected = False
+                    self._changed = True
+                    if group.shape.limits.policy is Policy.ACKNOWLEDGED:
+                        group.hand_over(seat)
+                    seat.abandon()
 
     def muster(self) -> None:
         """Look who is there, before frames are offered; members come and go only between two bursts."""
@@ -205,6 +216,8 @@ class Distributor:
         self._changed = True
         for seat in group.seats:
             seat.queue.change(shape.limits)
+            if seat.link is not None:
+                seat.link.expect_acknowledgement(shape.acknowledgement)
             if seat.name in group.members:
                 index = group.members.index(seat.name)
                 seat.wanted = seat.expected = index < shape.count
@@ -244,11 +257,17 @@ class Distributor:
             return moved
         seat.vacate(politely=True)
         self._stand_up(seat)
-        if died and (group.by_room or group.shape.limits.policy is Policy.ACKNOWLEDGED):
-            group.hand_over(seat)
-        if not seat.expected:
+        if died:
+            self._pass_on(group, seat)
+        elif not seat.expected:
             seat.abandon()
         return True
+
+    def _pass_on(self, group: Group, seat: Seat) -> None:
+        acknowledged = group.shape.limits.policy is Policy.ACKNOWLEDGED
+        waits = (acknowledged or group.by_room) and group.hand_over(seat) and acknowledged
+        if not seat.expected and not waits:
+            seat.abandon()
 
     def _sit(self, group: Group, seat: Seat, link: Link) -> None:
         seat.sit(link)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ioc.channels.local_pool import PooledFrame
+from ioc.core.config import ACK_TIMEOUT, Policy
 from ioc.core.overflow import Limits
 from ioc.core.partition import START, Turn, deal, next_turn
 from ioc.core.sequence import Ranges
@@ -20,6 +21,12 @@ class GroupShape:
     sets: int | None
     updates: int
     limits: Limits
+    ack_timeout: float = ACK_TIMEOUT
+
+    @property
+    def acknowledgement(self) -> float | None:
+        """Return within how many seconds a member must acknowledge something, None where it need not."""
+        return self.ack_timeout if self.limits.policy is Policy.ACKNOWLEDGED else None
 
     @property
     def sets_in_effect(self) -> int:
@@ -115,15 +122,21 @@ class Group:
             for seat in seats[turn.set_number]:
                 seat.assign([frame])
 
-    def hand_over(self, gone: Seat) -> None:
-        """Give the frames of a member that died to those of the other sets, in turn, where every set has one member."""
-        others = [seat for seat in self.seats if seat.present]
+    def hand_over(self, gone: Seat) -> bool:
+        """Give the frames of a member that died to those of the other sets, in turn, where every set has one member.
+
+        Return False if they cannot have them: the group has larger sets. With nobody there, the frames wait.
+        """
+        others = [seat for seat in self.seats if seat.present and seat is not gone]
         taken = [seat.set_number for seat in (gone, *others)]
-        if not others or len(set(taken)) < len(taken):
-            return
+        if len(set(taken)) < len(taken):
+            return False
+        if not others:
+            return True
         frames = gone.give_away()
         for at, seat in enumerate(others):
             seat.adopt(frames[at :: len(others)])
+        return True
 
     def miss(self, series: int, first: int, last: int) -> None:
         """Book the frames `first` to `last` (both included) of a series, which no member is there for."""
@@ -146,6 +159,7 @@ class Group:
             queue_size=shape.limits.frames,
             queue_bytes=shape.limits.size_bytes or 0,
             drop=shape.limits.drop.value,
+            ack_timeout=shape.ack_timeout,
             turns=self.turns,
             nobody=self.nobody,
             missed=range_statuses(self.missed),

@@ -48,7 +48,13 @@ class Seat:
     @property
     def present(self) -> bool:
         """Whether a member sits here that is to get frames."""
-        return self.wanted and self.link is not None and self.link.alive() and not self.link.leaving
+        link = self.link
+        return self.wanted and link is not None and link.alive() and not link.leaving and link.ready
+
+    @property
+    def silent(self) -> bool:
+        """Whether somebody is here who does not acknowledge where that is asked for, so that it gets no frames."""
+        return self.link is not None and not self.link.ready
 
     @property
     def frames_on_way(self) -> int:
@@ -179,11 +185,13 @@ class Seat:
         return MemberStatus(
             name=self.name,
             present=self.present,
+            silent=self.silent,
             assigned=self.assigned,
             completed=self.completed,
             queued=self.queue.frames,
             in_flight=self._frames_on_way,
             high_water=self.queue.high_water,
+            capacity=self.queue.capacity(),
             lag_seconds=max(0.0, (now_ns - oldest.timestamp_ns) / 1e9) if oldest else 0.0,
             dropped={reason.value: count for reason, count in self.dropped.items()},
             missed=range_statuses(self.missed),

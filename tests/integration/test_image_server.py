@@ -133,9 +133,10 @@ def test_updates_go_only_while_the_client_has_room(name: str, served: tuple[OwnI
     with connected(images, name) as client:
         client.monitor({"record": {"_options": {"queueSize": "3", "pipeline": "true"}}, **IDS}, window=2)
         assert client.update() == (0, False)  # the empty image
-        for unique_id in range(1, 7):
-            publish_all(channel, [numbered(unique_id)])
+        publish_all(channel, [numbered(1)])
         assert client.update() == (1, False)
+        for unique_id in range(2, 7):
+            publish_all(channel, [numbered(unique_id)])
         assert client.quiet()
         client.acknowledge(2)
         assert [client.update() for _ in range(2)] == [(2, False), (3, False)]

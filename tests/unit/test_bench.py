@@ -22,6 +22,7 @@ from ioc.bench.workplace import environment, prefix, workplace
 from ioc.core.config import Policy, load
 from ioc.core.errors import UserError
 from ioc.core.frame import DataType
+from tests.campaigns import soak
 
 EFFORT = Effort(seconds=10.0, probe_seconds=2.5, probes=10)
 
@@ -226,7 +227,8 @@ def test_without_a_peer_its_figures_are_null() -> None:
 def test_the_table_has_a_line_for_every_case_and_point() -> None:
     row = figures(Case(), Knees([Trial(None, 10.0, 0)], [], "not installed"))
     result = {
-        "cases": [{"title": case.title, "at_least": least, **row} for case, least in table.CASES],
+        "cases": [{"title": case.title, "at_least": least, "memcpy_ratio": None, **row} for case, least in table.CASES],
+        "watched": {"absent": "not measured"},
         "growth": [{"of": "idle_groups", "value": 3, "title": "", **row}],
         "limits": {
             "memcpy_gbps": 10.0,
@@ -241,7 +243,15 @@ def test_the_table_has_a_line_for_every_case_and_point() -> None:
     assert "| 512x512 UInt8, 4 consumers in turn | 10 | - | - | 6 |" in text
     assert "| idle groups | 3 | 10 |" in text
     widths = [line.count("|") for line in text.splitlines() if line.startswith("|")]
-    assert set(widths) == {9, 6}
+    assert set(widths) == {10, 6}
+    assert "status PV: not measured" in text
+
+
+def test_the_table_tells_what_watching_costs() -> None:
+    phases = {name: [watched.Phase(100.0, 1e-5)] for name in ("unwatched", "watched", "control")}
+    result = {**watched.figures(phases), "clients": 50, "names": 600, "channels_wanted": 30_000}
+    lines = table.watched_lines(result)
+    assert lines[-3:] == ["| unwatched | 100 | 10.0 |\n", "| watched | 100 | 10.0 |\n", "| control | 100 | 10.0 |\n"]
 
 
 def test_what_watching_costs_is_told_beside_clients_that_watch_something_else() -> None:
@@ -295,3 +305,17 @@ def test_bad_numbers_are_refused(words: list[str], capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         parse(*words)
     assert "expected" in capsys.readouterr().err
+
+
+def test_a_process_that_grows_is_told_from_one_that_only_wavers(capsys: pytest.CaptureFixture[str]) -> None:
+    times = [10.0 * number for number in range(12)]
+    wavering = soak.growth("wavers", times, [1000 + 15 * (number % 2) for number in range(12)])
+    growing = soak.growth("grows", times, [1000 + 3 * number for number in range(12)])
+    assert wavering.flat and not growing.flat
+    assert growing.part == pytest.approx(33 / 1016.5)
+    good = {"residue": 0, **report()}
+    assert soak.verdict(good, 1.0, [wavering]) == 0
+    assert soak.verdict(good, 1.0, [wavering, growing]) == 1
+    assert soak.verdict({**good, "residue": 1}, 1.0, [wavering]) == 1
+    assert soak.verdict({**good, **report(dropped={"queue_full": 1})}, 1.0, [wavering]) == 1
+    assert "GROWS" in capsys.readouterr().out

@@ -21,6 +21,7 @@ class Link:
     """A member that notes what it gets and finishes with it when told to."""
 
     leaving = False
+    ready = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -38,6 +39,8 @@ class Link:
 
     def alive(self) -> bool:
         return self.living
+
+    def expect_acknowledgement(self, within: float | None) -> None: ...
 
     def ids(self) -> list[int]:
         return [item.unique_id for item in self.got if not isinstance(item, EndOfSeries)]

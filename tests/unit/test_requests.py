@@ -20,6 +20,7 @@ class Hand:
     """A link whose member finishes with what it is told to; implements base.Link."""
 
     leaving = False
+    ready = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -40,6 +41,8 @@ class Hand:
 
     def fileno(self) -> int:
         return -1
+
+    def expect_acknowledgement(self, within: float | None) -> None: ...
 
     def refresh(self) -> None: ...
 
