@@ -112,6 +112,7 @@ def _client(folder: Path, number: int, running: Appliance) -> Started:
         "channel": f"{running.prefix}Pva1:Image",
         "request": request,
         "file": str(_notes(folder, number)),
+        "read": False,
     }
     return part("pvapy_monitor", folder, {**running.environment, "EPICS_PVAS_SERVER_PORT": "0"}, settings)
 
