@@ -3,24 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from p4p.server import DynamicProvider
-from p4p.server.raw import SharedPV
-
-from ioc.channels.base import Link
+from ioc.channels.base import ImageLink
 from ioc.channels.pva import ImageChannel, ImageChannels, Membership
 from ioc.channels.pva_images import ImageServer
-from ioc.channels.pva_images_members import Groups, Members
-from ioc.channels.pva_member import AcknowledgeChannel
+from ioc.channels.pva_images_members import Groups
+from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.core.config import ImageBackend
-
-
-class ImageLink(Link, Protocol):
-    """The publisher to all clients of an image channel."""
-
-    @property
-    def watched(self) -> bool:
-        """Whether somebody looks at the channel now."""
-        ...
 
 
 class ImageMembers(Protocol):
@@ -37,6 +25,10 @@ class Images(Protocol):
     @property
     def providers(self) -> Sequence[Any]:
         """What p4p's server of the process has to serve for it."""
+        ...
+
+    def beside_acknowledgements(self, channels: AcknowledgeChannels) -> Sequence[Any]:
+        """Return what p4p's server of the process has to serve for the images and for the members' answers."""
         ...
 
     def add(self, name: str, groups: Groups | None = None) -> ImageLink:
@@ -71,6 +63,10 @@ class P4pImages(ImageChannels):
         """Serve a channel of this name; p4p refuses clients that ask for turns by itself."""
         return super().add(name)
 
+    def beside_acknowledgements(self, channels: AcknowledgeChannels) -> Sequence[Any]:
+        self.beside = channels
+        return self.providers
+
     def start(self) -> None:
         """Do nothing: the server of the process is started by its owner."""
 
@@ -79,41 +75,14 @@ class P4pImages(ImageChannels):
 
 
 class OwnImages(ImageServer):
-    """Image channels with a server of their own; p4p's serves only the channels on which members acknowledge."""
-
-    def __init__(self, name: str = "images", window: int = 16) -> None:
-        super().__init__(name, window)
-        self._acknowledgements: list[_Acknowledgements] = []
+    """Image channels with a server of their own."""
 
     @property
     def providers(self) -> Sequence[Any]:
-        return tuple(one.provider for one in self._acknowledgements)
+        return ()
 
-    def members(self, prefix: str, membership: Membership) -> Members:
-        """Serve the channels of members, and those on which they acknowledge, while they are admitted."""
-        members = super().members(prefix, membership)
-        self._acknowledgements.append(_Acknowledgements(f"{self.name} acknowledgements {prefix}", members))
-        return members
-
-
-class _Acknowledgements:
-    """The channels `...:Ack` of members, as p4p's server serves them."""
-
-    def __init__(self, name: str, members: Members) -> None:
-        self._members = members
-        self._served: set[SharedPV] = set()
-        self.provider = DynamicProvider(name, self)  # p4p keeps no reference: without this one nothing is served
-
-    def testChannel(self, name: str) -> bool | bytes:  # noqa: N802 - p4p's name
-        """Say whether a name is served; p4p remembers a plain no, so a member that may come later gets another one."""
-        address = self._members.acknowledges(name)
-        return address is not None and (self._members.membership.admits(address) or DynamicProvider.NotYet)
-
-    def makeChannel(self, name: str, _peer: str) -> SharedPV:  # noqa: N802 - p4p's name
-        """Return the channel for one client."""
-        address = self._members.acknowledges(name)
-        assert address is not None, "testChannel was asked before"
-        return AcknowledgeChannel(name, lambda: self._members.link(address), self._served).serve()
+    def beside_acknowledgements(self, channels: AcknowledgeChannels) -> Sequence[Any]:
+        return (channels.provider,)
 
 
 def open_images(backend: ImageBackend, name: str, window: int = 16) -> Images:

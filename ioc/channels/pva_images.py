@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from functools import partial
 
 from ioc.channels.pva import Membership
-from ioc.channels.pva_images_acknowledged import ServedMember
 from ioc.channels.pva_images_addresses import Addresses, from_environment
 from ioc.channels.pva_images_channel import ServedChannel
 from ioc.channels.pva_images_client import Client, Source
@@ -103,8 +102,8 @@ class ImageServer:
             return viewing if viewing.channel.alive() else None
         return next((member for members in self._members if (member := members.find(name)) is not None), None)
 
-    def _make(self, name: str) -> ServedMember:
-        return ServedMember(name, self.window, self.poster, self._closed)
+    def _make(self, name: str) -> ServedChannel:
+        return ServedChannel(name, self.window, self.poster, member=True, on_close=self._closed)
 
     def _closed(self, channel: ServedChannel) -> None:
         running = self._running
@@ -123,7 +122,7 @@ class _Running:
         self.place = Place(secrets.token_bytes(GUID_BYTES), address_of(address) if tells else ANY, port)
         self._discovery = Discovery(addresses, self.place, self.answer)
         self._clients: dict[int, Client] = {}
-        self._writers: set[Client] = set()
+        self._writers: list[Client] = []
         self._service = Service(f"{server.name} service")
         for listener in self._listeners:
             self._service.watch(listener.fileno(), partial(self._accept, listener))
@@ -160,7 +159,7 @@ class _Running:
     def stop(self) -> None:
         """Cut off all clients, close the sockets and end the threads."""
         self._service.stop(self._shut)
-        for client in list(self._writers):
+        for client in self._writers:
             client.writer.join()
 
     def _shut(self) -> None:
@@ -185,7 +184,7 @@ class _Running:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = Client(connection, peer, self, self._lost)
         self._clients[client.fileno] = client
-        self._writers.add(client)
+        self._writers = [other for other in self._writers if other.writer.running] + [client]
         self._service.watch(client.fileno, partial(self._read, client))
 
     def _read(self, client: Client) -> None:
@@ -205,8 +204,8 @@ class _Running:
             client.close()
 
     def _lost(self, client: Client) -> None:
-        """Take notice that a client's writer has ended; on its thread."""
-        self._writers.discard(client)
+        """Take notice that a client cannot be written to; on its writer's thread."""
+        self._service.tell(lambda: self._drop(client))
 
     def _look_for_silent(self) -> None:
         for client in [client for client in self._clients.values() if client.silent()]:

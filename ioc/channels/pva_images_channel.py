@@ -68,6 +68,8 @@ class ServedChannel:
 
     leaving = False
     """A client of pvAccess does not announce that it leaves; see base.Link."""
+    ready = True
+    """Who only looks may be shown frames at any time; acknowledged.AcknowledgedLink is for those that acknowledge."""
 
     def __init__(
         self, name: str, window: int, poster: Poster, member: bool = False, on_close: "OnClose | None" = None
@@ -95,13 +97,6 @@ class ServedChannel:
     @property
     def name(self) -> str:
         return self._name
-
-    @property
-    def ready(self) -> bool:
-        return True
-
-    def expect_acknowledgement(self, within: float | None) -> None:
-        """Do nothing: who only looks acknowledges nothing; see pva_images_acknowledged for those that do."""
 
     @property
     def watched(self) -> bool:
@@ -133,6 +128,9 @@ class ServedChannel:
 
     def done(self) -> int:
         return self._done
+
+    def expect_acknowledgement(self, within: float | None) -> None:
+        """Do nothing: see `ready`."""
 
     def alive(self) -> bool:
         return self._alive

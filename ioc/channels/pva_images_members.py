@@ -9,14 +9,13 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from ioc.channels.base import Link
+from ioc.channels.base import ImageLink
 from ioc.channels.pva import MemberAddress, Membership
-from ioc.channels.pva_images_acknowledged import ServedMember
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
 from ioc.channels.pva_wire_request import DistributorRequest, PvRequest
 from ioc.core.errors import RefusedError
 
-Make = Callable[[str], ServedMember]
+Make = Callable[[str], ServedChannel]
 """Returns a new link of a member of a name."""
 
 
@@ -31,11 +30,11 @@ class Groups(Protocol):
         """
         ...
 
-    def joined(self, request: DistributorRequest, link: Link) -> None:
+    def joined(self, request: DistributorRequest, link: ImageLink) -> None:
         """Take a client that begins to monitor; `check` was asked just before."""
         ...
 
-    def left(self, request: DistributorRequest, link: Link) -> None:
+    def left(self, request: DistributorRequest, link: ImageLink) -> None:
         """Take notice that a client has gone, and its link with it."""
         ...
 
@@ -47,7 +46,7 @@ class Viewing:
         self.channel = channel
         self._groups = groups
         self._make = make
-        self.links: set[ServedMember] = set()
+        self.links: set[ServedChannel] = set()
 
     def check(self, request: PvRequest) -> None:
         wish = request.distributor
@@ -99,8 +98,7 @@ class Members:
         self._make = make
         place = re.escape(prefix) + r"Dist([1-9]\d?):Set([1-9]\d?):Member([1-9]\d?)"
         self._pattern = re.compile(place + ":Image", re.ASCII)
-        self._ack_pattern = re.compile(place + ":Ack", re.ASCII)
-        self._links: dict[MemberAddress, ServedMember] = {}
+        self._links: dict[MemberAddress, ServedChannel] = {}
         self.empty = make(f"{prefix}Dist*")
 
     def find(self, name: str) -> "Member | None":
@@ -112,16 +110,7 @@ class Members:
         known = address in self._links or self.membership.admits(address)
         return Member(address, self) if known else None
 
-    def acknowledges(self, name: str) -> MemberAddress | None:
-        """Return the member that acknowledges on a channel name, None if it is no such name."""
-        match = self._ack_pattern.fullmatch(name)
-        return MemberAddress(*map(int, match.groups())) if match else None
-
-    def link(self, address: MemberAddress) -> ServedMember | None:
-        """Return the link of a member, None if it is not there; any thread may call."""
-        return self._links.get(address)
-
-    def links(self) -> list[ServedMember]:
+    def links(self) -> list[ServedChannel]:
         """Return the links of the members that are there."""
         return list(self._links.values())
 

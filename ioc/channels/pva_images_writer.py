@@ -51,10 +51,13 @@ Job = bytes | Fetch | Subscription | None
 
 
 class SocketWriter:
-    """Writes to one connected socket on a thread of its own, which it closes at its end."""
+    """Writes to one connected socket on a thread of its own, which closes it once it was told to stop.
+
+    Not before: the number of a closed descriptor is given to the next client while the old one is still watched.
+    """
 
     def __init__(self, connection: socket.socket, name: str, lost: Callable[[], None]) -> None:
-        """Prepare; `lost` is called on the thread when nothing can be sent any more."""
+        """Prepare; `lost` is called on the thread when nothing can be sent any more, and `stop` has to follow."""
         self.sent_bytes = 0
         self._socket = connection
         self._lost = lost
@@ -105,6 +108,11 @@ class SocketWriter:
             log.debug("%s: was cut off already", self._thread.name)
         self._jobs.put(None)
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread has not ended yet."""
+        return self._thread.is_alive()
+
     def join(self) -> None:
         """Wait until the thread has ended."""
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
@@ -120,11 +128,12 @@ class SocketWriter:
             log.debug("%s: %s", self._thread.name, error)
         except Exception:  # the stage boundary: one client's writer must not end unseen
             log.exception("%s failed", self._thread.name)
-        finally:
-            for _, channel, taken in self._unconfirmed:
-                channel.sent(taken)
-            self._socket.close()
-            self._lost()
+        for _, channel, taken in self._unconfirmed:
+            channel.sent(taken)
+        self._lost()
+        while not self._closing:
+            self._jobs.get()
+        self._socket.close()
 
     def _next(self) -> Job:
         while self._unconfirmed:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ioc.core.budget import Budget, divide
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
 
@@ -221,8 +222,9 @@ class IngressConfig(_Table):
     """s after which an event with missing packets is given up and counted."""
     max_event_bytes: int = Field(default=256 << 20, ge=1)
     """Bytes; larger events are refused, because a header may claim up to 4 GiB."""
-    memory: int = Field(default=GIB, ge=1)
-    """Bytes that unfinished events may take up together, and as much again for whole ones that wait."""
+    memory: int | None = Field(default=None, ge=1)
+    """Bytes for events that are put together and for whole ones that wait; left out, or more: its share of
+    memory_budget."""
     queue_size: int = Field(default=1024, ge=1)
     """Frames that may wait to be taken; more are dropped and counted."""
     receive_buffer: int = Field(default=64 << 20, ge=4096)
@@ -240,11 +242,17 @@ class Config(_Table):
     image_server: ImageServerName = ImageBackend.OWN
     """Who serves the image channels: `own`, or `p4p`, which copies each image for each client."""
     memory_budget: int = Field(default=GIB // 2, ge=1 << 20)
-    """Bytes of shared memory for frames on their way."""
+    """Bytes for all frames on their way: a quarter for copies in image channels, a quarter for ingresses if there
+    are any, the rest for the detector's pool; one set of images takes at most half of the pool."""
     detector: DetectorConfig = DetectorConfig()
     groups: dict[str, GroupConfig] = {}
     egress: dict[str, EgressConfig] = {}
     ingress: dict[str, IngressConfig] = {}
+
+    @property
+    def budget(self) -> Budget:
+        """The shares of the memory budget."""
+        return divide(self.memory_budget, len(self.ingress))
 
     @field_validator("prefix")
     @classmethod

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ioc.core.config import DISTRIBUTOR_SLOTS
+from ioc.core.config import DISTRIBUTOR_SLOTS, Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.status import GroupStatus
 
@@ -64,6 +64,9 @@ class RequestBook:
         if known is None and sum(group.slot > 0 for group in groups) >= DISTRIBUTOR_SLOTS:
             names = ", ".join(group.name for group in groups if group.slot)
             raise RefusedError(mismatch(where, f"one of {names}, because no slot is free", wish.group))
+        if known is not None and known.policy == Policy.ACKNOWLEDGED.value:
+            todo = "monitor a member channel and acknowledge there"
+            raise RefusedError(mismatch(f"{where}, policy", "another one for clients by request", "acknowledged", todo))
         terms = self._terms.get(wish.group)
         if known is not None and wish.updates not in (None, known.updates):
             raise RefusedError(mismatch(f"{where}, updates", str(known.updates), wish.updates))

@@ -352,3 +352,15 @@ def test_p4p_with_flow_control_gets_every_frame_and_in_order(
         assert_whole(frames)
     finally:
         receiver.close(drain=False)
+
+
+def test_a_client_that_resets_its_connection_is_forgotten_whoever_notices_first(
+    name: str, served: tuple[OwnImages, ServedChannel]
+) -> None:
+    images, channel = served
+    for number in range(10):
+        with connected(images, name, SMALL_BUFFER) as client:
+            client.monitor(EVERYTHING)
+            wait_until(lambda: channel.watched, "the client")
+            publish_all(channel, [numbered(unique_id) for unique_id in range(number * 9 + 1, number * 9 + 10)])
+        wait_until(lambda: not channel.watched, "the client to be forgotten")

@@ -8,6 +8,7 @@ from detector_sim.app import Remote
 from detector_sim.flow import Flow
 from ioc.channels.images import Images, open_images
 from ioc.channels.pva import MemberAddress, PvaServer
+from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.channels.pva_membership import MemberReceiver
 from ioc.core.config import ImageBackend
 from ioc.core.frame import Frame
@@ -55,8 +56,10 @@ class RemoteMember(threading.Thread):
 def member_channels(flow: Flow, prefix: str, backend: ImageBackend = ImageBackend.OWN) -> Iterator[Images]:
     """Serve the member channels of a flow's groups."""
     images = open_images(backend, "test images")
-    images.members(prefix, Remote(flow))
-    server = PvaServer(images.providers)
+    remote = Remote(flow)
+    images.members(prefix, remote)
+    acknowledgements = AcknowledgeChannels(prefix, remote.admits, remote.link)
+    server = PvaServer(images.beside_acknowledgements(acknowledgements))
     images.start()
     server.start()
     try:

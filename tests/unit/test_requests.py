@@ -193,11 +193,13 @@ def test_groups_of_two_channels_are_their_own() -> None:
         (Wish("g", updates=3), "expected 2 as its first client, found 3"),
         (Wish("g", "a"), "no set, as its first client"),
         (Wish("known", updates=2), "expected 4, found 2"),
+        (Wish("said"), "monitor a member channel and acknowledge there"),
     ],
 )
 def test_contradictions_are_told(wish: Wish, words: str) -> None:
     dealer = Dealer()
     dealer.distributor.add_group(1, GroupShape("known", 0, None, 4, Limits(Policy.BOUNDED, 8)), [])
+    dealer.distributor.add_group(2, GroupShape("said", 0, None, 1, Limits(Policy.ACKNOWLEDGED, 8)), [])
     groups = dealer.distributor.statuses(0)
     book = RequestBook()
     first = Wish("g", updates=2)
