@@ -9,11 +9,14 @@ from pathlib import Path
 
 from detector_sim import readbacks
 from detector_sim.acquisition import Acquisition
+from detector_sim.attributes import FrameAttributes
 from detector_sim.controls import Controls
 from detector_sim.flow import Flow
+from detector_sim.image_readbacks import labels
 from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
-from detector_sim.records import detector_records
+from detector_sim.readout import read_out
+from detector_sim.records import CAMERA_PORT, detector_records
 from detector_sim.source import open_source
 from ioc.channels.base import Link
 from ioc.channels.book import Book
@@ -56,7 +59,8 @@ class Detector:
         self.server = LocalServer(spec.socket)
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
         self.flow.book = open_book(spec.book_file)
-        self.controls = Controls(self.flow, self.config.detector, self.make_store)
+        attributes = FrameAttributes(self.acquisition, lambda name: self.records.get(f"cam1:{name}_RBV"))
+        self.controls = Controls(self.flow, self.config.detector, self.make_store, attributes)
         self.images = ImageChannels("detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
         self.images.members(self.prefix, Remote(self.flow))
@@ -80,13 +84,13 @@ class Detector:
             {
                 "cam1:ImageMode": self.acquisition.image_mode.value,
                 "cam1:NumImages": self.acquisition.num_images,
-                "cam1:PoolMaxMem_RBV": self.config.memory_budget / 1e6,
-                "cam1:DriverVersion_RBV": _version(),
-                "cam1:SDKVersion_RBV": _version(),
+                "cam1:NDAttributesFile": self.config.detector.attributes,
                 "Pva1:PvName_RBV": f"{self.prefix}Pva1:Image",
+                **self._identity(),
                 **readbacks.demands(self.flow.snapshot),
             }
         )
+        self.controls.begin()
         self.pva.start()
         self.child.report_with(self.sample)
         self.child.running()
@@ -106,7 +110,7 @@ class Detector:
         rate = self._rate.update(snapshot.published, snapshot.taken_ns)
         config = self.controls.config
         with self._showing:  # else what was read before an edge of the acquisition is shown after it
-            self.records.set_many(readbacks.camera(self.flow, config, rate))
+            self.records.set_many(readbacks.camera(self.flow, config, rate) | self._attributes())
         self.records.set_many(readbacks.distributor(snapshot))
         self.records.set_many(self._image_plugin())
         self._notice_who_is_given_up()
@@ -150,10 +154,41 @@ class Detector:
         if config.source.kind == "pva":
             assert config.source.channel is not None
             return LiveImages(PvaReceiver(config.source.channel), self.config.memory_budget, self.useful)
-        return ImageStore(open_source(config), self.config.memory_budget, self.useful)
+        source, readout = read_out(open_source(config), config.readout)
+        return ImageStore(source, self.config.memory_budget, self.useful, readout)
 
     def _put(self, name: str, value: Value) -> Future | None:
-        return self.controls.put(name, value)
+        """Hand a put over; it is complete when the read-backs show what it changed."""
+        change = self.controls.put(name, value)
+        if change is None or name == "cam1:Acquire" or not name.startswith("cam1:"):
+            return change
+        shown: Future[None] = Future()
+        change.add_done_callback(lambda _: self._show_change(change, shown))
+        return shown
+
+    def _show_change(self, change: Future, shown: "Future[None]") -> None:
+        if change.cancelled():
+            shown.cancel()
+            return
+        error = change.exception()
+        if error is not None:
+            shown.set_exception(error)
+            return
+        with self._showing:
+            values = readbacks.camera(self.flow, self.controls.config, self._rate.rate) | self._attributes()
+            self.records.set_many({name: value for name, value in values.items() if name.endswith("_RBV")})
+        shown.set_result(None)
+
+    def _identity(self) -> dict[str, Value]:
+        version = _version()
+        ports = {"cam1:PortName_RBV": CAMERA_PORT, "Pva1:NDArrayPort_RBV": CAMERA_PORT}
+        versions = ("cam1:DriverVersion_RBV", "cam1:SDKVersion_RBV", "Pva1:DriverVersion_RBV")
+        memory = {"cam1:PoolMaxMem_RBV": self.config.memory_budget / 1e6}
+        return {**ports, **memory, **dict.fromkeys(versions, version)}
+
+    def _attributes(self) -> dict[str, Value]:
+        chosen = self.controls.attributes
+        return {"cam1:NDAttributesStatus": chosen.status, **labels(self.controls.labels)}
 
     def _refused(self, name: str, message: str) -> None:
         with self._showing:

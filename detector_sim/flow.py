@@ -12,12 +12,12 @@ import queue
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from detector_sim.acquisition import Acquisition
+from detector_sim.acquisition import Acquisition, Identity
 from detector_sim.images import Images
 from ioc.channels.base import Link
 from ioc.channels.book import Book
@@ -25,7 +25,7 @@ from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame, Segment
 from ioc.core.clock import Clock
 from ioc.core.errors import RefusedError, UserError
-from ioc.core.frame import EndOfSeries
+from ioc.core.frame import Attribute, EndOfSeries
 from ioc.core.status import GroupStatus, SeriesStatus
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.seat import Seat
@@ -74,6 +74,8 @@ class Flow:
         self.book: Book | None = None
         self.published = 0
         self.callbacks = True
+        self.wait_for_plugins = False
+        self.attributes: Callable[[Identity], Mapping[str, Attribute]] | None = None
         self.newest_ns = 0
         self._clock = clock
         self._store = store
@@ -82,6 +84,7 @@ class Flow:
         self._retired: list[Segment] = []
         self._series: list[SeriesStatus] = []
         self._finished: list[Future[None]] = []
+        self._held_back: list[Future[None]] = []
         self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
@@ -113,7 +116,7 @@ class Flow:
         def begin() -> None:
             self._finished.append(ended)
             if self.acquisition.start():
-                self._image = 0
+                self._image = 0 if self._store.anew else self._image
                 self._tell(True)
 
         self.submit(begin).add_done_callback(lambda made: _pass_failure(made, ended))
@@ -181,6 +184,7 @@ class Flow:
                 self._open_door()
             moved = self._acquire_some()
             moved = self.distributor.pump() or moved
+            self._let_go()
             now = self._clock.monotonic_ns()
             if now >= due_snapshot:
                 self._tidy()
@@ -269,7 +273,8 @@ class Flow:
         self._image += 1
         who = self.acquisition.identity()
         stamp = image.timestamp_ns if image.timestamp_ns is not None else self._clock.wall_ns()
-        return PooledFrame(who.series, who.unique_id, stamp, image.slot.array, image.attributes, image.slot)
+        attributes = image.attributes if self.attributes is None else {**image.attributes, **self.attributes(who)}
+        return PooledFrame(who.series, who.unique_id, stamp, image.slot.array, attributes, image.slot)
 
     def _count_series(self) -> None:
         acquisition = self.acquisition
@@ -289,8 +294,18 @@ class Flow:
         self._snap()
         self._tell(False)
         finished, self._finished = self._finished, []
+        if self.wait_for_plugins:
+            self._held_back += finished
+            return
         for future in finished:
             future.set_result(None)
+
+    def _let_go(self) -> None:
+        """Complete the acquisitions that WaitForPlugins holds, once every member has finished."""
+        if self._held_back and self.distributor.idle():
+            finished, self._held_back = self._held_back, []
+            for future in finished:
+                future.set_result(None)
 
     def _abort(self) -> None:
         self._end(self.acquisition.stop())
@@ -336,7 +351,7 @@ class Flow:
         for seat in busy:
             _ring(seat)
         due = self.acquisition.next_due_ns()
-        blocked = bool(busy) or self._waiting_for != ""
+        blocked = bool(busy) or self._waiting_for != "" or bool(self._held_back)
         wait = BLOCKED_SLEEP if blocked else LONGEST_SLEEP
         if due is not None and not self._waiting_for:
             wait = min(wait, max(0.0, (due - self._clock.monotonic_ns()) / 1e9))

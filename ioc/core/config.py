@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ioc.core.camera_config import ReadoutConfig, SimulationConfig
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
 
@@ -67,8 +68,9 @@ class SourceConfig(_Table):
 
     kind: Literal["generated", "replay", "pva"] = "generated"
     """`generated` images, `replay` of a file, or `pva`: another detector's NTNDArray channel."""
-    pattern: Literal["peaks", "rings", "ramp", "counter"] = "peaks"
-    """generated: gaussian peaks, diffraction rings with noise, a ramp, or the frame's id in its pixels."""
+    pattern: Literal["peaks", "rings", "ramp", "counter", "sim_ramp", "sim_peaks", "sim_sine", "sim_noise"] = "peaks"
+    """generated: gaussian peaks, diffraction rings with noise, a ramp, the frame's id in its pixels, or the images of
+    areaDetector's simDetector."""
     prepared: int = Field(default=16, ge=1, le=1024)
     """generated: different images that are made beforehand and shown in turn (`counter`, `ramp`: each is made anew)."""
     path: Path | None = None
@@ -100,7 +102,11 @@ class DetectorConfig(_Table):
     acquire_time: float = Field(default=0.0001, ge=0)
     """s; the exposure that the records show. Frames never come faster than 1/acquire_time."""
     size: tuple[Annotated[int, Field(ge=1, le=65536)], Annotated[int, Field(ge=1, le=65536)]] = (512, 512)
-    """[x, y] in pixels; generated and raw sources only, other sources bring their own."""
+    """[x, y] of the sensor in pixels; generated and raw sources only, other sources bring their own."""
+    readout: ReadoutConfig = ReadoutConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    attributes: str = ""
+    """NDAttributes that are put on every frame: an XML file, or the XML text itself, as `cam1:NDAttributesFile`."""
     data_type: DataTypeName = DataType.UINT8
     """Int8 ... Float64; generated and raw sources only."""
     color_mode: Literal["Mono", "RGB1"] = "Mono"
@@ -109,6 +115,8 @@ class DetectorConfig(_Table):
     """How many frames an acquisition has: one, `num_images`, or until it is stopped."""
     num_images: int = Field(default=100, ge=1)
     """Frames in one acquisition of image mode Multiple."""
+    num_exposures: int = Field(default=1, ge=1)
+    """Exposures in one frame: it takes at least so many times `acquire_time`."""
 
 
 class GroupConfig(_Table):

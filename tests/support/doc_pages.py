@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ioc.core import config
+from ioc.core import camera_config, config
 from ioc.core.config import DEMO, Config
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +28,9 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Config),
     ("detector", config.DetectorConfig),
     ("detector.source", config.SourceConfig),
+    ("detector.readout", camera_config.ReadoutConfig),
+    ("detector.simulation", camera_config.SimulationConfig),
+    ("detector.simulation.x_sines", camera_config.SineConfig),
     ("groups.NAME", config.GroupConfig),
     ("egress.NAME", config.EgressConfig),
     ("ingress.NAME", config.IngressConfig),
