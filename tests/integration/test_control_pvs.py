@@ -244,10 +244,11 @@ def test_the_readout_is_shown_as_soon_as_its_put_is_complete_and_is_what_frames_
             user.put(f"cam1:{name}", value)
         assert (user.get("cam1:ArraySizeX_RBV"), user.get("cam1:ArraySizeY_RBV")) == (12, 5)
         assert user.get("Pva1:ArraySize0_RBV") == 12
-        user.put("cam1:MinX", 40)
-        assert (user.get("cam1:MinX_RBV"), user.get("cam1:SizeX_RBV"), user.get("cam1:MaxSizeX_RBV")) == (40, 8, 48)
+        user.put("cam1:MinX", 60000)
+        last = user.get("cam1:MaxSizeX_RBV") - 1
+        assert (user.get("cam1:MinX_RBV"), user.get("cam1:SizeX_RBV")) == (last, 1)
     finally:
-        for name, value in (("MinX", 0), ("MinY", 0), ("BinX", 1), ("BinY", 1), ("SizeX", 48), ("SizeY", 32)):
+        for name, value in (("MinX", 0), ("MinY", 0), ("BinX", 1), ("BinY", 1), ("SizeX", 32), ("SizeY", 32)):
             user.put(f"cam1:{name}", value)
         user.put("cam1:SimMode", "Rayfan peaks")
 

@@ -1,5 +1,7 @@
 """simDetector's images, against its documented formulas."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,9 @@ WIDTH, HEIGHT = 24, 20
 X, Y = np.arange(WIDTH), np.arange(HEIGHT)[:, None]
 
 
-def image(pattern: str, index: int = 0, data_type: str = "Float64", color: str = "Mono", **simulation: object):
+def image(
+    pattern: str, index: int = 0, data_type: str = "Float64", color: str = "Mono", **simulation: Any
+) -> np.ndarray:
     config = {"size": [WIDTH, HEIGHT], "data_type": data_type, "color_mode": color, "simulation": simulation}
     source = open_source(DetectorConfig.model_validate({**config, "source": {"pattern": pattern}}))
     out = np.full(source.shape, 99, source.dtype)
@@ -23,7 +27,7 @@ def image(pattern: str, index: int = 0, data_type: str = "Float64", color: str =
 
 
 def test_a_ramp_has_its_slopes_and_grows_by_the_gain() -> None:
-    ramp = {"gain": 2.0, "gain_xy": [3.0, 5.0]}
+    ramp: dict[str, Any] = {"gain": 2.0, "gain_xy": [3.0, 5.0]}
     np.testing.assert_array_equal(image("sim_ramp", **ramp), 2 * (3 * X + 5 * Y))
     np.testing.assert_array_equal(image("sim_ramp", 7, **ramp), 2 * (3 * X + 5 * Y) + 14)
 
@@ -40,7 +44,7 @@ def test_a_ramp_has_a_gain_a_colour() -> None:
 
 
 def test_peaks_are_gaussians_on_a_grid() -> None:
-    peaks = {"peak_start": [6, 5], "peak_number": [2, 1], "peak_step": [12, 9], "peak_width": [2, 3]}
+    peaks: dict[str, Any] = {"peak_start": [6, 5], "peak_number": [2, 1], "peak_step": [12, 9], "peak_width": [2, 3]}
     found = image("sim_peaks", gain=100.0, **peaks)
     assert found[5, 6] == pytest.approx(100.0, abs=0.01)
     assert found[5, 18] == pytest.approx(100.0, abs=0.01)
@@ -50,7 +54,7 @@ def test_peaks_are_gaussians_on_a_grid() -> None:
 
 
 def test_peaks_differ_by_their_variation() -> None:
-    peaks = {"peak_start": [6, 5], "peak_number": [2, 1], "peak_step": [12, 9], "peak_width": [2, 3]}
+    peaks: dict[str, Any] = {"peak_start": [6, 5], "peak_number": [2, 1], "peak_step": [12, 9], "peak_width": [2, 3]}
     found = image("sim_peaks", gain=100.0, peak_variation=50, **peaks)
     assert 101 <= found[5, 6] <= 150.1 and 101 <= found[5, 18] <= 150.1
 
