@@ -16,19 +16,20 @@ from detector_sim.image_readbacks import labels
 from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
 from detector_sim.readout import read_out
-from detector_sim.records import CAMERA_PORT, detector_records
+from detector_sim.records import detector_records
 from detector_sim.source import open_source
 from ioc.channels.base import Link
 from ioc.channels.book import Book
 from ioc.channels.local import LocalServer
 from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group
+from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group, writer_group
 from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import GroupShape
+from ioc.records.areadetector import CAMERA_PORT
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -118,6 +119,7 @@ class Detector:
         status.rate = rate
         status.series = snapshot.series
         status.groups = snapshot.groups
+        status.figures = readbacks.described(self.flow)
         status.message = f"{self.acquisition.message}" + (f" ({snapshot.waiting_for})" if snapshot.waiting_for else "")
         status.stage = StageStatus(received=snapshot.published, processed=snapshot.published)
         self.status_channels.post(self.status_name, status)
@@ -233,7 +235,7 @@ class Remote:
 
 
 def make_distributor(config: Config) -> Distributor:
-    """Return the distributor with the groups of a configuration: groups in file order, then egresses."""
+    """Return the distributor with the groups of a configuration: groups in file order, then egresses, then writers."""
     distributor = Distributor()
     distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
     names = consumer_names(config)
@@ -246,6 +248,10 @@ def make_distributor(config: Config) -> Distributor:
         limits = Limits(egress.policy, egress.queue_size, egress.queue_bytes)
         shape = GroupShape(egress_group(name), 1, None, 1, limits)
         distributor.add_group(slot + number, shape, [f"Ejfat{number}"])
+    slot += len(config.egress)
+    for number, (name, writer) in enumerate(config.writers.items(), 1):
+        limits = Limits(writer.policy, writer.queue_size, writer.queue_bytes)
+        distributor.add_group(slot + number, GroupShape(writer_group(name), 1, None, 1, limits), [f"HDF{number}"])
     return distributor
 
 
@@ -262,6 +268,7 @@ def useful_slots(config: Config) -> int:
     """Return how many frames can be on their way at a time, over all groups."""
     queues = [group.queue_size * max(group.count, 1) for group in config.groups.values()]
     queues += [egress.queue_size for egress in config.egress.values()]
+    queues += [writer.queue_size for writer in config.writers.values()]
     return sum(queues) + (len(queues) + 1) * WIDEST_WINDOW + IMAGE_QUEUE
 
 

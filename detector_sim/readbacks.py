@@ -8,6 +8,7 @@ from detector_sim.flow import Flow, Snapshot
 from detector_sim.image_readbacks import image
 from detector_sim.records import DETECTOR_STATES
 from ioc.core.config import DISTRIBUTOR_SLOTS, DetectorConfig
+from ioc.core.frame import DataType
 from ioc.core.status import GroupStatus, MemberStatus
 from ioc.records.table import Value
 
@@ -40,6 +41,11 @@ def camera(flow: Flow, config: DetectorConfig, rate: float) -> Values:
         "cam1:DroppedArrays_RBV": sum(sum(member.dropped.values()) for member in members),
         **pool(flow),
     }
+
+
+def described(flow: Flow) -> dict[str, float | int | str]:
+    """Return shape and type of what is served, for processes that must know before the first frame comes."""
+    return {"Shape": ",".join(map(str, flow.store.shape)), "DataType": DataType.of(flow.store.dtype).value}
 
 
 def pool(flow: Flow) -> Values:

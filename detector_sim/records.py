@@ -35,8 +35,6 @@ SIDE = Limits(1, LARGEST_SIDE)
 PLACE = Limits(0, LARGEST_SIDE - 1)
 FRAME_TYPES = ("Normal", "Background", "FlatField", "DblCorrelation")
 SHUTTER_MODES = ("None", "EPICS PV", "Detector output")
-CAMERA_PORT = "SIM1"
-"""Name of the detector among the plug-ins."""
 IMAGE_CHANNEL_SHOWS = ("ArraySize0", "ArraySize1", "ArraySize2", "UniqueId", "ADCoreVersion", "DriverVersion")
 STATE_SEVERITIES = tuple(
     {"Error": Severity.MAJOR, "Disconnected": Severity.INVALID}.get(state, Severity.NO_ALARM)

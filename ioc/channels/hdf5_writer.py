@@ -87,6 +87,11 @@ class Hdf5Writer:
             raise WriteError(f"{path}: the file cannot be made: {_reason(error)}") from None
 
     @property
+    def broken(self) -> bool:
+        """Whether the disk refused a write, so that nothing is written any more."""
+        return bool(self._fault)
+
+    @property
     def missed(self) -> int:
         """Frames that are missing between those in the file."""
         return sum(last - first + 1 for _, first, last in self._missed)

@@ -3,6 +3,7 @@
 [detector]  one source, the acquisition parameters at start
 [groups.*]  who processes the frames: one table a distributor group
 [egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames
+[writers.*] frames -> HDF5 files
 """
 
 import tomllib
@@ -208,6 +209,21 @@ class IngressConfig(_Table):
     CAP_NET_ADMIN."""
 
 
+class WriterConfig(_Table):
+    """A file writer, `$(P)HDF1:` for the first table: areaDetector's NDFileHDF5 in a process of its own."""
+
+    policy: PolicyName = Policy.BOUNDED
+    """As in [groups.*]; with `bounded` a slow disk costs frames, which are counted, and never stops the detector."""
+    queue_size: int = Field(default=512, ge=1, le=65536)
+    """Frames that may wait to be written."""
+    queue_bytes: int | None = Field(default=None, ge=1)
+    """Bytes that may wait to be written; left out: no limit but queue_size."""
+    path: str = ""
+    """Folder of the files at start: `HDF1:FilePath`."""
+    memory: int = Field(default=GIB, ge=1)
+    """Bytes that the frames of FileWriteMode Capture may take up."""
+
+
 class Config(_Table):
     """One appliance."""
 
@@ -221,6 +237,7 @@ class Config(_Table):
     groups: dict[str, GroupConfig] = {}
     egress: dict[str, EgressConfig] = {}
     ingress: dict[str, IngressConfig] = {}
+    writers: dict[str, WriterConfig] = {}
 
     @field_validator("prefix")
     @classmethod
@@ -236,9 +253,10 @@ class Config(_Table):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        slots = len(self.groups) + len(self.egress)
+        slots = len(self.groups) + len(self.egress) + len(self.writers)
         if slots > DISTRIBUTOR_SLOTS:
-            raise ValueError(f"groups and egress: expected at most {DISTRIBUTOR_SLOTS} together, found {slots}")
+            most = f"at most {DISTRIBUTOR_SLOTS} together"
+            raise ValueError(f"groups, egress and writers: expected {most}, found {slots}")
         for name, egress in self.egress.items():
             if egress.uri is None and egress.ingress not in self.ingress:
                 raise ValueError(
@@ -279,6 +297,11 @@ policy = "lossless"
 def egress_group(table: str) -> str:
     """Return the name of the distributor group whose one member is the egress of a table."""
     return f"egress.{table}"
+
+
+def writer_group(table: str) -> str:
+    """Return the name of the distributor group whose one member is the writer of a table."""
+    return f"writer.{table}"
 
 
 def load(text: str, where: str, overrides: Sequence[str] = ()) -> Config:

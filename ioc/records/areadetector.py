@@ -12,6 +12,8 @@ PATH_SIZE = 256
 """Bytes of ADCore's long strings."""
 XML_SIZE = 4096
 """Bytes of a record that takes XML text."""
+CAMERA_PORT = "SIM1"
+"""Name of the detector among the plug-ins."""
 DIMENSIONS = 3
 """Array dimensions that are shown."""
 DATA_TYPES = tuple(member.value for member in DataType)

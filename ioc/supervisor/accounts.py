@@ -14,7 +14,7 @@ from ioc.supervisor.report import IngressAccount, MemberBook, Sources
 from ioc.supervisor.run_folder import RunFolder
 from ioc.supervisor.worker import Worker
 
-MEMBERS = (Role.CONSUMER, Role.EGRESS)
+MEMBERS = (Role.CONSUMER, Role.WRITER, Role.EGRESS)
 PAST = "past.json"
 SETTLING = 1.0
 """s that a detector's status may be behind the books of its members."""
