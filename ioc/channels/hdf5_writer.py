@@ -30,6 +30,9 @@ LONGEST_UNFLUSHED = 1.0
 """s after which frames are flushed in any case."""
 
 
+UNCOMPRESSED = Compression()
+
+
 class WriteError(UserError):
     """A frame could not be written, or a file not opened or closed."""
 
@@ -49,7 +52,7 @@ class FileSettings:
     performance: bool = True
     swmr: bool = True
     fill: float = 0.0
-    compression: Compression = Compression()
+    compression: Compression = UNCOMPRESSED
 
 
 _abandoned: list[h5py.File | h5py.Dataset] = []

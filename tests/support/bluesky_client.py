@@ -109,6 +109,7 @@ def classic(prefix: str, folder: Path, number: int) -> dict[str, Any]:
 
     detector = Detector(prefix, name="det")
     detector.wait_for_connection(timeout=TIMEOUT)
+    detector.cam.stage_sigs["num_images"] = 1
     engine = RunEngine({}, call_returns_result=True)
     documents: list[tuple[str, dict]] = []
     engine.subscribe(lambda name, document: documents.append((name, document)))

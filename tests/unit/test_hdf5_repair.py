@@ -4,14 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 from ioc.channels import hdf5_layout as layout
 from ioc.channels.hdf5_repair import UNIQUE_IDS, Repaired, repair
 from ioc.core.errors import InputError
-from tests.unit.test_hdf5_writer import frame, written
+from tests.unit.test_hdf5_writer import frame, opened, written
 
 ROOT = Path(__file__).parents[2]
 KILLED = """
@@ -43,11 +42,11 @@ def test_a_killed_writer_leaves_what_was_flushed_and_repair_finishes_it(
 ) -> None:
     path = tmp_path / "a.h5"
     killed(path, flushed, unflushed, compression)
-    with h5py.File(path, "r", swmr=True, libver="latest") as file:
+    with opened(path, "r", swmr=True, libver="latest") as file:
         assert list(file[UNIQUE_IDS]) == list(range(1, flushed + 1))
     assert repair(path) == Repaired(True, flushed, 1, flushed)
-    with h5py.File(path, "r") as file:
-        data = file[layout.PLOTTED][:]  # type: ignore[index]
+    with opened(path, "r") as file:
+        data = file[layout.PLOTTED][:]
         np.testing.assert_array_equal(data, [frame(n).data for n in range(1, flushed + 1)])
         assert list(file[f"{layout.ATTRIBUTES}/Name"]) == [b"gold"] * flushed
         assert file[layout.SERIES][:].tolist() == [(7, flushed, 1, flushed, 0, 0)]
@@ -67,7 +66,7 @@ def test_a_whole_file_is_left_alone(tmp_path: Path) -> None:
 def test_what_is_no_file_of_ours_is_refused_and_untouched(tmp_path: Path) -> None:
     text, other = tmp_path / "text.h5", tmp_path / "other.h5"
     text.write_text("no HDF5")
-    with h5py.File(other, "w") as file:
+    with opened(other, "w") as file:
         file["x"] = [1, 2]
     for path, message in ((text, "cannot be repaired"), (other, "expected the data sets"), (tmp_path / "no", "a file")):
         with pytest.raises(InputError, match=message):

@@ -26,7 +26,7 @@ class Rig:
         self.shown: dict[str, Value] = {}
         self.history: list[tuple[str, Value]] = []
         values = start_values() | {"EnableCallbacks": True, "FileName": "scan", "FileTemplate": "%s%s_%d.h5"} | chosen
-        self.journal = folder / "journal"
+        self.journal = folder.with_name("journal")
         self.recorder = Recorder(values, 1 << 20, self.journal, self.show)
         self.controls = WriterControls(self.recorder, self.show)
         self.controls.begin()
