@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from detector_sim.acquisition import Acquisition, Identity
+from detector_sim.acquisition import Acquisition
 from ioc.channels.pva_scalars import ScalarMonitors
 from ioc.core.frame import Attribute
 from ioc.core.nd_attributes import LONGEST_TEXT, AttributesError, Definition, MacroError, Origin, is_text, parse
@@ -86,15 +86,15 @@ class FrameAttributes:
             log.warning("%s", self.message)
         self._take(definitions)
 
-    def of(self, frame: Identity) -> Mapping[str, Attribute]:
-        """Return the attributes of the frame that is to be published."""
+    def of(self, unique_id: int, ahead: int) -> Mapping[str, Attribute]:
+        """Return the attributes of the frame `unique_id`, before which `ahead` others are to be published."""
         attributes = dict(self._constants)
         pvs = self._monitors.values() if self._monitors is not None else {}
         for one in self._definitions:
             if one.origin is Origin.PV and one.source in pvs:
                 attributes[one.name] = pvs[one.source]
             elif one.origin is Origin.PARAM:
-                value = self._parameter(one.source.upper(), frame)
+                value = self._parameter(one.source.upper(), unique_id, ahead)
                 if value is not None:
                     attributes[one.name] = value
         return attributes
@@ -112,13 +112,13 @@ class FrameAttributes:
         if earlier is not None:
             earlier.close()
 
-    def _parameter(self, name: str, frame: Identity) -> Attribute | None:
+    def _parameter(self, name: str, unique_id: int, ahead: int) -> Attribute | None:
         if name == "ARRAY_COUNTER":
-            return self._acquisition.array_counter + 1
+            return self._acquisition.array_counter + 1 + ahead
         if name == "NIMAGES_COUNTER":
-            return self._acquisition.images_counter + 1
+            return self._acquisition.images_counter + 1 + ahead
         if name == "UNIQUE_ID":
-            return frame.unique_id
+            return unique_id
         record = RECORDS.get(name)
         return self._shown(record) if record is not None else None
 

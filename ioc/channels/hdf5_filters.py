@@ -42,6 +42,7 @@ class Compression:
             return dict(hdf5plugin.Bitshuffle(cname="lz4"))
         if self.name == "Blosc":
             shuffle = BLOSC_SHUFFLES.index(self.blosc_shuffle)
-            return dict(hdf5plugin.Blosc(self.blosc_compressor.lower(), self.blosc_level, shuffle))
+            compressor: Any = self.blosc_compressor.lower()
+            return dict(hdf5plugin.Blosc(compressor, self.blosc_level, shuffle))
         served = ", ".join(name for name in COMPRESSIONS if name not in UNSERVED)
         raise RefusedError(mismatch("Compression", served, self.name))

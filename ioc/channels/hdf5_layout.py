@@ -7,6 +7,7 @@
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import h5py
 import numpy as np
@@ -71,7 +72,7 @@ def make_groups(file: h5py.File, created: str, frame: Frame) -> None:
     file.attrs["file_time"] = created
     file.attrs["creator"] = "rayfan"
     file.attrs[COMPLETE] = 0
-    entry = file["/entry"]
+    entry: Any = file["/entry"]
     entry.attrs["default"] = "data"
     entry["start_time"] = created
     entry["definition"] = "NXdata"

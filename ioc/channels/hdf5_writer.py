@@ -288,7 +288,8 @@ def finish(path: Path) -> None:
     """Mark a closed file as whole."""
     with h5py.File(path, "r+", libver="latest") as file:
         if "/entry" in file:
-            file["/entry"]["end_time"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+            entry: Any = file["/entry"]
+            entry["end_time"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         file.attrs[layout.COMPLETE] = 1
 
 

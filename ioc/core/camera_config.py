@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Pattern = Literal["peaks", "rings", "ramp", "counter", "sim_ramp", "sim_peaks", "sim_sine", "sim_noise"]
 Pixels = Annotated[int, Field(ge=1, le=65536)]
 Place = Annotated[int, Field(ge=0, le=65535)]
 Amount = Annotated[float, Field(allow_inf_nan=False)]

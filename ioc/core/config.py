@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ioc.core.camera_config import ReadoutConfig, SimulationConfig
+from ioc.core.camera_config import Pattern, ReadoutConfig, SimulationConfig
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
 
@@ -28,6 +28,10 @@ DISTRIBUTOR_SLOTS = 8
 IMAGE_GROUP = "Pva1"
 """The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
 MOST_MEMBERS = 64
+ACK_TIMEOUT = 10.0
+"""s that a PVA member of policy Acknowledged may be silent, unless configured otherwise."""
+LARGEST_QUEUE = 65536
+"""Frames that may wait for one member at most."""
 GIB = 1 << 30
 
 
@@ -44,6 +48,13 @@ class Policy(Enum):
         """Whether a full queue drops; otherwise the source waits. An attribute: it is asked for with every frame."""
 
 
+class Drop(Enum):
+    """Which frame a full queue of policy Bounded drops: the oldest that waits, or the one that comes."""
+
+    OLDEST = "oldest"
+    NEWEST = "newest"
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -57,6 +68,7 @@ def _data_type(value: object) -> object:
 
 
 PolicyName = Annotated[Policy, BeforeValidator(_lower)]
+DropName = Annotated[Drop, BeforeValidator(_lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
 
 
@@ -69,9 +81,8 @@ class SourceConfig(_Table):
 
     kind: Literal["generated", "replay", "pva"] = "generated"
     """`generated` images, `replay` of a file, or `pva`: another detector's NTNDArray channel."""
-    pattern: Literal["peaks", "rings", "ramp", "counter", "sim_ramp", "sim_peaks", "sim_sine", "sim_noise"] = "peaks"
-    """generated: gaussian peaks, diffraction rings with noise, a ramp, the frame's id in its pixels, or the images of
-    areaDetector's simDetector."""
+    pattern: Pattern = "peaks"
+    """generated: gaussian peaks, rings with noise, a ramp, the frame's id, or what areaDetector's simDetector makes."""
     prepared: int = Field(default=16, ge=1, le=1024)
     """generated: different images that are made beforehand and shown in turn (`counter`, `ramp`: each is made anew)."""
     path: Path | None = None
@@ -107,7 +118,7 @@ class DetectorConfig(_Table):
     readout: ReadoutConfig = ReadoutConfig()
     simulation: SimulationConfig = SimulationConfig()
     attributes: str = ""
-    """NDAttributes that are put on every frame: an XML file, or the XML text itself, as `cam1:NDAttributesFile`."""
+    """NDAttributes of every frame: an XML file, or the XML text itself, as `cam1:NDAttributesFile`."""
     data_type: DataTypeName = DataType.UINT8
     """Int8 ... Float64; generated and raw sources only."""
     color_mode: Literal["Mono", "RGB1"] = "Mono"
@@ -116,11 +127,29 @@ class DetectorConfig(_Table):
     """How many frames an acquisition has: one, `num_images`, or until it is stopped."""
     num_images: int = Field(default=100, ge=1)
     """Frames in one acquisition of image mode Multiple."""
-    num_exposures: int = Field(default=1, ge=1)
-    """Exposures in one frame: it takes at least so many times `acquire_time`."""
 
 
-class GroupConfig(_Table):
+class _Queued(_Table):
+    """What may wait for a member, and what happens when it is more."""
+
+    policy: PolicyName = Policy.LOSSLESS
+    """What happens when a member is slower than the stream: `latest`, `bounded`, `lossless` or `acknowledged`."""
+    drop: DropName = Drop.OLDEST
+    """bounded: a full queue drops the `oldest` frame that waits, or the `newest`: the one that comes."""
+    queue_size: int = Field(default=64, ge=1, le=LARGEST_QUEUE)
+    """Frames that may wait for one member; left out where queue_bytes is given: the bytes alone count."""
+    queue_bytes: int | None = Field(default=None, ge=1)
+    """Bytes that may wait for one member; left out: no limit but queue_size."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bytes_alone(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("queue_bytes") is not None and "queue_size" not in given:
+            return {**given, "queue_size": LARGEST_QUEUE}
+        return given
+
+
+class GroupConfig(_Queued):
     """One distributor group and the consumers that make it up."""
 
     count: int = Field(default=1, ge=0, le=MOST_MEMBERS)
@@ -130,12 +159,8 @@ class GroupConfig(_Table):
     Left out: every member is a set of its own, so the members take turns."""
     updates: int = Field(default=1, ge=1)
     """Frames in sequence that a set gets before it is the next one's turn."""
-    policy: PolicyName = Policy.LOSSLESS
-    """What happens when a member is slower than the stream: `latest`, `bounded`, `lossless` or `acknowledged`."""
-    queue_size: int = Field(default=64, ge=1, le=65536)
-    """Frames that may wait for one member."""
-    queue_bytes: int | None = Field(default=None, ge=1)
-    """Bytes that may wait for one member; left out: no limit but queue_size."""
+    ack_timeout: float = Field(default=ACK_TIMEOUT, gt=0, le=3600)
+    """acknowledged: s after which a PVA member that has frames and acknowledges none has lost them to the others."""
     processor: str = "statistics"
     """Name of a processor that comes with Rayfan, `package.module:Class`, or `path/to/file.py:Class`."""
     settings: dict[str, Any] = {}
@@ -156,7 +181,7 @@ class GroupConfig(_Table):
         return self
 
 
-class EgressConfig(_Table):
+class EgressConfig(_Queued):
     """Frames sent as EJFAT events over UDP."""
 
     uri: str | None = None
@@ -167,12 +192,6 @@ class EgressConfig(_Table):
     """Bytes of an IP packet."""
     rate: float | None = Field(default=None, gt=0)
     """Gbit/s that the packets are paced to; left out: as fast as the frames come."""
-    policy: PolicyName = Policy.LOSSLESS
-    """As in [groups.*]."""
-    queue_size: int = Field(default=64, ge=1, le=65536)
-    """Frames that may wait to be sent."""
-    queue_bytes: int | None = Field(default=None, ge=1)
-    """Bytes that may wait to be sent; left out: no limit but queue_size."""
     data_id: int = Field(default=1, ge=0, le=0xFFFF)
     """Which source the events come from (RE header)."""
     checksum: bool = True
@@ -218,8 +237,7 @@ class WriterConfig(_Table):
     """Frames that may wait to be written."""
     queue_bytes: int | None = Field(default=None, ge=1)
     """Bytes that may wait to be written; left out: no limit but queue_size."""
-    path: str = ""
-    """Folder of the files at start: `HDF1:FilePath`."""
+    path: str = Field(default="", description="Folder of the files at start: `HDF1:FilePath`.")
     memory: int = Field(default=GIB, ge=1)
     """Bytes that the frames of FileWriteMode Capture may take up."""
 
@@ -255,8 +273,7 @@ class Config(_Table):
     def _whole(self) -> Self:
         slots = len(self.groups) + len(self.egress) + len(self.writers)
         if slots > DISTRIBUTOR_SLOTS:
-            most = f"at most {DISTRIBUTOR_SLOTS} together"
-            raise ValueError(f"groups, egress and writers: expected {most}, found {slots}")
+            raise ValueError(f"groups, egress, writers: expected at most {DISTRIBUTOR_SLOTS} together, found {slots}")
         for name, egress in self.egress.items():
             if egress.uri is None and egress.ingress not in self.ingress:
                 raise ValueError(

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-TIMEOUT = 20.0
+TIMEOUT = 20
 
 
 def ophyd_async(scheme: str, prefix: str, folder: Path, number: int) -> dict[str, Any]:
@@ -102,12 +102,12 @@ def classic(prefix: str, folder: Path, number: int) -> dict[str, Any]:
     class Files(HDF5Plugin_V34, FileStoreHDF5IterativeWrite):
         """The writer plug-in as beamlines put it together."""
 
-    class Detector(SingleTrigger, SimDetector):
+    class Detector(SingleTrigger, SimDetector):  # pyright: ignore[reportIncompatibleMethodOverride]
         """A detector with a writer."""
 
         hdf1 = Component(Files, "HDF1:", write_path_template=f"{folder}/")
 
-    detector = Detector(prefix, name="det")
+    detector: Any = Detector(prefix, name="det")
     detector.wait_for_connection(timeout=TIMEOUT)
     detector.cam.stage_sigs["num_images"] = 1
     engine = RunEngine({}, call_returns_result=True)

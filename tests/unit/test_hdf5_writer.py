@@ -22,7 +22,7 @@ STAMP = (layout.EPICS_EPOCH + 100) * layout.NS + 250_000_000
 PLAIN = FileSettings()
 
 
-def opened(path: Path, *mode: str, **options: Any) -> Any:
+def opened(path: Path, *mode: Any, **options: Any) -> Any:
     """Return an open file whose items may be taken for data sets."""
     return h5py.File(path, *mode, **options)
 

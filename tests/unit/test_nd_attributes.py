@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detector_sim.acquisition import Acquisition, Identity
+from detector_sim.acquisition import Acquisition
 from detector_sim.attributes import BAD_MACRO, BAD_XML, FILE_OK, NOT_FOUND, FrameAttributes
 from ioc.core.clock import VirtualClock
 from ioc.core.config import DetectorConfig
@@ -65,9 +65,9 @@ def test_constants_and_parameters_are_on_the_frame() -> None:
     assert one.status == BAD_XML, "an attribute without a source"
     one.read("\n".join(line for line in XML.splitlines() if "Ring" not in line), "")
     assert one.status == FILE_OK and one.any
-    assert dict(one.of(Identity(1, 7))) == {"Sample": "gold", "Energy": 12.5, "Exposure": 0.25, "Number": 42}
+    assert dict(one.of(7, 0)) == {"Sample": "gold", "Energy": 12.5, "Exposure": 0.25, "Number": 42}
     one.read("", "")
-    assert not one.any and not one.of(Identity(1, 8))
+    assert not one.any and not one.of(8, 0)
 
 
 def test_a_file_is_read_and_what_is_wrong_with_it_is_a_status(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_file_is_read_and_what_is_wrong_with_it_is_a_status(tmp_path: Path) ->
     one.read(str(file), "")
     assert one.status == BAD_MACRO
     one.read(str(file), "B=yes")
-    assert (one.status, dict(one.of(Identity(1, 1)))) == (FILE_OK, {"A": "yes"})
+    assert (one.status, dict(one.of(1, 0))) == (FILE_OK, {"A": "yes"})
     file.write_bytes(b"\xff\xfe\x00")
     one.read(str(file), "")
     assert one.status == BAD_XML and not one.any
