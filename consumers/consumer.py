@@ -14,6 +14,7 @@ from consumers.processor import Value as SettingValue
 from consumers.records import consumer_records
 from consumers.worker import Worker
 from ioc.channels.book import Book
+from ioc.channels.journal import Journal, open_member
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import ImageChannels, PvaServer
@@ -42,9 +43,9 @@ class Consumer:
         self.prefix = spec.config.prefix
         self.processor, self.settings = open_processor(self.group, f"groups.{spec.table}")
         self.book = Book(spec.book_file)
-        self.book.counts.returned += self.book.counts.in_hand  # an earlier life was killed with these in its hands
-        self.book.commit()
-        receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book)
+        self.journal = Journal(spec.journal_file, booked=True)
+        account = open_member(self.journal, self.book, self.name)
+        receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book, account)
         clock = SystemClock()
         self.images = ImageChannels(f"{self.name} images")
         outputs = []
@@ -128,6 +129,7 @@ class Consumer:
         drained = self.worker.drain(DRAIN_SECONDS)
         self.processor.stop()
         self.pva.stop()
+        self.journal.close()
         self.images.close()
         return drained
 

@@ -46,13 +46,16 @@ class Account:
 
 
 class Recorder(Processor):
-    """The frames' way into files. `chosen` are the demands by record name; `show` takes read-backs by record name."""
+    """The frames' way into files. `chosen` are the demands by record name; `show` takes read-backs by record name.
 
-    def __init__(self, chosen: dict[str, Value], memory: int, journal: Path, show: Show) -> None:
+    `note_file` holds the name of the file that is open, for the next life of a process that is killed.
+    """
+
+    def __init__(self, chosen: dict[str, Value], memory: int, note_file: Path, show: Show) -> None:
         self.chosen = chosen
         self.account = Account()
         self._memory = memory
-        self._journal = journal
+        self._note_file = note_file
         self._show = show
         self._guard = threading.RLock()
         self._writer: Hdf5Writer | None = None
@@ -227,7 +230,7 @@ class Recorder(Processor):
     def _open(self) -> None:
         self._final = self._next_name()
         path = self._final.with_name(self._final.name + str(self.chosen["TempSuffix"]))
-        self._journal.write_text(str(path))
+        self._note_file.write_text(str(path))
         frames = int(self.chosen["NumCapture"]) or None
         try:
             self._writer = Hdf5Writer(path, file_settings(self.chosen, frames))
@@ -287,7 +290,7 @@ class Recorder(Processor):
             raise WriteError(f"{self._final}: cannot be renamed: {error.strerror}") from None
         finally:
             self._show({"SWMRActive_RBV": False, "MissedFrames_RBV": missed})
-            self._journal.unlink(missing_ok=True)
+            self._note_file.unlink(missing_ok=True)
         seconds = max(time.monotonic() - self._opened, 1e-9)
         self._show({"RunTime": seconds, "IOSpeed": self._bytes * 8e-6 / seconds})
         if missed:

@@ -15,6 +15,7 @@ from consumers.worker import Worker
 from consumers.writer_controls import WriterControls
 from consumers.writer_records import start_values, writer_records
 from ioc.channels.book import Book
+from ioc.channels.journal import Journal, open_member
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaServer
@@ -42,13 +43,13 @@ class Writer:
         self.child = child
         self.name = spec.name
         self.config = spec.config.writers[spec.table]
-        self.journal = spec.run_dir / f"{spec.name}.capture"
+        self.note = spec.run_dir / f"{spec.name}.capture"
         self.book = Book(spec.book_file)
-        self.book.counts.returned += self.book.counts.in_hand  # an earlier life was killed with these in its hands
-        self.book.commit()
-        self.receiver = LocalReceiver(spec.socket, Hello(spec.name, writer_group(spec.table), 0), self.book)
+        self.journal = Journal(spec.journal_file, booked=True)
+        account = open_member(self.journal, self.book, self.name)
+        self.receiver = LocalReceiver(spec.socket, Hello(spec.name, writer_group(spec.table), 0), self.book, account)
         chosen = start_values() | {"FilePath": self.config.path, "QueueSize": self.config.queue_size}
-        self.recorder = Recorder(chosen, self.config.memory, self.journal, self.show)
+        self.recorder = Recorder(chosen, self.config.memory, self.note, self.show)
         self.controls = WriterControls(self.recorder, self.show)
         self.worker = Worker(self.receiver, self.book, self.recorder, [], SystemClock())
         prefix = spec.config.prefix
@@ -110,6 +111,7 @@ class Writer:
         self.recorder.stop()
         self.controls.close()
         self.pva.stop()
+        self.journal.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
@@ -125,12 +127,12 @@ class Writer:
 
     def _tell_of_an_earlier_life(self) -> None:
         """Say which file was open when an earlier life of this process was killed."""
-        if not self.journal.exists():
+        if not self.note.exists():
             return
-        path = self.journal.read_text()
+        path = self.note.read_text()
         self.show({"WriteStatus": True, "WriteMessage": f"killed while writing; finish it: rayfan repair {path}"})
         log.error("%s was open when this process was killed; finish it with: rayfan repair %s", path, path)
-        self.journal.unlink()
+        self.note.unlink()
 
     def _values(self, status: Status) -> dict[str, Value]:
         stage, account = status.stage, self.recorder.account
