@@ -297,9 +297,8 @@ class Flow:
         acquisition = self.acquisition
         stamp = image.timestamp_ns if image.timestamp_ns is not None else self._clock.wall_ns()
         unique_id = acquisition.published + 1 + ahead
-        attributes = image.attributes
-        if self.attributes is not None:
-            attributes = {**attributes, **self.attributes(unique_id, ahead)}
+        more = self.attributes
+        attributes = image.attributes if more is None else {**image.attributes, **more(unique_id, ahead)}
         return PooledFrame(acquisition.series, unique_id, stamp, image.slot.array, attributes, image.slot)
 
     def _count_series(self, frames: list[PooledFrame]) -> None:

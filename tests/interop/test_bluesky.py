@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.appliance import RunningAppliance, appliance
+from tests.support.bluesky_client import FRAMES_A_POINT
 
 CONFIG = """
 [detector]
@@ -55,7 +56,7 @@ def client(run: RunningAppliance, name: str, number: int) -> dict[str, Any]:
 def test_classic_ophyd_counts_into_files(run: RunningAppliance) -> None:
     seen = client(run, "classic", COUNT)
     assert seen["names"] == ["start", "descriptor", "resource", *["datum", "event"] * COUNT, "stop"]
-    assert (seen["shapes"], seen["acquire"]) == ([[COUNT, 48, 64]], 0)
+    assert (seen["shapes"], seen["acquire"]) == ([[COUNT * FRAMES_A_POINT, 48, 64]], 0)
 
 
 @pytest.mark.parametrize("scheme", ["ca", "pva"])

@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+FRAMES_A_POINT = 20
 TIMEOUT = 20
 
 
@@ -109,7 +110,8 @@ def classic(prefix: str, folder: Path, number: int) -> dict[str, Any]:
 
     detector: Any = Detector(prefix, name="det")
     detector.wait_for_connection(timeout=TIMEOUT)
-    detector.cam.stage_sigs["num_images"] = 1
+    # ophyd's SingleTrigger fails if an acquisition is over before the put that began it has returned
+    detector.cam.stage_sigs["num_images"] = FRAMES_A_POINT
     engine = RunEngine({}, call_returns_result=True)
     documents: list[tuple[str, dict]] = []
     engine.subscribe(lambda name, document: documents.append((name, document)))
