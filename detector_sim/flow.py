@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from detector_sim.acquisition import Acquisition, DetectorState
 from detector_sim.images import Images
+from detector_sim.snapshot import Listener, Snapshot
 from ioc.channels.base import Link
 from ioc.channels.journal import ABORTED, ENDED
 from ioc.channels.local import LocalLink, LocalServer
@@ -26,7 +26,7 @@ from ioc.channels.local_pool import PooledFrame, Segment, drop_all
 from ioc.core.clock import Clock
 from ioc.core.errors import RefusedError, UserError
 from ioc.core.frame import Attribute, EndOfSeries
-from ioc.core.status import GroupStatus, SeriesStatus
+from ioc.core.status import SeriesStatus
 from ioc.distributor.distributor import Distributor
 
 log = logging.getLogger(__name__)
@@ -44,25 +44,6 @@ BLOCKED_SLEEP = 0.005
 MOST_SERIES = 16
 """Series that a snapshot tells of, the newest; the journal has them all."""
 T = TypeVar("T")
-
-
-class Listener(Protocol):
-    """Who wants to know the moment that something changes; called in the flow's thread, must not wait."""
-
-    def acquiring(self, on: bool) -> None:
-        """An acquisition began or ended; every edge is told."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the flow looked like at `taken_ns` (monotonic)."""
-
-    taken_ns: int
-    series: list[SeriesStatus]
-    groups: list[GroupStatus]
-    published: int
-    waiting_for: str = ""
 
 
 class Flow:
@@ -113,6 +94,10 @@ class Flow:
             self._refuse_commands()
         return future
 
+    def wake(self) -> None:
+        """Have the loop look what members have finished with; any thread may call."""
+        os.eventfd_write(self._wake, 1)
+
     def acquire(self) -> "Future[None]":
         """Begin an acquisition; the Future is done when it has ended."""
         ended: Future[None] = Future()
@@ -136,6 +121,12 @@ class Flow:
         self._retired += self._store.close()
         self._store = store
         self._image = 0
+        self.distributor.bound_windows(store.capacity)
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Shared memory of the images served now and of earlier ones that are still on their way."""
+        return self._store.size_bytes + sum(segment.size for segment in self._retired)
 
     @property
     def store(self) -> Images:
@@ -356,6 +347,7 @@ class Flow:
 
     def _tidy(self) -> None:
         self.distributor.hand_on()
+        self.distributor.bound_windows(self._store.capacity)
         self._retired += self._store.retired()
         for segment in [segment for segment in self._retired if segment.held == 0]:
             self._retired.remove(segment)

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 from detector_sim.acquisition import Acquisition
 from detector_sim.distributor_records import SHOWN_MEMBERS
-from detector_sim.flow import Flow, Snapshot
+from detector_sim.flow import Flow
 from detector_sim.image_readbacks import image
 from detector_sim.records import DETECTOR_STATES
+from detector_sim.snapshot import Snapshot
 from ioc.core.config import DISTRIBUTOR_SLOTS, DetectorConfig
 from ioc.core.forecast import NEVER
 from ioc.core.frame import DataType
@@ -56,7 +57,8 @@ def pool(flow: Flow) -> Values:
     buffers = max(1, flow.store.size_bytes // image_bytes)
     used = min(buffers, flow.store.held)
     return {
-        "cam1:PoolUsedMem_RBV": flow.store.size_bytes / 1e6,
+        "cam1:PoolUsedMem_RBV": flow.reserved_bytes / 1e6,
+        "cam1:MemoryUsed_RBV": flow.reserved_bytes,
         "cam1:PoolAllocBuffers": buffers,
         "cam1:PoolUsedBuffers": used,
         "cam1:PoolFreeBuffers": buffers - used,

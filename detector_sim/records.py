@@ -84,11 +84,14 @@ COUNTERS = (
     Record("NumQueuedArrays", INT, "Frames that wait for members", SHOWN, unit="frame"),
     Record("QueueSize", INT, "Frames that wait for members", unit="frame"),
     Record("DroppedArrays", COUNT, "Frames that no member took", unit="frame", alarms=Alarms(high=1)),
+    Record("SourceMissed", COUNT, "Frames merged on the way from a source", unit="frame", alarms=Alarms(high=1)),
     Record("PoolMaxMem", FLOAT, "Shared memory for frames", unit="MB", precision=1),
     Record("PoolUsedMem", FLOAT, "Shared memory that frames take up", unit="MB", precision=1),
     Record("PoolAllocBuffers", INT, "Frames that the memory holds", SHOWN),
     Record("PoolFreeBuffers", INT, "Frames that there is memory for", SHOWN),
     Record("PoolUsedBuffers", INT, "Frames in memory", SHOWN),
+    Record("MemoryUsed", COUNT, "Shared memory that frames take up", unit="byte"),
+    Record("MemoryLimit", COUNT, "Shared memory for frames", unit="byte"),
 )
 
 IDENTITY = (

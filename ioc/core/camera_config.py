@@ -1,8 +1,9 @@
-"""Configuration of what a detector reads out of its sensor, and of areaDetector's simulated images."""
+"""Configuration of a detector's frames: their source, what is read out of the sensor, simulated images."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Pattern = Literal["peaks", "rings", "ramp", "counter", "sim_ramp", "sim_peaks", "sim_sine", "sim_noise"]
 Pixels = Annotated[int, Field(ge=1, le=65536)]
@@ -12,6 +13,33 @@ Amount = Annotated[float, Field(allow_inf_nan=False)]
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class SourceConfig(_Table):
+    """Where the detector's frames come from."""
+
+    kind: Literal["generated", "replay", "pva"] = "generated"
+    """`generated` images, `replay` of a file, or `pva`: another detector's NTNDArray channel."""
+    pattern: Pattern = "peaks"
+    """generated: gaussian peaks, rings with noise, a ramp, the frame's id, or what areaDetector's simDetector makes."""
+    prepared: int = Field(default=16, ge=1, le=1024)
+    """generated: different images that are made beforehand and shown in turn (`counter`, `ramp`: each is made anew)."""
+    path: Path | None = None
+    """replay: an HDF5 (.h5, .hdf5, .hdf, .nxs), .npy or .raw file."""
+    dataset: str | None = None
+    """replay of HDF5: path of the data set; may be left out if the file has exactly one with 3 dimensions."""
+    loop: bool = True
+    """replay: begin again at the end of the file; otherwise the series ends there."""
+    channel: str | None = None
+    """pva: name of the NTNDArray channel, for example `13SIM1:Pva1:Image`."""
+
+    @model_validator(mode="after")
+    def _needs(self) -> Self:
+        if self.kind == "replay" and self.path is None:
+            raise ValueError("kind 'replay' needs the key 'path': the file to replay")
+        if self.kind == "pva" and not self.channel:
+            raise ValueError("kind 'pva' needs the key 'channel': the name of an NTNDArray channel")
+        return self
 
 
 class ReadoutConfig(_Table):

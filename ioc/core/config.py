@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ioc.core.camera_config import Pattern, ReadoutConfig, SimulationConfig
+from ioc.core.budget import Budget, divide
+from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
 
@@ -55,6 +56,13 @@ class Drop(Enum):
     NEWEST = "newest"
 
 
+class ImageBackend(Enum):
+    """Which server serves the image channels."""
+
+    OWN = "own"
+    P4P = "p4p"
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -69,38 +77,12 @@ def _data_type(value: object) -> object:
 
 PolicyName = Annotated[Policy, BeforeValidator(_lower)]
 DropName = Annotated[Drop, BeforeValidator(_lower)]
+ImageServerName = Annotated[ImageBackend, BeforeValidator(_lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
 
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class SourceConfig(_Table):
-    """Where the detector's frames come from."""
-
-    kind: Literal["generated", "replay", "pva"] = "generated"
-    """`generated` images, `replay` of a file, or `pva`: another detector's NTNDArray channel."""
-    pattern: Pattern = "peaks"
-    """generated: gaussian peaks, rings with noise, a ramp, the frame's id, or what areaDetector's simDetector makes."""
-    prepared: int = Field(default=16, ge=1, le=1024)
-    """generated: different images that are made beforehand and shown in turn (`counter`, `ramp`: each is made anew)."""
-    path: Path | None = None
-    """replay: an HDF5 (.h5, .hdf5, .hdf, .nxs), .npy or .raw file."""
-    dataset: str | None = None
-    """replay of HDF5: path of the data set; may be left out if the file has exactly one with 3 dimensions."""
-    loop: bool = True
-    """replay: begin again at the end of the file; otherwise the series ends there."""
-    channel: str | None = None
-    """pva: name of the NTNDArray channel, for example `13SIM1:Pva1:Image`."""
-
-    @model_validator(mode="after")
-    def _needs(self) -> Self:
-        if self.kind == "replay" and self.path is None:
-            raise ValueError("kind 'replay' needs the key 'path': the file to replay")
-        if self.kind == "pva" and not self.channel:
-            raise ValueError("kind 'pva' needs the key 'channel': the name of an NTNDArray channel")
-        return self
 
 
 class DetectorConfig(_Table):
@@ -219,8 +201,9 @@ class IngressConfig(_Table):
     """s after which an event with missing packets is given up and counted."""
     max_event_bytes: int = Field(default=256 << 20, ge=1)
     """Bytes; larger events are refused, because a header may claim up to 4 GiB."""
-    memory: int = Field(default=GIB, ge=1)
-    """Bytes that unfinished events may take up together, and as much again for whole ones that wait."""
+    memory: int | None = Field(default=None, ge=1)
+    """Bytes for events that are put together and for whole ones that wait; left out, or more: its share of
+    memory_budget."""
     queue_size: int = Field(default=1024, ge=1)
     """Frames that may wait to be taken; more are dropped and counted."""
     receive_buffer: int = Field(default=64 << 20, ge=4096)
@@ -249,13 +232,21 @@ class Config(_Table):
     """What every PV name begins with."""
     run_dir: Path | None = None
     """Where sockets, status files and logs lie; left out: a folder per prefix under the user's runtime folder."""
+    image_server: ImageServerName = ImageBackend.OWN
+    """Who serves the image channels: `own`, or `p4p`, which copies each image for each client."""
     memory_budget: int = Field(default=GIB // 2, ge=1 << 20)
-    """Bytes of shared memory for frames on their way."""
+    """Bytes for all frames on their way: a quarter for copies in image channels, a quarter for ingresses if there
+    are any, the rest for the detector's pool; one set of images takes at most half of the pool."""
     detector: DetectorConfig = DetectorConfig()
     groups: dict[str, GroupConfig] = {}
     egress: dict[str, EgressConfig] = {}
     ingress: dict[str, IngressConfig] = {}
     writers: dict[str, WriterConfig] = {}
+
+    @property
+    def budget(self) -> Budget:
+        """The shares of the memory budget."""
+        return divide(self.memory_budget, len(self.ingress))
 
     @field_validator("prefix")
     @classmethod
