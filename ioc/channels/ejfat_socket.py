@@ -8,6 +8,7 @@ import errno
 import logging
 import socket
 import struct
+from collections.abc import Sequence
 
 from ioc.channels.ejfat_wire import IpVersion
 from ioc.core.errors import ConfigError, mismatch
@@ -35,8 +36,15 @@ _GRO_SIZE = struct.Struct("@H")
 _log = logging.getLogger(__name__)
 
 
+Ancillary = tuple[int, int, bytes]
+Address = tuple[str, int] | tuple[str, int, int, int]
+
+
 class PacketSender:
-    """Sends packets of one size to one destination; what the network refuses is counted and never raised."""
+    """Sends packets; what the network refuses is counted and never raised.
+
+    `address` is left out where the socket is connected to its one destination.
+    """
 
     def __init__(self, sock: socket.socket, offload: bool) -> None:
         self._socket = sock
@@ -49,25 +57,27 @@ class PacketSender:
         """Return how many bytes one call takes of packets of `packet` bytes."""
         return packet * min(MOST_SEGMENTS, MOST_BATCH_BYTES // packet)
 
-    def send(self, batch: memoryview, packet: int) -> None:
+    def send(self, batch: memoryview, packet: int, address: Address | None = None) -> None:
         """Send at most `batch_bytes` of packets that lie back to back, `packet` bytes each but the last."""
         if self.offload and len(batch) > packet:
             try:
-                self._deliver(batch, packet, [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("@H", packet))])
+                self._deliver(batch, packet, address, [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("@H", packet))])
                 return
             except _RefusedOffload as refused:
                 self.offload = False
                 _log.info("UDP segmentation offload refused (%s), sending packets one by one", refused)
         for at in range(0, len(batch), packet):
-            self._deliver(batch[at : at + packet], packet, [])
+            self._deliver(batch[at : at + packet], packet, address)
 
     def close(self) -> None:
         self._socket.close()
 
-    def _deliver(self, batch: memoryview, packet: int, ancillary: list[tuple[int, int, bytes]]) -> None:
+    def _deliver(
+        self, batch: memoryview, packet: int, address: Address | None, ancillary: Sequence[Ancillary] = ()
+    ) -> None:
         for _ in range(2):
             try:
-                self._socket.sendmsg([batch], ancillary)
+                self._socket.sendmsg([batch], ancillary, 0, address)
             except ConnectionRefusedError as error:
                 self._count(error)  # the ICMP answer to an earlier packet; this one was not sent: once more
             except OSError as error:
@@ -129,6 +139,13 @@ def listen(address: str, port: int, buffer_bytes: int) -> socket.socket:
         sock.close()
         raise ConfigError(_refusal(where, error)) from None
     _grow(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, buffer_bytes)
+    return sock
+
+
+def unconnected(family: socket.AddressFamily, buffer_bytes: int) -> socket.socket:
+    """Return a UDP socket that sends to any address of a family."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    _grow(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF, buffer_bytes)
     return sock
 
 
