@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
     _add_bench(commands)
+    _add_ejfat(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
     schema.set_defaults(run=_schema)
     return parser
@@ -91,6 +92,13 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     from ioc.bench import cli as bench
 
     bench.add(commands)
+
+
+def _add_ejfat(commands: argparse._SubParsersAction) -> None:
+    from ioc import ejfat_lb, ejfat_lb_admin
+
+    ejfat_lb_admin.add(commands)
+    ejfat_lb.add(commands)
 
 
 def _seconds(text: str) -> float:

@@ -20,6 +20,9 @@ AVERAGE_WEIGHT = 1000.0
 LEAST_WEIGHT = 1.0
 """A control signal takes a weight no lower than this, so that it can rise again."""
 
+LEAST_PART = 1e-9
+"""A weight counts as at least this part of the greatest one."""
+
 SlotRange = tuple[int, int]
 """First slot (-1: the first free ones) and number of slots."""
 
@@ -88,11 +91,10 @@ def _parts(shares: Mapping[int, Share], slots: int, even: float) -> dict[int, fl
         worker: max(share.max_factor, 1.0) * even if share.max_factor > 0 else float(slots)
         for worker, share in shares.items()
     }
-    weights = {worker: max(share.weight, 0.0) for worker, share in shares.items()}
-    if not sum(weights.values()):
-        weights = dict.fromkeys(shares, 1.0)
+    greatest = max(share.weight for share in shares.values()) or 1.0
+    weights = {worker: max(share.weight / greatest, LEAST_PART) for worker, share in shares.items()}
     # the parts min(max(level * weight, low), high) grow with the level; it is found by halving
-    bottom, top = 0.0, max((slots + 1) / weight for weight in weights.values() if weight)
+    bottom, top = 0.0, (slots + 1) / LEAST_PART
     for _ in range(100):
         level = (bottom + top) / 2
         parts = {worker: min(max(level * weight, low[worker]), high[worker]) for worker, weight in weights.items()}
