@@ -88,10 +88,17 @@ def workers(control: ControlPlane, lb_id: str, count: int, **changes: object) ->
     made = [Worker(control, lb_id, **changes) for _ in range(count)]
     try:
         wait_for(lambda: all(one.slots for one in control.status(lb_id).workers), lambda: control.status(lb_id))
+        next_epoch(control, lb_id)
+        next_epoch(control, lb_id)  # the one with slots for all holds from its lead on, less than a period
         yield made
     finally:
         for worker in made:
             worker.close()
+
+
+def next_epoch(control: ControlPlane, lb_id: str) -> None:
+    epoch = control.status(lb_id).epoch
+    wait_for(lambda: control.status(lb_id).epoch > epoch, lambda: "no new epoch")
 
 
 def send_events(
@@ -285,8 +292,7 @@ def test_a_worker_that_leaves_keeps_the_events_under_way_and_one_that_joins_gets
             for worker in [*crew[1 if burst >= 4 else 0 :], *joined]:
                 worker.report()
             sent |= send_events(made.data_v4, 20, first=burst * 20 + 1)
-            epoch = control.status(made.lb_id).epoch
-            wait_for(lambda epoch=epoch: control.status(made.lb_id).epoch > epoch, lambda: "no new epoch")
+            next_epoch(control, made.lb_id)
         got = [put_together(worker.packets()) for worker in (*crew, *joined)]
         joined[0].close()
     assert sorted(number for events in got for number in events) == sorted(sent)  # each once
