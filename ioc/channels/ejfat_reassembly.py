@@ -39,10 +39,11 @@ _OFFSET_AT = 4
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes of one event at most, and of all unfinished events together."""
+    """Bytes of one event at most, and of all unfinished events together; `gaps`: a missing number is a lost event."""
 
     max_event_bytes: int
     memory: int
+    gaps: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Reassembler:
         self.pool = pool or BufferPool(limits.memory)
         self._most_bytes = min(limits.max_event_bytes, limits.memory - EVENT_OVERHEAD, MOST_EVENT_BYTES)
         self._memory = limits.memory
+        self._gaps = limits.gaps
         self._timeout_ns = round(timeout * 1e9)
         self._unfinished: OrderedDict[tuple[int, int], _Unfinished] = OrderedDict()
         self._held = 0
@@ -262,7 +264,7 @@ class Reassembler:
         if stream is None:
             if len(self._streams) >= MOST_SOURCES:
                 self._lost_forgotten += self._streams.pop(next(iter(self._streams))).lost
-            stream = self._streams[data_id] = Stream()
+            stream = self._streams[data_id] = Stream(self._gaps)
         return stream
 
     def _complete(self, event: _Unfinished, now_ns: int, events: list[Event]) -> None:

@@ -7,6 +7,7 @@ unfinished, until that is whole or given up, or until a later event is whole.
 """
 
 import logging
+import select
 import socket
 import threading
 from collections import deque
@@ -34,6 +35,7 @@ LONGEST_WAIT = 0.05
 
 JOIN_SECONDS = 5.0
 RECENT_INCOMPLETE = 1000
+ENDS_REMEMBERED = 64
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +44,11 @@ _log = logging.getLogger(__name__)
 class ReceiverSettings:
     """Where to listen and what to hold.
 
-    Port 0 means a free one. `event_timeout` is s without new bytes until an event is given up. `memory` is bytes: as
-    much for unfinished events, and as much for whole ones that are queued or handed out; `queue_size` counts items.
-    `verify` compares the pixels with the sender's checksum. `receive_buffer` is bytes asked of the kernel.
+    It listens on 2 to the power `port_range` ports from `port` on; port 0 means free ones. `event_timeout` is s without
+    new bytes until an event is given up. `memory` is bytes: as much for unfinished events, and as much for whole ones
+    that are queued or handed out; `queue_size` counts items. `verify` compares the pixels with the sender's checksum.
+    `receive_buffer` is bytes asked of the kernel. `shared`: a load balancer deals the events out, so that other workers
+    have the numbers between, and end markers come more than once.
     """
 
     address: str = "127.0.0.1"
@@ -55,6 +59,8 @@ class ReceiverSettings:
     queue_size: int = 1024
     verify: bool = True
     receive_buffer: int = 64 << 20
+    port_range: int = 0
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +101,20 @@ class _Queued:
 class EjfatReceiver:
     """A Receiver from UDP. `open` makes one that runs; it never comes to an end by itself."""
 
-    def __init__(self, sock: socket.socket, settings: ReceiverSettings, clock: Clock | None = None) -> None:
-        self._socket = sock
+    def __init__(
+        self, sockets: Sequence[socket.socket], settings: ReceiverSettings, clock: Clock | None = None
+    ) -> None:
+        self._sockets = sockets
+        self._poll = select.poll()
+        for sock in sockets:
+            self._poll.register(sock, select.POLLIN)
+        self._by_descriptor = {sock.fileno(): sock for sock in sockets}
+        self.port = sockets[0].getsockname()[1]
+        """The first UDP port that it listens on."""
         self._settings = settings
         self._clock = clock or SystemClock()
         self._pool = BufferPool(settings.memory // 4)
-        limits = Limits(settings.max_event_bytes, settings.memory)
+        limits = Limits(settings.max_event_bytes, settings.memory, gaps=not settings.shared)
         self._reassembler = Reassembler(limits, settings.event_timeout, self._pool)
         self._buffer = np.empty(BUFFER_BYTES, np.uint8)
         self._wait = min(LONGEST_WAIT, settings.event_timeout / 4)
@@ -110,6 +124,8 @@ class EjfatReceiver:
         self._held_bytes = 0
         self._out: deque[_Queued] = deque()
         self._ends: list[tuple[Event, EndOfSeries]] = []
+        self._recent_ends: deque[EndOfSeries] = deque(maxlen=ENDS_REMEMBERED)
+        self._end_repeats = 0
         self._recent: deque[Incomplete] = deque(maxlen=RECENT_INCOMPLETE)
         self._lost_ranges: dict[int, list[tuple[int, int]]] = {}
         self._looked = ReceiverFigures()
@@ -128,22 +144,20 @@ class EjfatReceiver:
         Raises:
             ConfigError: the port is taken, or the address is not one of this host.
         """
-        sock = ejfat_socket.listen(settings.address, settings.port, settings.receive_buffer)
-        receiver = cls(sock, settings)
+        count = 1 << settings.port_range
+        sockets = ejfat_socket.listen_range(settings.address, settings.port, count, settings.receive_buffer)
+        receiver = cls(sockets, settings)
         receiver.start()
         return receiver
 
-    @property
-    def port(self) -> int:
-        """The UDP port that it listens on."""
-        return self._socket.getsockname()[1]
-
     def start(self) -> None:
         """Begin to read."""
-        coalescing = ejfat_socket.coalesce(self._socket)
-        granted = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        self._looked = ReceiverFigures(coalescing=coalescing, receive_buffer=granted)
-        ejfat_socket.set_receive_timeout(self._socket, self._wait)
+        coalescing = [ejfat_socket.coalesce(sock) for sock in self._sockets]
+        granted = min(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for sock in self._sockets)
+        self._looked = ReceiverFigures(coalescing=all(coalescing), receive_buffer=granted)
+        for sock in self._sockets:
+            ejfat_socket.set_receive_timeout(sock, self._wait)
+            sock.setblocking(len(self._sockets) == 1)
         self._thread.start()
 
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
@@ -173,6 +187,11 @@ class EjfatReceiver:
         with self._ready:
             self._held_bytes -= sum(queued.size for queued in released)
 
+    def fill(self) -> float:
+        """Return how full the queue is, 0 to 1: in items or in bytes, whichever is more."""
+        settings = self._settings
+        return min(1.0, max(len(self._queue) / settings.queue_size, self._held_bytes / settings.memory))
+
     def counters(self) -> Counters:
         """Return items and pixel bytes handed out, and the errors: bad datagrams, corrupt events."""
         return Counters(self._items, self._bytes, self._reassembler.tally.bad + self._corrupt)
@@ -190,7 +209,7 @@ class EjfatReceiver:
             bytes=tally.bytes,
             bad=tally.bad,
             duplicates=tally.duplicates,
-            repeats=tally.repeats,
+            repeats=tally.repeats + self._end_repeats,
             late=tally.late,
             unfinished=self._reassembler.unfinished,
             queued=len(self._queue),
@@ -212,7 +231,8 @@ class EjfatReceiver:
         self._thread.join(JOIN_SECONDS)
         if self._thread.is_alive():
             _log.error("EJFAT reader did not stop within %g s", JOIN_SECONDS)
-        self._socket.close()
+        for sock in self._sockets:
+            sock.close()
         if not drain:
             with self._ready:
                 self._queue.clear()
@@ -232,10 +252,19 @@ class EjfatReceiver:
                 self._ended = True
                 self._ready.notify_all()
 
-    def _step(self) -> bool:
-        """Take what one call returns; return False if nothing came for a while."""
+    def _step(self, wait: bool = True) -> bool:
+        """Take what one call a port returns; return False if nothing came for a while."""
+        if len(self._sockets) == 1:
+            return self._take_from(self._sockets[0])
+        ready = self._poll.poll(self._wait * 1000 if wait else 0)
+        if not ready:
+            self._look(self._clock.monotonic_ns())
+        taken = [self._take_from(self._by_descriptor[descriptor]) for descriptor, _ in ready]
+        return any(taken)
+
+    def _take_from(self, sock: socket.socket) -> bool:
         try:
-            size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer.data], ejfat_socket.ANCILLARY_BYTES)
+            size, ancillary, _, _ = sock.recvmsg_into([self._buffer.data], ejfat_socket.ANCILLARY_BYTES)
         except BlockingIOError:
             self._look(self._clock.monotonic_ns())
             return False
@@ -249,9 +278,10 @@ class EjfatReceiver:
 
     def _read_rest(self) -> None:
         """Read what the socket's buffer held when stopping, and no more: a sender may go on for ever."""
-        self._socket.setblocking(False)
-        most = self._reassembler.tally.bytes + self._looked.receive_buffer
-        while self._reassembler.tally.bytes < most and self._step():
+        for sock in self._sockets:
+            sock.setblocking(False)
+        most = self._reassembler.tally.bytes + self._looked.receive_buffer * len(self._sockets)
+        while self._reassembler.tally.bytes < most and self._step(wait=False):
             pass
 
     def _finish(self) -> None:
@@ -267,7 +297,8 @@ class EjfatReceiver:
         lost = self._reassembler.lost
         if lost != self._looked.lost:
             self._lost_ranges = self._reassembler.lost_ranges()
-        self._looked = replace(self._looked, lost=lost, kernel_drops=ejfat_socket.kernel_drops(self._socket))
+        drops = sum(ejfat_socket.kernel_drops(sock) for sock in self._sockets)
+        self._looked = replace(self._looked, lost=lost, kernel_drops=drops)
 
     def _take(self, event: Event) -> None:
         try:
@@ -275,6 +306,10 @@ class EjfatReceiver:
         except ProtocolError as error:
             self._corrupt += 1
             self._last_error = f"event {event.number} of data id {event.data_id}: {error}"
+            self._pool.give(event.payload)
+            return
+        if self._settings.shared and isinstance(item, EndOfSeries) and self._is_old(item):
+            self._end_repeats += 1
             self._pool.give(event.payload)
             return
         if self._ends:
@@ -285,6 +320,13 @@ class EjfatReceiver:
         self._enqueue(item, event.payload)
         if self._ends:
             self._let_ends_go(None)
+
+    def _is_old(self, end: EndOfSeries) -> bool:
+        """Return whether this end marker was here before, and remember it."""
+        if end in self._recent_ends:
+            return True
+        self._recent_ends.append(end)
+        return False
 
     def _let_ends_go(self, later: Event | None) -> None:
         """Queue the end markers that `later` has overtaken; if None, those that nothing unfinished comes before."""

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 
 from ioc.channels.ejfat_wire import IpVersion
-from ioc.core.errors import ConfigError, mismatch
+from ioc.core.errors import ConfigError, PeerError, mismatch
 
 UDP_SEGMENT = 103
 UDP_GRO = 104
@@ -26,6 +26,9 @@ MOST_SEGMENTS = 64
 
 MOST_BATCH_BYTES = 65_000
 """Bytes of one call; an IP packet's 65535 less headers, with some air."""
+
+FREE_RANGE_TRIES = 64
+"""Times that free ports in a row are looked for."""
 
 ANCILLARY_BYTES = 64
 """Room for the segment size that comes with coalesced datagrams."""
@@ -53,9 +56,14 @@ class PacketSender:
         self.errors = 0
         self.last_error = ""
 
+    @property
+    def granted(self) -> int:
+        """Bytes of the send buffer that the kernel gave."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
     def batch_bytes(self, packet: int) -> int:
         """Return how many bytes one call takes of packets of `packet` bytes."""
-        return packet * min(MOST_SEGMENTS, MOST_BATCH_BYTES // packet)
+        return batch_bytes(packet)
 
     def send(self, batch: memoryview, packet: int, address: Address | None = None) -> None:
         """Send at most `batch_bytes` of packets that lie back to back, `packet` bytes each but the last."""
@@ -100,11 +108,21 @@ class _RefusedOffload(Exception):  # noqa: N818 - caught by the one who asked
     pass
 
 
+class NoRouteError(PeerError):
+    """There is no way to a destination now."""
+
+
+def batch_bytes(packet: int) -> int:
+    """Return how many bytes one call takes of packets of `packet` bytes."""
+    return packet * min(MOST_SEGMENTS, MOST_BATCH_BYTES // packet)
+
+
 def connect(host: str, port: int, mtu: int, buffer_bytes: int) -> tuple[socket.socket, IpVersion]:
     """Return a UDP socket connected to the destination, and its IP version.
 
     Raises:
-        ConfigError: the host is unknown or has no route, or packets of `mtu` bytes do not fit the way there.
+        ConfigError: the host is unknown, or packets of `mtu` bytes do not fit the way there.
+        NoRouteError: there is no way there now.
     """
     where = f"EJFAT destination {host}:{port}"
     family, address = _resolve(where, host, port)
@@ -116,7 +134,7 @@ def connect(host: str, port: int, mtu: int, buffer_bytes: int) -> tuple[socket.s
         path_mtu = sock.getsockopt(level, option)
     except OSError as error:
         sock.close()
-        raise ConfigError(mismatch(where, "a destination with a route", error.strerror or str(error))) from None
+        raise NoRouteError(mismatch(where, "a destination with a route", error.strerror or str(error))) from None
     if mtu > path_mtu:
         sock.close()
         raise ConfigError(mismatch(f"{where}, mtu", f"at most {path_mtu} bytes, the MTU on the way there", mtu))
@@ -140,6 +158,28 @@ def listen(address: str, port: int, buffer_bytes: int) -> socket.socket:
         raise ConfigError(_refusal(where, error)) from None
     _grow(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, buffer_bytes)
     return sock
+
+
+def listen_range(address: str, port: int, count: int, buffer_bytes: int) -> list[socket.socket]:
+    """Return UDP sockets bound to `count` consecutive ports; port 0: free ones.
+
+    Raises:
+        ConfigError: one of them is taken, or the address is not one of this host.
+    """
+    for attempt in range(FREE_RANGE_TRIES if port == 0 else 1):
+        sockets = [listen(address, port, buffer_bytes)]
+        first = sockets[0].getsockname()[1]
+        try:
+            for number in range(first + 1, first + count):
+                sockets.append(listen(address, number, buffer_bytes))
+        except (ConfigError, OverflowError):
+            for sock in sockets:
+                sock.close()
+            if port or attempt + 1 == FREE_RANGE_TRIES:
+                raise
+        else:
+            return sockets
+    raise ConfigError(mismatch(f"EJFAT listening address {address}", f"{count} free ports in a row", "none"))
 
 
 def unconnected(family: socket.AddressFamily, buffer_bytes: int) -> socket.socket:

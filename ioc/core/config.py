@@ -2,17 +2,19 @@
 
 [detector]  one source, the acquisition parameters at start
 [groups.*]  who processes the frames: one table a distributor group
-[egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames
+[egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames;   [balancers.*]  a lab's load balancer between them
 """
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
+from ioc.core.config_table import GIB, Policy, PolicyName
+from ioc.core.config_table import Table as _Table
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
 
@@ -26,24 +28,6 @@ DISTRIBUTOR_SLOTS = 8
 IMAGE_GROUP = "Pva1"
 """The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
 MOST_MEMBERS = 64
-GIB = 1 << 30
-
-
-class Policy(Enum):
-    """What happens when a member is slower than the stream; see docs/explanation/delivery.md."""
-
-    LATEST = "latest"
-    BOUNDED = "bounded"
-    LOSSLESS = "lossless"
-    ACKNOWLEDGED = "acknowledged"
-
-    def __init__(self, name: str) -> None:
-        self.may_drop = name in ("latest", "bounded")
-        """Whether a full queue drops; otherwise the source waits. An attribute: it is asked for with every frame."""
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
 
 
 def _data_type(value: object) -> object:
@@ -54,12 +38,7 @@ def _data_type(value: object) -> object:
     return value
 
 
-PolicyName = Annotated[Policy, BeforeValidator(_lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class SourceConfig(_Table):
@@ -147,59 +126,6 @@ class GroupConfig(_Table):
         return self
 
 
-class EgressConfig(_Table):
-    """Frames sent as EJFAT events over UDP."""
-
-    uri: str | None = None
-    """EJFAT URI with the destination in `data=ip:port`; wins over `ingress`."""
-    ingress: str | None = None
-    """Name of an ingress of this file to send to directly."""
-    mtu: int = Field(default=9000, ge=576, le=9000)
-    """Bytes of an IP packet."""
-    rate: float | None = Field(default=None, gt=0)
-    """Gbit/s that the packets are paced to; left out: as fast as the frames come."""
-    policy: PolicyName = Policy.LOSSLESS
-    """As in [groups.*]."""
-    queue_size: int = Field(default=64, ge=1, le=65536)
-    """Frames that may wait to be sent."""
-    queue_bytes: int | None = Field(default=None, ge=1)
-    """Bytes that may wait to be sent; left out: no limit but queue_size."""
-    data_id: int = Field(default=1, ge=0, le=0xFFFF)
-    """Which source the events come from (RE header)."""
-    checksum: bool = True
-    """Send a checksum of the pixels, which the ingress verifies."""
-    lb_version: Literal[2, 3] | None = 2
-    """Version of the load balancer header."""
-    offload: bool = True
-    """Let the kernel cut the packets (UDP_SEGMENT); falls back to one datagram a packet where it cannot."""
-
-    @model_validator(mode="after")
-    def _destination(self) -> Self:
-        if self.uri is None and self.ingress is None:
-            raise ValueError("needs the key 'uri' (an EJFAT URI) or 'ingress' (the name of an [ingress.*] table)")
-        return self
-
-
-class IngressConfig(_Table):
-    """EJFAT events received over UDP, put together and checked."""
-
-    address: str = "127.0.0.1"
-    """IP address to listen on."""
-    port: int = Field(default=0, ge=0, le=65535)
-    """UDP port; 0: a free one, chosen at start."""
-    event_timeout: float = Field(default=0.5, gt=0, le=10)
-    """s after which an event with missing packets is given up and counted."""
-    max_event_bytes: int = Field(default=256 << 20, ge=1)
-    """Bytes; larger events are refused, because a header may claim up to 4 GiB."""
-    memory: int = Field(default=GIB, ge=1)
-    """Bytes that unfinished events may take up together, and as much again for whole ones that wait."""
-    queue_size: int = Field(default=1024, ge=1)
-    """Frames that may wait to be taken; more are dropped and counted."""
-    receive_buffer: int = Field(default=64 << 20, ge=4096)
-    """Bytes asked of the kernel for the socket; a PV shows what it gave. More than net.core.rmem_max needs
-    CAP_NET_ADMIN."""
-
-
 class Config(_Table):
     """One appliance."""
 
@@ -213,6 +139,7 @@ class Config(_Table):
     groups: dict[str, GroupConfig] = {}
     egress: dict[str, EgressConfig] = {}
     ingress: dict[str, IngressConfig] = {}
+    balancers: dict[str, BalancerConfig] = {}
 
     @field_validator("prefix")
     @classmethod
@@ -226,17 +153,29 @@ class Config(_Table):
             raise ValueError(f"expected letters, digits and _ - : [ ] < > ; {{ }}, found {value!r}")
         return value
 
+    def _check_balancer(self, table: str, name: str | None) -> None:
+        if name is not None and name not in self.balancers:
+            raise ValueError(
+                f"{table}.balancer: expected one of the [balancers.*] tables "
+                f"({', '.join(self.balancers) or 'there is none'}), found {name!r}"
+            )
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         slots = len(self.groups) + len(self.egress)
         if slots > DISTRIBUTOR_SLOTS:
             raise ValueError(f"groups and egress: expected at most {DISTRIBUTOR_SLOTS} together, found {slots}")
         for name, egress in self.egress.items():
-            if egress.uri is None and egress.ingress not in self.ingress:
+            self._check_balancer(f"egress.{name}", egress.balancer)
+            if egress.uri is None and egress.balancer is None and egress.ingress not in self.ingress:
                 raise ValueError(
                     f"egress.{name}.ingress: expected one of the [ingress.*] tables "
                     f"({', '.join(self.ingress) or 'there is none'}), found {egress.ingress!r}"
                 )
+        for name, ingress in self.ingress.items():
+            self._check_balancer(f"ingress.{name}", ingress.balancer)
+            if ingress.uri is not None and ingress.balancer is not None:
+                raise ValueError(f"ingress.{name}: expected one of 'uri' and 'balancer', found both")
         return self
 
 

@@ -278,7 +278,7 @@ class RefusingSocket:
         self._code = code
         self.sent: list[bytes] = []
 
-    def sendmsg(self, buffers: list[memoryview], ancillary: list[object]) -> None:
+    def sendmsg(self, buffers: list[memoryview], ancillary: list[object], flags: int, address: object) -> None:
         if ancillary:
             raise OSError(self._code, "refused")
         self.sent.append(bytes(buffers[0]))
