@@ -74,6 +74,10 @@ class Forwarder:
     ) -> None:
         self._data = data
         self._sync = sync
+        self.port: int = data.getsockname()[1]
+        """The UDP port that takes data."""
+        self.sync_port: int = sync.getsockname()[1]
+        """The UDP port that takes sync messages."""
         self._faults = faults or Faults()
         self._clock = clock or SystemClock()
         self._path: FaultyPath[Packet] = FaultyPath(self._faults, random.Random())
@@ -88,16 +92,6 @@ class Forwarder:
         self._counted = ForwardFigures()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"ejfat-lb-{self.port}", daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The UDP port that takes data."""
-        return self._data.getsockname()[1]
-
-    @property
-    def sync_port(self) -> int:
-        """The UDP port that takes sync messages."""
-        return self._sync.getsockname()[1]
 
     def start(self) -> None:
         """Begin to forward."""

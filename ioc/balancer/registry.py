@@ -43,11 +43,8 @@ class ForbiddenError(RefusedError):
 class DataPlane(Protocol):
     """What moves the packets of one reservation."""
 
-    @property
-    def port(self) -> int: ...
-
-    @property
-    def sync_port(self) -> int: ...
+    port: int
+    sync_port: int
 
     def route(self, routes: Routes) -> None: ...
 

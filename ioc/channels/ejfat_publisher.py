@@ -65,6 +65,7 @@ class PublisherFigures:
     errors: int
     offload: bool
     last_error: str
+    unsent: int = 0
     paths: int = 1
     send_buffer: int = 0
 
@@ -137,6 +138,7 @@ class EjfatPublisher:
             bytes=self._bytes,
             packets=sum(path.packets for path in paths),
             errors=sum(path.errors for path in paths) + self._unsendable,
+            unsent=sum(path.errors for path in paths),
             offload=all(path.offload for path in paths),
             last_error=next((path.last_error for path in paths if path.last_error), "") or self._last_error,
             paths=len(paths),

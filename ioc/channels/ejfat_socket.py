@@ -51,15 +51,12 @@ class PacketSender:
 
     def __init__(self, sock: socket.socket, offload: bool) -> None:
         self._socket = sock
+        self.granted: int = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        """Bytes of the send buffer that the kernel gave."""
         self.offload = offload
         self.packets = 0
         self.errors = 0
         self.last_error = ""
-
-    @property
-    def granted(self) -> int:
-        """Bytes of the send buffer that the kernel gave."""
-        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
     def batch_bytes(self, packet: int) -> int:
         """Return how many bytes one call takes of packets of `packet` bytes."""

@@ -9,8 +9,8 @@ from ioc.channels.book import BookReader, Counts
 from ioc.core.errors import PeerError
 from ioc.core.status import ProcessSpec, RangeStatus, Role, StageStatus, State, Status
 from ioc.supervisor.lives import add_lives, close_life
-from ioc.supervisor.plan import needs_port_of
-from ioc.supervisor.report import IngressAccount, MemberBook, Sources
+from ioc.supervisor.plan import balancer_of, needs_port_of
+from ioc.supervisor.report import BalancerAccount, IngressAccount, MemberBook, Sources
 from ioc.supervisor.run_folder import RunFolder
 from ioc.supervisor.worker import Worker
 
@@ -65,7 +65,8 @@ class Accounts:
         detector = next((worker for worker in workers if worker.spec.role is Role.DETECTOR), None)
         members = [self._book(worker, settled) for role in MEMBERS for worker in workers if worker.spec.role is role]
         ingresses = [self._ingress(worker, workers) for worker in workers if worker.spec.role is Role.INGRESS]
-        return Sources(self._detector(detector) if detector else None, members, ingresses)
+        balancers = [_balancer(worker, workers, settled) for worker in workers if worker.spec.role is Role.BALANCER]
+        return Sources(self._detector(detector) if detector else None, members, ingresses, balancers)
 
     def close(self) -> None:
         """Let go of the books."""
@@ -151,3 +152,10 @@ class Accounts:
             }
             stage = worker.status.stage.model_copy(update=lost)
         return IngressAccount(worker.name, worker.spec.table or "", stage, feeders, worker.restarts)
+
+
+def _balancer(worker: Worker, workers: Iterable[Worker], settled: bool) -> BalancerAccount:
+    through = [one for one in workers if balancer_of(one.spec) == worker.spec.table]
+    feeders = tuple(one.name for one in through if one.spec.role is Role.EGRESS)
+    ingresses = tuple(one.name for one in through if one.spec.role is Role.INGRESS)
+    return BalancerAccount(worker.name, worker.spec.table or "", feeders, ingresses, settled)

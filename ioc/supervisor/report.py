@@ -47,12 +47,28 @@ class IngressAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class BalancerAccount:
+    """A lab's load balancer: the names of the egresses before it and of the ingresses behind it.
+
+    It knows packets, not frames: what was sent and came to none of its ingresses is on its way, or lost once all is
+    `settled`.
+    """
+
+    name: str
+    table: str
+    feeders: tuple[str, ...] = ()
+    ingresses: tuple[str, ...] = ()
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """All that the ledger is made from."""
 
     detector: Status | None
     members: Sequence[MemberBook] = ()
     ingresses: Sequence[IngressAccount] = field(default=())
+    balancers: Sequence[BalancerAccount] = field(default=())
 
 
 def build(sources: Sources) -> Ledger:
@@ -79,6 +95,12 @@ def build(sources: Sources) -> Ledger:
         ordered.append(stage)
         if ingress.feeders:
             hops.append(Hop(f"{' + '.join(ingress.feeders)} -> {ingress.name}", given, (stage,)))
+    for balancer in sources.balancers:
+        behind = [stage for stage in ordered if stage.name in balancer.ingresses]
+        given, _ = _sent(balancer.feeders, books)
+        stage = _balancer_stage(balancer, given, behind)
+        ordered.append(stage)
+        hops.append(Hop(f"{' + '.join(balancer.feeders)} -> {balancer.name}", given, (stage, *behind)))
     published = detector.stage.processed if detector is not None else 0
     series = [(one.id, one.published) for one in detector.series] if detector is not None else []
     return Ledger(published, series, ordered, hops)
@@ -184,6 +206,17 @@ def _ingress_stage(ingress: IngressAccount, given: int, earlier: int) -> Stage:
             dropped[Reason.LOST.value] += earlier - seen
             seen = earlier
         stage.in_flight = given - seen + excess(seen, earlier, given)
+    return stage
+
+
+def _balancer_stage(balancer: BalancerAccount, given: int, behind: Iterable[Stage]) -> Stage:
+    """Return the stage of a load balancer: what was sent and came to none of its ingresses."""
+    stage = Stage(balancer.name, balancer.table)
+    seen = sum(one.meant() for one in behind)
+    if balancer.settled and seen < given:
+        stage.dropped[Reason.LOST.value] = given - seen
+    else:
+        stage.in_flight = given - seen + excess(seen, 0, given)
     return stage
 
 

@@ -33,6 +33,7 @@ OURS = (
     "*.spec",
     "*.status",
     "*.book",
+    "*.uri",
     "*.log",
     "*.new",
     "*.quarantine",

@@ -278,6 +278,9 @@ class RefusingSocket:
         self._code = code
         self.sent: list[bytes] = []
 
+    def getsockopt(self, level: int, option: int) -> int:
+        return 0
+
     def sendmsg(self, buffers: list[memoryview], ancillary: list[object], flags: int, address: object) -> None:
         if ancillary:
             raise OSError(self._code, "refused")

@@ -115,6 +115,8 @@ def assert_closed(report: dict[str, Any]) -> None:
     without_ids = {"duplicate", "lost"} if detector["restarts"] else {"duplicate"}
     for stage in report["stages"]:
         assert stage["received"] == stage["processed"] + stage["failed"] + stage["queued"], stage
+        if stage["name"].startswith("EjfatLb"):
+            continue  # it knows packets, not frames: how many came to none of its workers, not which
         if stage["name"].startswith("EjfatIn") and stage["restarts"]:
             continue  # what was sent while nobody listened is counted at the sender; its ids were seen by nobody
         missed = sum(last - first + 1 for first, last in stage["missed_ranges"])

@@ -31,6 +31,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("groups.NAME", config.GroupConfig),
     ("egress.NAME", config.EgressConfig),
     ("ingress.NAME", config.IngressConfig),
+    ("balancers.NAME", config.BalancerConfig),
 )
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Path": "path", "dict": "table"}
 LIMITS: tuple[tuple[type, str, str], ...] = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
@@ -44,6 +45,7 @@ GROUPS = (
     (r"Dist\d+:", "Distributor groups, `$(P)Dist1:` to `$(P)Dist8:`"),
     (r"Cons\d+:", "Consumers, `$(P)Cons1:`, `$(P)Cons2:`, ..."),
     (r"Ejfat\d+:", "EJFAT egress, `$(P)Ejfat1:`, ..."),
+    (r"EjfatLb\d+:", "EJFAT load balancer for labs, `$(P)EjfatLb1:`, ..."),
     (r"EjfatIn\d+:", "EJFAT ingress, `$(P)EjfatIn1:`, ..."),
     (r"", "Appliance, `$(P)`"),
 )
