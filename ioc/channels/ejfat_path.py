@@ -6,7 +6,8 @@ What cannot be sent is counted and never raised: a destination that is away must
 import logging
 from dataclasses import dataclass
 
-from ioc.channels import ejfat_socket
+from ioc.channels import ejfat_mmsg, ejfat_socket
+from ioc.channels.ejfat_gather import Laid
 from ioc.channels.ejfat_socket import NoRouteError, PacketSender
 from ioc.core.clock import Clock
 
@@ -82,6 +83,17 @@ class DataPath:
             self._unsent += -(-len(batch) // packet)
             return
         self._sender.send(batch, packet)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether whole events can be sent by `send_laid` now."""
+        return ejfat_mmsg.AVAILABLE and self._sender is not None and self._sender.offload
+
+    def send_laid(self, laid: Laid, first: int, count: int) -> bool:
+        """Send `count` messages of an event from `first` on; return False if the kernel does not cut packets."""
+        assert self._sender is not None
+        rest = laid.packets - first * laid.per_message
+        return self._sender.send_messages(laid.table[first : first + count], rest, laid.per_message)
 
     def close(self) -> None:
         """Close the socket."""

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
 from ioc.channels.base import Accepted, Counters, Refusal
+from ioc.channels.ejfat_gather import LEAST_PACKETS, Gatherer
 from ioc.channels.ejfat_pacing import RatePacer
 from ioc.channels.ejfat_path import DataPath, PathSettings
-from ioc.channels.ejfat_segmenter import Segmenter, Stamp
+from ioc.channels.ejfat_segmenter import HeaderSheet, Segmenter, Stamp
 from ioc.channels.ejfat_wire import IP_BYTES, UDP_BYTES, IpVersion, LbVersion
 from ioc.core import codec
 from ioc.core.clock import Clock, SystemClock
@@ -84,6 +87,8 @@ class EjfatPublisher:
         self._balanced = settings.balanced
         ip_version: IpVersion = 6 if any(":" in path.host for path in paths) else 4
         self._segmenter = Segmenter(settings.mtu, ip_version, settings.lb_version, settings.data_id)
+        self._gatherer = Gatherer(HeaderSheet(settings.mtu, ip_version, settings.lb_version, settings.data_id))
+        self._least_gathered = LEAST_PACKETS * self._segmenter.segment_bytes
         self._clock = clock or SystemClock()
         self._packet_overhead = IP_BYTES[ip_version] + UDP_BYTES
         self._pacer: RatePacer | None = None
@@ -159,7 +164,7 @@ class EjfatPublisher:
         except ValueError as error:
             self._count_unsendable(error)
             return
-        self._send([header, pixels], stamp)
+        self._send(header, pixels, stamp)
         self._bytes += len(header) + len(pixels)
         if not isinstance(item, EndOfSeries):
             self._frames += 1
@@ -169,7 +174,7 @@ class EjfatPublisher:
         else:
             for gap in END_GAPS:
                 self._closed.wait(gap)
-                self._send([header], stamp)
+                self._send(header, b"", stamp)
         self._ends += 1
 
     def _send_to_all_slots(self, header: bytes) -> None:
@@ -178,12 +183,14 @@ class EjfatPublisher:
             tick = self._clock.wall_ns() // 1000
             for slot in range(SLOTS):
                 self._event += 1
-                self._send([header], Stamp(self._event, tick - tick % SLOTS + slot, self._entropy.getrandbits(16)))
+                self._send(header, b"", Stamp(self._event, tick - tick % SLOTS + slot, self._entropy.getrandbits(16)))
             self._closed.wait(END_GAPS[-1])
 
-    def _send(self, buffers: list[bytes | memoryview], stamp: Stamp) -> None:
-        packets = self._segmenter.lay(buffers, stamp)
+    def _send(self, head: bytes, pixels: bytes | memoryview, stamp: Stamp) -> None:
         path = self._paths[stamp.event % len(self._paths)]
+        if len(pixels) >= self._least_gathered and path.gathers and self._gather(path, head, pixels, stamp):
+            return
+        packets = self._segmenter.lay([head, pixels], stamp)
         wire, step = packets.wire, path.batch_bytes(packets.size)
         for at in range(0, len(wire), step):
             batch = wire[at : at + step]
@@ -192,6 +199,20 @@ class EjfatPublisher:
             if self._closed.is_set():
                 return
             path.send(batch, packets.size)
+
+    def _gather(self, path: DataPath, head: bytes, pixels: bytes | memoryview, stamp: Stamp) -> bool:
+        """Send an event from where it lies; return False if the kernel does not cut packets."""
+        laid = self._gatherer.lay(head, np.frombuffer(pixels, np.uint8), stamp)
+        batch = laid.per_message * laid.packet
+        step = len(laid.table) if self._pacer is None else 1
+        for first in range(0, len(laid.table), step):
+            if self._pacer is not None:
+                self._pace(self._pacer, min(batch, laid.packets * laid.packet - first * batch), laid.packet)
+            if self._closed.is_set():
+                return True
+            if not path.send_laid(laid, first, step):
+                return False
+        return True
 
     def _pace(self, pacer: RatePacer, size: int, packet: int) -> None:
         size += -(-size // packet) * self._packet_overhead

@@ -18,10 +18,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ioc.channels import ejfat_socket
+from ioc.channels import ejfat_mmsg, ejfat_socket
 from ioc.channels.base import Counters
 from ioc.channels.ejfat_pool import BufferPool
 from ioc.channels.ejfat_reassembly import Event, Incomplete, Limits, Reassembler
+from ioc.channels.ejfat_scatter import Scatter, Shape
+from ioc.channels.ejfat_wire import HEAD_BYTES, RE_BYTES
 from ioc.core import codec
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.errors import ProtocolError, RayfanBug
@@ -48,7 +50,8 @@ class ReceiverSettings:
     new bytes until an event is given up. `memory` is bytes: as much for unfinished events, and as much for whole ones
     that are queued or handed out; `queue_size` counts items. `verify` compares the pixels with the sender's checksum.
     `receive_buffer` is bytes asked of the kernel. `shared`: a load balancer deals the events out, so that other workers
-    have the numbers between, and end markers come more than once.
+    have the numbers between, and end markers come more than once. `in_place`: receive events straight into their memory
+    where that can be done.
     """
 
     address: str = "127.0.0.1"
@@ -61,6 +64,7 @@ class ReceiverSettings:
     receive_buffer: int = 64 << 20
     port_range: int = 0
     shared: bool = False
+    in_place: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,8 @@ class EjfatReceiver:
         self._reassembler = Reassembler(limits, settings.event_timeout, self._pool)
         self._buffer = np.empty(BUFFER_BYTES, np.uint8)
         self._wait = min(LONGEST_WAIT, settings.event_timeout / 4)
+        self._scatter: Scatter | None = None
+        self._greatest = 0
         self._look_ns = 0
         self._ready = threading.Condition()
         self._queue: deque[_Queued] = deque()
@@ -158,6 +164,8 @@ class EjfatReceiver:
         for sock in self._sockets:
             ejfat_socket.set_receive_timeout(sock, self._wait)
             sock.setblocking(len(self._sockets) == 1)
+        if len(self._sockets) == 1 and coalescing[0] and ejfat_mmsg.AVAILABLE and self._settings.in_place:
+            self._scatter = Scatter(self._sockets[0].fileno(), self._reassembler)
         self._thread.start()
 
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
@@ -254,6 +262,8 @@ class EjfatReceiver:
 
     def _step(self, wait: bool = True) -> bool:
         """Take what one call a port returns; return False if nothing came for a while."""
+        if self._scatter is not None and self._scatter.armed:
+            return self._take_in_place(self._scatter)
         if len(self._sockets) == 1:
             return self._take_from(self._sockets[0])
         ready = self._poll.poll(self._wait * 1000 if wait else 0)
@@ -270,11 +280,34 @@ class EjfatReceiver:
             return False
         now_ns = self._clock.monotonic_ns()
         step = ejfat_socket.segment_size(ancillary, size)
+        self._greatest = max(self._greatest, size)
         for event in self._reassembler.feed(self._buffer[:size], step, now_ns):
+            if self._scatter is not None and not self._reassembler.unfinished and step:
+                self._expect_another(self._scatter, event, step)
             self._take(event)
         if now_ns >= self._look_ns:
             self._look(now_ns)
         return True
+
+    def _take_in_place(self, scatter: Scatter) -> bool:
+        try:
+            events = scatter.receive(self._clock.monotonic_ns())
+        except BlockingIOError:
+            self._look(self._clock.monotonic_ns())
+            return False
+        for event in events:
+            self._take(event)
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._look_ns:
+            self._look(now_ns)
+        return True
+
+    def _expect_another(self, scatter: Scatter, event: Event, step: int) -> None:
+        """Expect an event like the one that was just received: as long, and cut and batched alike."""
+        start = RE_BYTES if event.tick is None else HEAD_BYTES
+        if not scatter.armed:
+            scatter.expect(Shape(len(event.payload), step, start, self._greatest // step))
+        self._greatest = 0
 
     def _read_rest(self) -> None:
         """Read what the socket's buffer held when stopping, and no more: a sender may go on for ever."""
@@ -286,6 +319,8 @@ class EjfatReceiver:
 
     def _finish(self) -> None:
         now_ns = self._clock.monotonic_ns()
+        if self._scatter is not None:
+            self._scatter.disarm()
         self._recent.extend(self._reassembler.give_up_all(now_ns))
         self._look(now_ns)
 

@@ -10,11 +10,14 @@ import socket
 import struct
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ioc.channels import ejfat_mmsg
+from ioc.channels.ejfat_mmsg import UDP_GRO, UDP_SEGMENT
 from ioc.channels.ejfat_wire import IpVersion
 from ioc.core.errors import ConfigError, PeerError, mismatch
 
-UDP_SEGMENT = 103
-UDP_GRO = 104
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
@@ -68,11 +71,36 @@ class PacketSender:
             try:
                 self._deliver(batch, packet, address, [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("@H", packet))])
                 return
-            except _RefusedOffload as refused:
+            except RefusedOffload as refused:
                 self.offload = False
                 _log.info("UDP segmentation offload refused (%s), sending packets one by one", refused)
         for at in range(0, len(batch), packet):
             self._deliver(batch[at : at + packet], packet, address)
+
+    def send_messages(self, table: NDArray[np.void], packets: int, per_message: int) -> bool:
+        """Send the messages of a table, `per_message` packets each and `packets` at most; refused ones are skipped.
+
+        Return False if the kernel does not cut packets: nothing was sent, and `offload` is off from now on.
+        """
+        at = tries = 0
+        while at < len(table):
+            try:
+                done = ejfat_mmsg.send(self._socket.fileno(), table[at:])
+            except ConnectionRefusedError as error:
+                self._count(error)  # the ICMP answer to an earlier packet; this one was not sent: once more
+                tries += 1
+                at, tries = (at + 1, 0) if tries == 2 else (at, tries)
+            except OSError as error:
+                if error.errno in _OFFLOAD_REFUSED and at == 0:
+                    self.offload = False
+                    _log.info("UDP segmentation offload refused (%s), sending packets one by one", error)
+                    return False
+                self._count(error)
+                at += 1
+            else:
+                self.packets += min(done * per_message, packets - at * per_message)
+                at, tries = at + done, 0
+        return True
 
     def close(self) -> None:
         self._socket.close()
@@ -87,7 +115,7 @@ class PacketSender:
                 self._count(error)  # the ICMP answer to an earlier packet; this one was not sent: once more
             except OSError as error:
                 if ancillary and error.errno in _OFFLOAD_REFUSED:
-                    raise _RefusedOffload(str(error)) from None
+                    raise RefusedOffload(str(error)) from None
                 self._count(error)
                 return
             else:
@@ -101,8 +129,8 @@ class PacketSender:
             _log.warning("EJFAT packet not sent: %s (%d so far)", error, self.errors)
 
 
-class _RefusedOffload(Exception):  # noqa: N818 - caught by the one who asked
-    pass
+class RefusedOffload(Exception):  # noqa: N818 - caught by the one who asked
+    """The kernel, or the network device, does not cut packets."""
 
 
 class NoRouteError(PeerError):
