@@ -148,7 +148,7 @@ def test_events_in_order_are_received_in_place() -> None:
         ours.scatter.disarm()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32))
 def test_whatever_comes_between_no_byte_is_wrong(seed: int) -> None:
     """Events with lost, doubled, swapped and foreign batches between whole ones: each comes right, or not at all."""
