@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from consumers.batch import Batch
 from consumers.processor import Output, Processor, Value, checked_statistics, frames_of
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
@@ -48,6 +50,7 @@ class WorkerSnapshot:
     series: int = 0
     unique_id: int = 0
     output_dropped: int = 0
+    batch_copies: int = 0
     last_error: str = ""
     statistics: dict[str, Value] = field(default_factory=dict)
 
@@ -71,11 +74,11 @@ class Worker:
         self._stopping = False
         self._pending: list[Frame] = []
         self._pending_since_ns = 0
-        self._latencies = np.zeros(LATENCIES_KEPT)
-        self._latency_count = 0
-        self._longest = 0.0
+        self._latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
+        self._longest_ns = 0
         self._execution_ms = 0.0
         self._output_dropped = 0
+        self._batch_copies = 0
         self._last_error = ""
         self._last_log_ns = 0
         self._quiet_errors = 0
@@ -120,8 +123,8 @@ class Worker:
     def reset(self) -> None:
         """Begin statistics and latencies anew; to be called in the loop."""
         self.processor.reset()
-        self._latency_count = 0
-        self._longest = 0.0
+        self._latencies_ns.clear()
+        self._longest_ns = 0
         self._last_error = ""
 
     def drain(self, deadline: float) -> bool:
@@ -174,7 +177,7 @@ class Worker:
     def _take_in(self, item: Item) -> None:
         if isinstance(item, EndOfSeries):
             self._process_pending()
-            self._guarded(self.processor.flush, 0)
+            self._guarded(0, self.processor.flush)
             self._publish([item])
             self.receiver.release(1)
             return
@@ -191,10 +194,12 @@ class Worker:
         self._pending = []
         begun = self._clock.monotonic_ns()
         self.busy_since_ns = begun
-        if len(frames) == 1:
-            good = self._guarded(lambda: self.processor.process(frames[0], {}), 1)
+        if self.processor.batch_size == 1:
+            good = self._guarded(1, self.processor.process, frames[0], {})
         else:
-            good = self._guarded(lambda: self.processor.process_batch(frames, [{}] * len(frames)), len(frames))
+            batch = Batch(frames)
+            good = self._guarded(len(batch), self.processor.process_batch, batch, [{}] * len(batch))
+            self._batch_copies += batch.copied
         self.busy_since_ns = None
         self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
         self._finish(frames, good)
@@ -206,18 +211,16 @@ class Worker:
         else:
             counts.failed += len(frames)
         now = self._clock.wall_ns()
-        for frame in frames:
-            counts.bytes += frame.data.nbytes
-            seconds = max(0.0, (now - frame.timestamp_ns) / 1e9)
-            self._latencies[self._latency_count % LATENCIES_KEPT] = seconds
-            self._latency_count += 1
-            self._longest = max(self._longest, seconds)
+        latencies = [now - frame.timestamp_ns for frame in frames]
+        self._latencies_ns.extend(latencies)
+        self._longest_ns = max(self._longest_ns, *latencies)
+        counts.bytes += sum(frame.data.nbytes for frame in frames)
         self._newest = (frames[-1].series, frames[-1].unique_id)
         self.receiver.release(len(frames))
 
-    def _guarded(self, call: Callable[[], Output], frames: int) -> bool:
+    def _guarded(self, frames: int, call: Callable[..., Output], *arguments: object) -> bool:
         try:
-            self._publish(frames_of(call()))
+            self._publish(frames_of(call(*arguments)))
         except Exception as error:  # noqa: BLE001 - stage boundary: the frame is counted as failed, the stream goes on
             self._note_error(error, frames)
             return False
@@ -266,17 +269,18 @@ class Worker:
             fresh = (done - done_before) * 1e9 / (now - before) if before else 0.0
             rate = 0.8 * rate + 0.2 * fresh if rate else fresh
         self._snapped = (now, done)
-        recent = self._latencies[: min(self._latency_count, LATENCIES_KEPT)]
+        recent = np.maximum(self._latencies_ns, 0) / 1e9  # a foreign clock may be ahead of ours
         p50, p99 = np.percentile(recent, (50, 99)) if len(recent) else (0.0, 0.0)
         self.snapshot = WorkerSnapshot(
             self._taking,
             rate,
             float(p50),
             float(p99),
-            self._longest,
+            self._longest_ns / 1e9,
             self._execution_ms,
             *self._newest,
             self._output_dropped,
+            self._batch_copies,
             self._last_error,
             self._statistics(),
         )

@@ -13,7 +13,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
-from ioc.core.config_table import GIB, Policy, PolicyName
+from ioc.core.config_table import GIB
+from ioc.core.config_table import LARGEST_QUEUE as LARGEST_QUEUE
+from ioc.core.config_table import Drop as Drop
+from ioc.core.config_table import Policy as Policy
+from ioc.core.config_table import Queued as _Queued
 from ioc.core.config_table import Table as _Table
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
@@ -28,6 +32,8 @@ DISTRIBUTOR_SLOTS = 8
 IMAGE_GROUP = "Pva1"
 """The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
 MOST_MEMBERS = 64
+ACK_TIMEOUT = 10.0
+"""s that a PVA member of policy Acknowledged may be silent, unless configured otherwise."""
 
 
 def _data_type(value: object) -> object:
@@ -90,7 +96,7 @@ class DetectorConfig(_Table):
     """Frames in one acquisition of image mode Multiple."""
 
 
-class GroupConfig(_Table):
+class GroupConfig(_Queued):
     """One distributor group and the consumers that make it up."""
 
     count: int = Field(default=1, ge=0, le=MOST_MEMBERS)
@@ -100,12 +106,8 @@ class GroupConfig(_Table):
     Left out: every member is a set of its own, so the members take turns."""
     updates: int = Field(default=1, ge=1)
     """Frames in sequence that a set gets before it is the next one's turn."""
-    policy: PolicyName = Policy.LOSSLESS
-    """What happens when a member is slower than the stream: `latest`, `bounded`, `lossless` or `acknowledged`."""
-    queue_size: int = Field(default=64, ge=1, le=65536)
-    """Frames that may wait for one member."""
-    queue_bytes: int | None = Field(default=None, ge=1)
-    """Bytes that may wait for one member; left out: no limit but queue_size."""
+    ack_timeout: float = Field(default=ACK_TIMEOUT, gt=0, le=3600)
+    """acknowledged: s after which a PVA member that has frames and acknowledges none has lost them to the others."""
     processor: str = "statistics"
     """Name of a processor that comes with Rayfan, `package.module:Class`, or `path/to/file.py:Class`."""
     settings: dict[str, Any] = {}

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from ioc.core.config_table import GIB, Policy, PolicyName, Table
+from ioc.core.config_table import GIB, Queued, Table
 
 
 class ControlConfig(Table):
@@ -17,7 +17,7 @@ class ControlConfig(Table):
     """PEM file that the certificate is verified against; left out: the system's."""
 
 
-class EgressConfig(ControlConfig):
+class EgressConfig(ControlConfig, Queued):
     """Frames sent as EJFAT events over UDP."""
 
     uri: str | None = None
@@ -42,12 +42,6 @@ class EgressConfig(ControlConfig):
     """Bytes of an IP packet."""
     rate: float | None = Field(default=None, gt=0)
     """Gbit/s that the packets are paced to; left out: as fast as the frames come."""
-    policy: PolicyName = Policy.LOSSLESS
-    """As in [groups.*]."""
-    queue_size: int = Field(default=64, ge=1, le=65536)
-    """Frames that may wait to be sent."""
-    queue_bytes: int | None = Field(default=None, ge=1)
-    """Bytes that may wait to be sent; left out: no limit but queue_size."""
     data_id: int = Field(default=1, ge=0, le=0xFFFF)
     """Which source the events come from (RE header)."""
     checksum: bool = True

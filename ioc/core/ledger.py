@@ -28,6 +28,8 @@ class Reason(Enum):
     DUPLICATE = "duplicate"
     MISSED = "missed"
     QUARANTINED = "quarantined"
+    SHED = "shed"
+    MERGED = "merged"
 
 
 @dataclass(frozen=True, slots=True)
