@@ -14,9 +14,12 @@ from consumers.processor import Value as SettingValue
 from consumers.records import consumer_records
 from consumers.worker import Worker
 from ioc.channels.book import Book
+from ioc.channels.images import open_images
+from ioc.channels.journal import Journal, open_member
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
-from ioc.channels.pva import ImageChannels, PvaServer
+from ioc.channels.memory_book import MemoryBook
+from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import GroupConfig
 from ioc.core.errors import ConfigError, RefusedError, mismatch
@@ -42,19 +45,21 @@ class Consumer:
         self.prefix = spec.config.prefix
         self.processor, self.settings = open_processor(self.group, f"groups.{spec.table}")
         self.book = Book(spec.book_file)
-        self.book.counts.returned += self.book.counts.in_hand  # an earlier life was killed with these in its hands
-        self.book.commit()
-        receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book)
+        self.journal = Journal(spec.journal_file, booked=True)
+        account = open_member(self.journal, self.book, self.name)
+        receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book, account)
         clock = SystemClock()
-        self.images = ImageChannels(f"{self.name} images")
+        self.images = open_images(spec.config.image_server, f"{self.name} images")
+        self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        self.output = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
         outputs = []
         if "pva" in self.group.outputs:
-            outputs.append(ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock))
+            outputs.append(self.output)
         self.receiver = receiver
         self.worker = Worker(receiver, self.book, self.processor, outputs, clock)
         self.status_name = f"{self.prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         options = ServerOptions(
             (Template(DATABASES / "consumer.template", {"R": f"{self.name}:"}),), on_refused=self._refused
         )
@@ -78,6 +83,7 @@ class Consumer:
             raise ConfigError(f"groups.{spec.table}.processor: start: {fault(error)}") from None
         self.records.start()
         self._show_settings()
+        self.images.start()
         self.pva.start()
         self.worker.start()
         self.child.report_with(self.sample)
@@ -128,7 +134,9 @@ class Consumer:
         drained = self.worker.drain(DRAIN_SECONDS)
         self.processor.stop()
         self.pva.stop()
+        self.journal.close()
         self.images.close()
+        self.memory.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
@@ -194,6 +202,9 @@ class Consumer:
             "Dropped": self.receiver.missed,
             "Queued": stage.queued,
             "Published": self.book.counts.published,
+            "Shed": self.output.shed,
+            "MemoryUsed": self.memory.used,
+            "MemoryLimit": self.memory.limit,
             "Rate": status.rate,
             "LatencyP50": now.latency_p50,
             "LatencyP99": now.latency_p99,

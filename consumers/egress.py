@@ -13,6 +13,7 @@ from ioc.channels.ejfat import EjfatPublisher, PublisherSettings
 from ioc.channels.ejfat_kernel import advice
 from ioc.channels.ejfat_sender import SenderFigures, SenderLink, SyncSettings
 from ioc.channels.ejfat_uri import EjfatUri
+from ioc.channels.journal import Journal, open_member
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaServer
@@ -47,9 +48,9 @@ class Egress:
         self.link = _link(self.route.uri, self.config, self.publisher)
         self._reach = Reach()
         self.book = Book(spec.book_file)
-        self.book.counts.returned += self.book.counts.in_hand  # an earlier life was killed with these in its hands
-        self.book.commit()
-        self.receiver = LocalReceiver(spec.socket, Hello(spec.name, egress_group(spec.table), 0), self.book)
+        self.journal = Journal(spec.journal_file, booked=True)
+        account = open_member(self.journal, self.book, self.name)
+        self.receiver = LocalReceiver(spec.socket, Hello(spec.name, egress_group(spec.table), 0), self.book, account)
         self.worker = Worker(self.receiver, self.book, Passthrough(), [self.publisher], SystemClock())
         prefix = spec.config.prefix
         self.status_name = f"{prefix}{self.name}:Status"
@@ -133,6 +134,7 @@ class Egress:
             self.link.leave()
         self.publisher.close(drain=True)
         self.pva.stop()
+        self.journal.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

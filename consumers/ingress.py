@@ -16,13 +16,16 @@ from ioc.channels.ejfat_control_model import WorkerState, WorkerTotals
 from ioc.channels.ejfat_kernel import advice, input_errors
 from ioc.channels.ejfat_pid import Gains, Pid
 from ioc.channels.ejfat_worker import LinkFigures, WorkerLink
-from ioc.channels.pva import ImageChannels, PvaServer
+from ioc.channels.images import open_images
+from ioc.channels.journal import FOUND, REASONS, Account, Journal, open_member
+from ioc.channels.memory_book import MemoryBook
+from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.sequence import Arrival, DealtTracker, SequenceTracker
-from ioc.core.status import ExitCode, RangeStatus, SeriesStatus, StageStatus, Status
+from ioc.core.status import ExitCode, SeriesStatus, StageStatus, Status
 from ioc.records.server import RecordServer
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -32,16 +35,21 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 SERIES_REMEMBERED = 100
+SERIES_TOLD = 16
+"""Series that the status tells of, the newest."""
 
 
 class IngressLoop:
     """The thread that takes frames from the network and passes them on, keeping account of every series."""
 
-    def __init__(self, receiver: EjfatReceiver, book: Book, outputs: Sequence[Publisher], shared: bool = False) -> None:
+    def __init__(
+        self, receiver: EjfatReceiver, book: Book, account: Account, outputs: Sequence[Publisher], shared: bool = False
+    ) -> None:
         """Keep what is needed; `shared`: other workers get a part of the frames."""
         self._receiver = receiver
         self._shared = shared
         self._book = book
+        self._account = account
         self._outputs = outputs
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -64,20 +72,11 @@ class IngressLoop:
         return not self._thread.is_alive() and self.failure is None
 
     def series(self) -> list[SeriesStatus]:
-        """Return what arrived of each series; it has ended when its end marker has come."""
+        """Return what arrived of each of the last series; it has ended when its end marker has come."""
         with self._lock:
             return [
                 SeriesStatus(id=number, published=tracker.received, ended=number in self._published)
-                for number, tracker in self._trackers.items()
-            ]
-
-    def missed(self) -> list[RangeStatus]:
-        """Return the ids that did not arrive, by series."""
-        with self._lock:
-            return [
-                RangeStatus(series=number, first=first, last=last)
-                for number, tracker in self._trackers.items()
-                for first, last in tracker.missed
+                for number, tracker in list(self._trackers.items())[-SERIES_TOLD:]
             ]
 
     def _run(self) -> None:
@@ -106,20 +105,38 @@ class IngressLoop:
         """Book an item; return False for a frame that was here before: one that was sent again after a failure."""
         with self._lock:
             tracker = self._tracker(item)
-            new = True
+            before, new = tracker.highest, True
             if isinstance(item, EndOfSeries):
                 tracker.ended(item.published)
                 self._published[item.series] = item.published
-            elif tracker.arrived(item.unique_id) is Arrival.DUPLICATE:
-                self.repeated += 1
-                new = False
+                self._miss(item.series, before + 1, item.published)
             else:
-                self._book.counts.received += 1
+                new = self._arrive(item, tracker)
             while len(self._trackers) > SERIES_REMEMBERED:
                 oldest = next(iter(self._trackers))
                 del self._trackers[oldest]
                 self._published.pop(oldest, None)
         return new
+
+    def _arrive(self, frame: Frame, tracker: SequenceTracker) -> bool:
+        before, arrival = tracker.highest, tracker.arrived(frame.unique_id)
+        if arrival is Arrival.DUPLICATE:
+            self.repeated += 1
+            return False
+        if arrival is Arrival.LATE:
+            self._account.left.add(frame.series, frame.unique_id, FOUND)
+            self._book.counts.missed += 1
+        else:
+            self._miss(frame.series, before + 1, frame.unique_id - 1)
+        self._account.came.add(frame.series, frame.unique_id)
+        self._book.counts.received += 1
+        return True
+
+    def _miss(self, series: int, first: int, last: int) -> None:
+        """Note ids that did not come in their turn; behind a load balancer it is another worker's turn."""
+        if last >= first and not self._shared:
+            self._account.left.add_range(series, first, last, REASONS.index(Reason.LOST))
+            self._book.counts.missed += last - first + 1
 
     def _tracker(self, item: Item) -> SequenceTracker:
         tracker = self._trackers.get(item.series)
@@ -149,13 +166,16 @@ class Ingress:
         self.uri = worker_uri(spec, config)
         self.child = child
         self.name = spec.name
+        budget = spec.config.budget
+        self.memory_limit = min(config.memory or budget.ingress, budget.ingress)
+        self.memory = MemoryBook(spec.memory_file, spec.name, budget.channels)
         self.receiver = EjfatReceiver.open(
             ReceiverSettings(
                 config.address,
                 config.port,
                 event_timeout=config.event_timeout,
                 max_event_bytes=config.max_event_bytes,
-                memory=config.memory,
+                memory=part_of(self.memory_limit),
                 queue_size=config.queue_size,
                 receive_buffer=config.receive_buffer,
                 port_range=config.port_range,
@@ -164,12 +184,12 @@ class Ingress:
         )
         self.port = self.receiver.port
         self.book = Book(spec.book_file)
-        self.book.counts.returned += self.book.counts.in_hand
-        self.book.commit()
+        self.journal = Journal(spec.journal_file, booked=True)
+        account = open_member(self.journal, self.book, self.name)
         prefix = spec.config.prefix
-        self.images = ImageChannels(f"{self.name} images", window=BATCH)
-        output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock())
-        self.loop = IngressLoop(self.receiver, self.book, [output], shared=self.uri is not None)
+        self.images = open_images(spec.config.image_server, f"{self.name} images", window=BATCH)
+        output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock(), self.memory)
+        self.loop = IngressLoop(self.receiver, self.book, account, [output], shared=self.uri is not None)
         self._pid = Pid(Gains(config.set_point, config.kp, config.ki, config.kd))
         self.link: WorkerLink | None = None
         if self.uri is not None:
@@ -178,7 +198,7 @@ class Ingress:
             self.link = WorkerLink(calls, self.uri.lb_id or "", worker, self.worker_state)
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         self.records = RecordServer(prefix, ingress_records(self.name), self._put)
         self._lingering = threading.Event()
         self._begun = time.monotonic()
@@ -188,6 +208,7 @@ class Ingress:
     def start(self) -> None:
         """Serve the records and begin to receive."""
         self.records.start()
+        self.images.start()
         self.pva.start()
         self.loop.start()
         if self.link is not None:
@@ -229,9 +250,9 @@ class Ingress:
                 Reason.LOST.value: figures.lost,
                 Reason.CORRUPT.value: figures.corrupt,
                 Reason.QUEUE_FULL.value: figures.dropped,
+                Reason.SHED.value: figures.shed,
                 Reason.DUPLICATE.value: self.loop.repeated,
             },
-            missed=self.loop.missed(),
         )
         if self.uri is not None:  # the load balancer's account has what was lost on the way: no worker knows its part
             status.stage.dropped = {Reason.DUPLICATE.value: self.loop.repeated}
@@ -256,6 +277,9 @@ class Ingress:
             "ControlSignal": link.control_signal,
             "States": link.states,
             "Registrations": link.registrations,
+            "Shed": figures.shed,
+            "MemoryUsed": figures.memory_used,
+            "MemoryLimit": self.memory_limit,
         }
         status.figures = dict(values)
         values |= {
@@ -284,10 +308,20 @@ class Ingress:
         drained = self.loop.drain(10.0)
         self.pva.stop()
         self.images.close()
+        self.journal.close()
+        self.memory.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
         return None
+
+
+def part_of(share: int) -> int:
+    """Return the memory of a receiver that keeps within a share: for unfinished events, whole ones and spare buffers.
+
+    Both kinds of event may take as much, and buffers that are kept for the next ones a quarter of it.
+    """
+    return share * 4 // 9
 
 
 def main(child: Child) -> ExitCode:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ioc.core.errors import PeerError, mismatch
 
-MAGIC = 0x5246_424B_0001
+MAGIC = 0x5246_424B_0002
 SIZE = 4096
 
 
@@ -36,6 +36,7 @@ class Counts:
     returned: int = 0
     published: int = 0
     bytes: int = 0
+    missed: int = 0
 
     @property
     def in_hand(self) -> int:
@@ -130,6 +131,7 @@ def _words(counts: Counts) -> tuple[int, ...]:
         counts.returned,
         counts.published,
         counts.bytes,
+        counts.missed,
     )
 
 

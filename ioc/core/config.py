@@ -7,13 +7,15 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from ioc.core.budget import Budget, divide
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
-from ioc.core.config_table import GIB
+from ioc.core.config_table import GIB, lower
 from ioc.core.config_table import LARGEST_QUEUE as LARGEST_QUEUE
 from ioc.core.config_table import Drop as Drop
 from ioc.core.config_table import Policy as Policy
@@ -36,6 +38,13 @@ ACK_TIMEOUT = 10.0
 """s that a PVA member of policy Acknowledged may be silent, unless configured otherwise."""
 
 
+class ImageBackend(Enum):
+    """Which server serves the image channels."""
+
+    OWN = "own"
+    P4P = "p4p"
+
+
 def _data_type(value: object) -> object:
     if isinstance(value, str):
         for member in DataType:
@@ -44,6 +53,7 @@ def _data_type(value: object) -> object:
     return value
 
 
+ImageServerName = Annotated[ImageBackend, BeforeValidator(lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
 
 
@@ -135,13 +145,21 @@ class Config(_Table):
     """What every PV name begins with."""
     run_dir: Path | None = None
     """Where sockets, status files and logs lie; left out: a folder per prefix under the user's runtime folder."""
+    image_server: ImageServerName = ImageBackend.OWN
+    """Who serves the image channels: `own`, or `p4p`, which copies each image for each client."""
     memory_budget: int = Field(default=GIB // 2, ge=1 << 20)
-    """Bytes of shared memory for frames on their way."""
+    """Bytes for all frames on their way: a quarter for copies in image channels, a quarter for ingresses if there
+    are any, the rest for the detector's pool; one set of images takes at most half of the pool."""
     detector: DetectorConfig = DetectorConfig()
     groups: dict[str, GroupConfig] = {}
     egress: dict[str, EgressConfig] = {}
     ingress: dict[str, IngressConfig] = {}
     balancers: dict[str, BalancerConfig] = {}
+
+    @property
+    def budget(self) -> Budget:
+        """The shares of the memory budget."""
+        return divide(self.memory_budget, len(self.ingress))
 
     @field_validator("prefix")
     @classmethod

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from ioc.core.config_table import GIB, Queued, Table
+from ioc.core.config_table import Queued, Table
 
 
 class ControlConfig(Table):
@@ -99,8 +99,9 @@ class IngressConfig(ControlConfig):
     """s after which an event with missing packets is given up and counted."""
     max_event_bytes: int = Field(default=256 << 20, ge=1)
     """Bytes; larger events are refused, because a header may claim up to 4 GiB."""
-    memory: int = Field(default=GIB, ge=1)
-    """Bytes that unfinished events may take up together, and as much again for whole ones that wait."""
+    memory: int | None = Field(default=None, ge=1)
+    """Bytes for events that are put together and for whole ones that wait; left out, or more: its share of
+    memory_budget."""
     queue_size: int = Field(default=1024, ge=1)
     """Frames that may wait to be taken; more are dropped and counted."""
     receive_buffer: int = Field(default=64 << 20, ge=4096)

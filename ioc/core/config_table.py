@@ -37,12 +37,13 @@ class Drop(Enum):
     NEWEST = "newest"
 
 
-def _lower(value: object) -> object:
+def lower(value: object) -> object:
+    """Return a text in lower case, anything else as it is."""
     return value.lower() if isinstance(value, str) else value
 
 
-PolicyName = Annotated[Policy, BeforeValidator(_lower)]
-DropName = Annotated[Drop, BeforeValidator(_lower)]
+PolicyName = Annotated[Policy, BeforeValidator(lower)]
+DropName = Annotated[Drop, BeforeValidator(lower)]
 
 
 class Queued(Table):

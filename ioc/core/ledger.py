@@ -56,7 +56,6 @@ class Stage:
     queued: int = 0
     in_flight: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    missed: list[MissedRange] = field(default_factory=list)
 
     def residue(self) -> int:
         """Return what the stage cannot explain, in frames; negative when it made frames up."""
@@ -91,10 +90,13 @@ class Ledger:
     series: list[tuple[int, int]]
     stages: list[Stage]
     hops: list[Hop]
+    excess: int = 0
+    """Frames of series that are over, which a stage finished and was never given."""
 
     def residue(self) -> int:
-        """Return the sum of all that stages and hops leave unexplained, as absolute values; 0 is the only good one."""
-        return sum(abs(stage.residue()) for stage in self.stages) + sum(abs(hop.residue()) for hop in self.hops)
+        """Return the sum of all that is left unexplained, as absolute values; 0 is the only good one."""
+        stages = sum(abs(stage.residue()) for stage in self.stages)
+        return stages + sum(abs(hop.residue()) for hop in self.hops) + self.excess
 
     def complete(self) -> bool:
         """Return whether every published frame has reached its end: nothing queued, nothing in flight, residue 0."""

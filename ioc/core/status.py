@@ -78,6 +78,16 @@ class ProcessSpec(_Message):
         """Where the load balancer of a table leaves its URI, token included; readable by its owner only."""
         return self.run_dir / f"{balancer}.uri"
 
+    @property
+    def journal_file(self) -> Path:
+        """What became of which frame, as the process tells it; outlives it, too."""
+        return self.run_dir / f"{self.name}.journal"
+
+    @property
+    def memory_file(self) -> Path:
+        """Where the processes book the memory that they share."""
+        return self.run_dir / "memory"
+
     def gone_file(self, member: str) -> Path:
         """Where the supervisor says that it has given a member up: nobody is to wait for it."""
         return self.run_dir / f"{member}.gone"
@@ -89,19 +99,11 @@ class ProcessSpec(_Message):
 
 
 class SeriesStatus(_Message):
-    """One series: published so far, and whether its end marker is out."""
+    """One series: published (at an ingress: arrived) so far, and whether its end marker is out."""
 
     id: int
     published: int
     ended: bool
-
-
-class RangeStatus(_Message):
-    """Ids that a stage never completed."""
-
-    series: int
-    first: int
-    last: int
 
 
 class StageStatus(_Message):
@@ -112,7 +114,6 @@ class StageStatus(_Message):
     failed: int = 0
     queued: int = 0
     dropped: dict[str, int] = {}
-    missed: list[RangeStatus] = []
 
 
 class MemberStatus(_Message):
@@ -134,13 +135,12 @@ class MemberStatus(_Message):
     capacity: int = 1
     lag_seconds: float = 0.0
     dropped: dict[str, int] = {}
-    missed: list[RangeStatus] = []
 
 
 class GroupStatus(_Message):
     """One distributor group: `turns` = frames times members whose turn it was.
 
-    `nobody` counts the frames that no member was there for, `missed` names them.
+    `nobody` counts the frames that no member was there for.
     """
 
     slot: int
@@ -155,7 +155,6 @@ class GroupStatus(_Message):
     ack_timeout: float = 10.0
     turns: int = 0
     nobody: int = 0
-    missed: list[RangeStatus] = []
     members: list[MemberStatus] = []
 
 

@@ -78,6 +78,12 @@ def balancer_of(spec: ProcessSpec) -> str | None:
     return tables[spec.table].balancer if tables is not None else None
 
 
+def is_fed(spec: ProcessSpec) -> bool:
+    """Return whether an egress of this appliance sends to an ingress directly, so that all it was sent is known."""
+    egresses = spec.config.egress.values()
+    return any(one.ingress == spec.table and one.uri is None and one.balancer is None for one in egresses)
+
+
 def bound_to(spec: ProcessSpec, port: int) -> ProcessSpec:
     """Return the spec of an ingress that takes the UDP port of its earlier life, where its senders still aim."""
     assert spec.table is not None

@@ -1,8 +1,9 @@
 """The run folder of an appliance: who owns it, its files, and the lock that lets only one supervisor in.
 
 Files: `lock` (held while a supervisor lives), `<name>.spec` (how a process was started: a `Birth`), `<name>.status`,
-`<name>.book` and `<name>.log` of each process, `frames` (the detector's socket), `appliance.json` (what the supervisor
-sees, several times a second), `past.json` (accounts of lives that are over) and `ledger.json` (all, at the end).
+`<name>.book`, `<name>.journal` and `<name>.log` of each process, `frames` (the detector's socket), `appliance.json`
+(what the supervisor sees, several times a second), `ledger.json` (all, at the end) and `ledger.sqlite` (the accounts
+of this run and of those before it, which is not removed).
 """
 
 import fcntl
@@ -34,13 +35,13 @@ OURS = (
     "*.status",
     "*.book",
     "*.uri",
+    "*.journal",
     "*.log",
     "*.new",
     "*.quarantine",
     "*.gone",
     "appliance.json",
     "ledger.json",
-    "past.json",
     SOCKET,
 )
 """What a supervisor removes at its start, except what is its own; nothing else in the folder is touched."""

@@ -107,27 +107,52 @@ def _is_ours(pid: int) -> bool:
 
 
 def assert_closed(report: dict[str, Any]) -> None:
-    """Check the conservation of frames from the report alone, stage by stage and group by group."""
+    """Check the conservation of frames from the report alone: by stage, by group, and by series and group."""
     assert report["residue"] == 0, report
-    groups: dict[str, int] = {}
-    # what a killed detector had dealt out and nobody received is counted, but which ids it were died with it
-    detector = next(stage for stage in report["stages"] if stage["name"] == "detector")
-    without_ids = {"duplicate", "lost"} if detector["restarts"] else {"duplicate"}
     for stage in report["stages"]:
         assert stage["received"] == stage["processed"] + stage["failed"] + stage["queued"], stage
         if stage["name"].startswith("EjfatLb"):
             continue  # it knows packets, not frames: how many came to none of its workers, not which
-        if stage["name"].startswith("EjfatIn") and stage["restarts"]:
-            continue  # what was sent while nobody listened is counted at the sender; its ids were seen by nobody
-        missed = sum(last - first + 1 for first, last in stage["missed_ranges"])
-        dropped = {reason: count for reason, count in stage["dropped"].items() if reason not in without_ids}
-        assert missed == sum(dropped.values()), stage
-        if stage["group"] is not None and not stage["name"].startswith("Ejfat"):
-            meant = stage["received"] + sum(stage["dropped"].values())
-            groups[stage["group"]] = groups.get(stage["group"], 0) + meant
-    for group in {stage["group"] for stage in report["stages"] if stage["name"].startswith("Cons")}:
-        meant = groups[group]
+        assert count_ids(stage["missed"]) == sum(stage["dropped"].values()), f"a drop without an id: {stage}"
+        assert count_ids(stage["failed_ids"]) == stage["failed"], f"a failure without an id: {stage}"
+    _assert_series_closed(report)
+    turns = {"Cons", "Ejfat"}  # groups that deal out every frame once, or show it to all of a set
+    for group in {one["group"] for one in report["stages"] if one["name"].rstrip("0123456789") in turns}:
+        meant = sum(
+            stage["received"] + sum(stage["dropped"].values())
+            for stage in report["stages"]
+            if stage["group"] == group and not stage["name"].startswith("EjfatIn")
+        )
         assert meant == report["published"], f"group {group}: {meant} frames of {report['published']}"
+
+
+def _assert_series_closed(report: dict[str, Any]) -> None:
+    """Check that every series is accounted for in every group, and that the series make up the totals."""
+    assert sum(one["published"] for one in report["series"]) == report["published"]
+    published = {one["id"]: one["published"] for one in report["series"]}
+    stages = {(stage["group"] or "", stage["name"]): stage for stage in report["stages"]}
+    dealt: dict[tuple[str, int], int] = {}
+    for row in report["accounts"]:
+        assert row["exact"], row
+        assert row["waiting"] == 0, f"frames of a series are on their way at the end: {row}"
+        assert row["given"] == row["processed"] + row["failed"] + sum(row["dropped"].values()), row
+        if row["stage"].rstrip("0123456789") in ("Cons", "Ejfat") or row["stage"].endswith(".nobody"):
+            key = row["group"], row["series"]
+            dealt[key] = dealt.get(key, 0) + row["received"] + sum(row["dropped"].values())
+    for (group, series), count in dealt.items():
+        assert count == published[series], f"series {series}, group {group}: {count} frames of {published[series]}"
+    for key, stage in stages.items():
+        rows = [row for row in report["accounts"] if (row["group"], row["stage"]) == key]
+        if stage["name"] != "detector" and not stage["name"].startswith("EjfatLb"):  # that one counts, without ids
+            found = [sum(row[what] for row in rows) for what in ("processed", "failed")]
+            assert found == [stage["processed"], stage["failed"]], f"{stage} against its series {rows}"
+            dropped = sum(sum(row["dropped"].values()) for row in rows)
+            assert dropped == sum(stage["dropped"].values()), f"{stage} against its series {rows}"
+
+
+def count_ids(ranges: list[list[int]]) -> int:
+    """Return how many ids are in ranges [series, first, last]."""
+    return sum(last - first + 1 for _, first, last in ranges)
 
 
 @contextmanager
