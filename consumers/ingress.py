@@ -308,8 +308,8 @@ class Ingress:
         drained = self.loop.drain(10.0)
         self.pva.stop()
         self.images.close()
-        self.journal.close()
         self.memory.close()
+        self.journal.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

@@ -43,6 +43,8 @@ IMAGE_SLOT = 0
 IMAGE_QUEUE = 64
 SOURCE_PART = 4
 """One part in so many of the pool is for frames of a foreign detector that wait to be taken in."""
+SHOWN_RANGES = 16
+"""Ranges of ids that a figure lists."""
 QUORUM_SECONDS = 30.0
 """How long acquire_at_start waits for the members that are to be started."""
 
@@ -131,8 +133,8 @@ class Detector:
         status.message = f"{self.acquisition.message}" + (f" ({snapshot.waiting_for})" if snapshot.waiting_for else "")
         status.stage = StageStatus(received=snapshot.published, processed=snapshot.published)
         if self.foreign is not None:
-            book_merged(status.stage, self.foreign.missed())
-            self.records.set("cam1:SourceMissed_RBV", status.stage.dropped.get(Reason.MERGED.value, 0))
+            status.figures |= merged_figures(self.foreign.missed())
+            self.records.set("cam1:SourceMissed_RBV", int(status.figures["SourceMissed"]))
         self.status_channels.post(self.status_name, status)
         return status
 
@@ -258,10 +260,14 @@ def make_distributor(config: Config, journal: Journal | None = None) -> Distribu
     return distributor
 
 
-def book_merged(stage: StageStatus, missed: Sequence[MissedRange]) -> None:
-    """Book the frames of a foreign detector that pvAccess merged before they came in; the log names them."""
-    merged = sum(one.last - one.first + 1 for one in missed)
-    stage.dropped = {Reason.MERGED.value: merged} if merged else {}
+def merged_figures(missed: Sequence[MissedRange]) -> dict[str, float | int | str]:
+    """Return the frames of a foreign detector that pvAccess merged before they came in, by its own series and ids.
+
+    They are no frames of our series, so they are not in the ledger; of the ranges the newest are listed.
+    """
+    ranges = ", ".join(f"{one.series}:{one.first}-{one.last}" for one in missed[-SHOWN_RANGES:])
+    count = sum(one.last - one.first + 1 for one in missed)
+    return {"SourceMissed": count, "SourceMissedIds": f"{Reason.MERGED.value} {ranges}" if ranges else ""}
 
 
 def useful_slots(config: Config) -> int:

@@ -79,14 +79,14 @@ class ProcessSpec(_Message):
         return self.run_dir / f"{balancer}.uri"
 
     @property
-    def journal_file(self) -> Path:
-        """What became of which frame, as the process tells it; outlives it, too."""
-        return self.run_dir / f"{self.name}.journal"
-
-    @property
     def memory_file(self) -> Path:
         """Where the processes book the memory that they share."""
         return self.run_dir / "memory"
+
+    @property
+    def journal_file(self) -> Path:
+        """What became of which frame, as the process tells it; outlives it, too."""
+        return self.run_dir / f"{self.name}.journal"
 
     def gone_file(self, member: str) -> Path:
         """Where the supervisor says that it has given a member up: nobody is to wait for it."""

@@ -113,6 +113,7 @@ class Distributor:
             for seat in group.seats:
                 if seat.queue.frames and not seat.expected and not seat.present and seat.wanted:
                     self._pass_on(group, seat)
+                    self.commit()  # before anybody is given what moved
 
     def give_up(self, name: str) -> None:
         """Wait no more for a local member that is not there: what waits for it is booked as dropped."""

@@ -41,9 +41,9 @@ class Seat:
         self.assigned = 0
         self.completed = 0
         self.dropped: Counter[Reason] = Counter()
+        self.widest = WIDEST_WINDOW
         self.account = account
         self._tells_done = not expected
-        self.widest = WIDEST_WINDOW
         self._on_way: deque[Waiting] = deque()
         self._frames_on_way = 0
         self._seen = 0

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from detector_sim.app import book_merged
+from detector_sim.app import merged_figures
 from detector_sim.flow import Flow
 from detector_sim.images import ImageStore
 from detector_sim.live import LiveImages
 from ioc.channels.pva import PvaReceiver
 from ioc.core.config import Policy
 from ioc.core.overflow import Limits
-from ioc.core.status import MemberStatus, StageStatus
+from ioc.core.status import MemberStatus
 from ioc.distributor.group import GroupShape
 from tests.support.epics import isolated_environment, random_prefix
-from tests.support.flows import CountingSource, Member, ids_in, left, running_flow, shape
+from tests.support.flows import CountingSource, Member, ids_in, left_runs, running_flow, shape
 from tests.support.pva_images import numbered, publish_all, serving
 
 SLOTS = 16
@@ -78,7 +78,7 @@ def test_with_little_memory_nothing_hangs_and_only_those_lose_that_may(tmp_path:
     finish([first, *members])
     for member, name in ((first, "g"), *((member, member.name) for member in members)):
         told = account(flow, name)
-        missing = ids_in(left(flow, member.name))
+        missing = ids_in(left_runs(tmp_path / "detector.journal", "Cons1" if name == "g" else name))
         assert sorted([*ids(member), *missing]) == list(range(1, FRAMES + 1)), name
         assert set(told.dropped) <= {"queue_full", "replaced", "shed"}
         if name == "g" or not Policy(name).may_drop:
@@ -136,10 +136,10 @@ def test_a_foreign_detector_is_not_slowed_and_what_it_loses_is_named(tmp_path: P
         wait_until(flow, lambda: flow.published > held_up + 1, "the newest frame")
         flow.abort().result(10)
         ended.result(10)
-        stage = StageStatus()
-        book_merged(stage, receiver.missed())
+        figures = merged_figures(receiver.missed())
     finish([slow, quick])
     assert ids(slow) == ids(quick) == list(range(1, flow.published + 1)), "lossless means all that came in"
-    merged = stage.dropped["merged"]
+    merged = int(figures["SourceMissed"])
     assert merged > 0
+    assert str(figures["SourceMissedIds"]).startswith("merged 1:"), "by reason, series and ids of the foreign channel"
     assert flow.published + merged <= published
