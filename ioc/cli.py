@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     repair = commands.add_parser("repair", help="finish an HDF5 file whose writer was killed")
     repair.add_argument("file", metavar="FILE", type=Path)
     repair.set_defaults(run=_repair)
+    _add_ejfat(commands)
     _add_processor(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
     schema.set_defaults(run=_schema)
@@ -102,6 +103,13 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     from ioc.bench import cli as bench
 
     bench.add(commands)
+
+
+def _add_ejfat(commands: argparse._SubParsersAction) -> None:
+    from ioc import ejfat_lb, ejfat_lb_admin
+
+    ejfat_lb_admin.add(commands)
+    ejfat_lb.add(commands)
 
 
 def _add_processor(commands: argparse._SubParsersAction) -> None:

@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from ioc.core.config_table import Table as _Table
 
 Pattern = Literal["peaks", "rings", "ramp", "counter", "sim_ramp", "sim_peaks", "sim_sine", "sim_noise"]
 Pixels = Annotated[int, Field(ge=1, le=65536)]
 Place = Annotated[int, Field(ge=0, le=65535)]
 Amount = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class SourceConfig(_Table):

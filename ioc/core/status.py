@@ -20,6 +20,7 @@ class Role(Enum):
     DETECTOR = "detector"
     CONSUMER = "consumer"
     EGRESS = "egress"
+    BALANCER = "balancer"
     INGRESS = "ingress"
     WRITER = "writer"
 
@@ -73,6 +74,10 @@ class ProcessSpec(_Message):
     def book_file(self) -> Path:
         """The counters of the process that outlive it."""
         return self.run_dir / f"{self.name}.book"
+
+    def uri_file(self, balancer: str) -> Path:
+        """Where the load balancer of a table leaves its URI, token included; readable by its owner only."""
+        return self.run_dir / f"{balancer}.uri"
 
     @property
     def memory_file(self) -> Path:

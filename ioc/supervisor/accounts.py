@@ -18,8 +18,9 @@ from ioc.core.config import IMAGE_GROUP, egress_group, writer_group
 from ioc.core.errors import PeerError
 from ioc.core.status import ProcessSpec, Role
 from ioc.supervisor.appliance import SeriesView
+from ioc.supervisor.balancers import account_of
 from ioc.supervisor.ledger_store import LedgerStore
-from ioc.supervisor.plan import needs_port_of
+from ioc.supervisor.plan import balancer_of, is_fed, needs_port_of
 from ioc.supervisor.report import IngressAccount, MemberBook, Moment, Seat, Sources
 from ioc.supervisor.series import DETECTOR_STAGE, Ended, Place, SeriesBook
 from ioc.supervisor.tracks import MemberTrack, Track, kept, remaining, runs_of, without_last
@@ -140,7 +141,8 @@ class Accounts:
         ingresses = [self._ingress(worker, workers) for worker in workers if worker.spec.role is Role.INGRESS]
         detector = names.get(DETECTOR_STAGE)
         alive = detector is not None and detector.alive and not self._closed
-        return Sources(seats, members, ingresses, self._moment(alive, over))
+        balancers = [account_of(worker, workers) for worker in workers if worker.spec.role is Role.BALANCER]
+        return Sources(seats, members, ingresses, self._moment(alive, over), balancers)
 
     def newest(self) -> SeriesView | None:
         """Return the account of the newest series over all groups but that of the image channel."""
@@ -244,6 +246,7 @@ class Accounts:
 
     def _follow_ingress(self, worker: Worker, now_ns: int) -> None:
         wire = self._wires.setdefault(worker.name, Wire(place_of(worker.spec), self._settling_ns))
+        wire.fed = is_fed(worker.spec)
         if worker.status is not None:
             wire.told_by(worker.status.pid, worker.status.stage.dropped)
         trails = self._trails_of(worker.spec)
@@ -251,6 +254,8 @@ class Accounts:
             return
         counts = self._counts[worker.name][0]
         wire.follow(trails, counts, self.book)
+        if balancer_of(worker.spec) is not None:
+            return  # what was sent while it was away may have gone to another worker
         if wire.watch(worker.alive, worker.running, now_ns):
             wire.close(trails, counts, self.book)
 

@@ -11,12 +11,13 @@ MODULES: Mapping[Role, str] = {
     Role.DETECTOR: "detector_sim.app",
     Role.CONSUMER: "consumers.app",
     Role.EGRESS: "consumers.app",
+    Role.BALANCER: "consumers.app",
     Role.INGRESS: "consumers.app",
     Role.WRITER: "consumers.app",
 }
 """What is run as `python -m` for each role."""
 
-DRAIN_ORDER = (Role.DETECTOR, Role.CONSUMER, Role.WRITER, Role.EGRESS, Role.INGRESS)
+DRAIN_ORDER = (Role.DETECTOR, Role.CONSUMER, Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
 """With the flow of frames: who sends stops before who receives. The distributor drains with the detector."""
 
 REPORT_ORDER = DRAIN_ORDER
@@ -39,7 +40,8 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     ]
     egresses = [spec(Role.EGRESS, f"Ejfat{n}", table) for n, table in enumerate(config.egress, 1)]
     writers = [spec(Role.WRITER, f"HDF{n}", table) for n, table in enumerate(config.writers, 1)]
-    return [*ingresses, spec(Role.DETECTOR, DETECTOR), *consumers, *writers, *egresses]
+    balancers = [spec(Role.BALANCER, f"EjfatLb{n}", table) for n, table in enumerate(config.balancers, 1)]
+    return [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR), *consumers, *writers, *egresses]
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:
@@ -67,7 +69,21 @@ def needs_port_of(spec: ProcessSpec) -> str | None:
     if spec.role is not Role.EGRESS or spec.table is None:
         return None
     egress = spec.config.egress[spec.table]
-    return egress.ingress if egress.uri is None else None
+    return egress.ingress if egress.uri is None and egress.balancer is None else None
+
+
+def balancer_of(spec: ProcessSpec) -> str | None:
+    """Return the name of the balancer table that an egress or ingress goes through; None if there is none."""
+    if spec.table is None:
+        return None
+    tables = {Role.EGRESS: spec.config.egress, Role.INGRESS: spec.config.ingress}.get(spec.role)
+    return tables[spec.table].balancer if tables is not None else None
+
+
+def is_fed(spec: ProcessSpec) -> bool:
+    """Return whether an egress of this appliance sends to an ingress directly, so that all it was sent is known."""
+    egresses = spec.config.egress.values()
+    return any(one.ingress == spec.table and one.uri is None and one.balancer is None for one in egresses)
 
 
 def bound_to(spec: ProcessSpec, port: int) -> ProcessSpec:

@@ -15,6 +15,7 @@ from typing import Any
 from ioc.channels.book import Counts
 from ioc.channels.journal import Figures
 from ioc.core.ledger import Hop, Ledger, Reason, Stage
+from ioc.supervisor.balancers import BalancerAccount, balancer_stage
 from ioc.supervisor.plan import DETECTOR
 
 NOBODY = "nobody"
@@ -76,6 +77,7 @@ class Sources:
     members: Sequence[MemberBook] = ()
     ingresses: Sequence[IngressAccount] = field(default=())
     moment: Moment = field(default_factory=Moment)
+    balancers: Sequence[BalancerAccount] = ()
 
 
 def build(sources: Sources) -> Ledger:
@@ -108,6 +110,12 @@ def build(sources: Sources) -> Ledger:
         stages.append(stage)
         if ingress.feeders:
             hops.append(Hop(f"{' + '.join(ingress.feeders)} -> {ingress.book.name}", given, (stage,)))
+    for balancer in sources.balancers:
+        behind = [stage for stage in stages if stage.name in balancer.ingresses]
+        given = sum(books[name].counts.processed for name in balancer.feeders if name in books)
+        stage = balancer_stage(balancer, given, behind, sources.moment.over)
+        stages.append(stage)
+        hops.append(Hop(f"{' + '.join(balancer.feeders)} -> {balancer.name}", given, (stage, *behind)))
     moment = sources.moment
     return Ledger(published, list(moment.series), [detector, *stages], hops, moment.excess)
 

@@ -34,6 +34,7 @@ OURS = (
     "*.spec",
     "*.status",
     "*.book",
+    "*.uri",
     "*.journal",
     "*.log",
     "*.new",

@@ -111,6 +111,8 @@ def assert_closed(report: dict[str, Any]) -> None:
     assert report["residue"] == 0, report
     for stage in report["stages"]:
         assert stage["received"] == stage["processed"] + stage["failed"] + stage["queued"], stage
+        if stage["name"].startswith("EjfatLb"):
+            continue  # it knows packets, not frames: how many came to none of its workers, not which
         assert count_ids(stage["missed"]) == sum(stage["dropped"].values()), f"a drop without an id: {stage}"
         assert count_ids(stage["failed_ids"]) == stage["failed"], f"a failure without an id: {stage}"
     _assert_series_closed(report)
@@ -143,7 +145,7 @@ def _assert_series_closed(report: dict[str, Any]) -> None:
         assert count == published[series], f"series {series}, group {group}: {count} frames of {published[series]}"
     for key, stage in stages.items():
         rows = [row for row in report["accounts"] if (row["group"], row["stage"]) == key]
-        if stage["name"] != "detector":
+        if stage["name"] != "detector" and not stage["name"].startswith("EjfatLb"):  # that one counts, without ids
             found = [sum(row[what] for row in rows) for what in ("processed", "failed")]
             assert found == [stage["processed"], stage["failed"]], f"{stage} against its series {rows}"
             dropped = sum(sum(row["dropped"].values()) for row in rows)

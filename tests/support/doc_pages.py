@@ -36,6 +36,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("egress.NAME", config.EgressConfig),
     ("ingress.NAME", config.IngressConfig),
     ("writers.NAME", config.WriterConfig),
+    ("balancers.NAME", config.BalancerConfig),
 )
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Path": "path", "dict": "table"}
 LIMITS: tuple[tuple[type, str, str], ...] = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
@@ -50,6 +51,7 @@ GROUPS = (
     (r"Cons\d+:", "Consumers, `$(P)Cons1:`, `$(P)Cons2:`, ..."),
     (r"Ejfat\d+:", "EJFAT egress, `$(P)Ejfat1:`, ..."),
     (r"HDF\d+:", "File writer, `$(P)HDF1:`, ..."),
+    (r"EjfatLb\d+:", "EJFAT load balancer for labs, `$(P)EjfatLb1:`, ..."),
     (r"EjfatIn\d+:", "EJFAT ingress, `$(P)EjfatIn1:`, ..."),
     (r"", "Appliance, `$(P)`"),
 )
