@@ -1,4 +1,4 @@
-"""The processes behind the distributor: consumer, egress and ingress; the spec's role says which."""
+"""The processes behind the distributor: consumer, egress, ingress and writer; the spec's role says which."""
 
 from ioc.core.status import ExitCode, Role
 from ioc.supervisor.child import Child, run
@@ -11,6 +11,8 @@ def main(child: Child) -> ExitCode:
         from consumers.consumer import main as body
     elif child.spec.role is Role.EGRESS:
         from consumers.egress import main as body
+    elif child.spec.role is Role.WRITER:
+        from consumers.writer import main as body
     else:
         from consumers.ingress import main as body
     return body(child)

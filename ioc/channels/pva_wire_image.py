@@ -1,8 +1,8 @@
 """An image as the bytes of updates: everything but the pixels is laid out here, the pixels stay where they are.
 
 What does not change from frame to frame is encoded once for frames of the same shape, type and attributes; ids and
-stamps are put between. A packed frame gets its `codec` as areaDetector writes it. Numbers are little-endian,
-dimensions fastest first, as in `ntndarray`.
+stamps are put between. Numbers are little-endian, dimensions fastest first, as in `ntndarray`. A compressed frame gets
+its `codec` as areaDetector writes it.
 """
 
 import struct
@@ -18,7 +18,7 @@ from ioc.channels.pva_wire_framing import MAGIC, VERSION, Command
 from ioc.channels.pva_wire_ntndarray import SELECTORS, Selection
 from ioc.channels.pva_wire_replies import OK
 from ioc.channels.pva_wire_types import BOOLEAN, DOUBLE, INT, LONG, STRING
-from ioc.core.compressed import Codec, codec_of, without_note
+from ioc.core.compressed import NAME, Codec, parse_codec, without_note
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import Attribute, ColorMode, DataType, Frame
 
@@ -143,7 +143,7 @@ def image_of(frame: Frame) -> Image:
     data = frame.data
     attributes = frame.attributes
     key = tuple((name, type(value), value) for name, value in attributes.items()) if attributes else ()
-    template = _template(_format(frame), data.nbytes, frame.series, key)
+    template = _template(data.shape, data.dtype, frame.series, key)
     seconds, nanoseconds = divmod(frame.timestamp_ns, _NS)
     wrapped = (frame.unique_id + (1 << 31)) % (1 << 32) - (1 << 31)
     variables = (_INT.pack(wrapped), _LONG.pack(seconds), _INT.pack(nanoseconds))
@@ -157,38 +157,38 @@ def _in_order(data: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(data, data.dtype.newbyteorder("<"))  # views with steps, and pixels of other machines
 
 
-def _format(frame: Frame) -> tuple[np.dtype, tuple[int, ...], Codec | None]:
-    """Return the type of what is sent, the shape of the image, and how it is packed, if it is."""
-    try:
-        codec = codec_of(frame)
-    except ProtocolError as error:
-        raise ValueError(str(error)) from None
-    return frame.data.dtype, frame.data.shape if codec is None else codec.shape, codec
-
-
 @lru_cache(maxsize=64)
-def _template(
-    form: tuple[np.dtype, tuple[int, ...], Codec | None], nbytes: int, series: int, attributes: AttributeKey
-) -> Template:
-    dtype, shape, codec = form
+def _template(shape: tuple[int, ...], dtype: np.dtype, series: int, attributes: AttributeKey) -> Template:
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
         raise ValueError(mismatch("shape of a frame", "[y, x] or [y, x, 3]", shape))
+    named = {name: value for name, _, value in attributes}
+    codec = _codec(shape, dtype, named)
+    pixels = int(np.prod(shape))
     selector = SELECTORS[DataType.of(dtype)]
-    parameter = selector if codec is None else SELECTORS[codec.data_type]
     dimension = struct.Struct("<Biiii?")
     return Template(
         {
             **_CONSTANT,
-            "value": size(selector) + size(nbytes // dtype.itemsize),
-            "codec.name": string("" if codec is None else codec.name),
-            "codec.parameters": bytes((INT,)) + _INT.pack(parameter),
-            "compressedSize": _LONG.pack(nbytes),
-            "uncompressedSize": _LONG.pack(nbytes if codec is None else codec.nbytes),
-            "dimension": size(len(shape))
-            + b"".join(dimension.pack(1, length, 0, length, 1, False) for length in reversed(shape)),
-            "attribute": _attributes(len(shape), series, without_note({name: value for name, _, value in attributes})),
+            "value": size(selector) + size(pixels),
+            "codec.name": string(codec.name),
+            "codec.parameters": bytes((INT,)) + _INT.pack(SELECTORS[codec.data_type]),
+            "compressedSize": _LONG.pack(pixels * dtype.itemsize),
+            "uncompressedSize": _LONG.pack(codec.nbytes),
+            "dimension": size(len(codec.shape))
+            + b"".join(dimension.pack(1, length, 0, length, 1, False) for length in reversed(codec.shape)),
+            "attribute": _attributes(len(codec.shape), series, without_note(named)),
         }
     )
+
+
+def _codec(shape: tuple[int, ...], dtype: np.dtype, attributes: dict[str, Attribute]) -> Codec:
+    """Return how a frame is packed; one of no name for pixels as they are."""
+    if NAME not in attributes:
+        return Codec("", shape, DataType.of(dtype))
+    try:
+        return parse_codec(attributes, shape, dtype)
+    except ProtocolError as error:
+        raise ValueError(str(error)) from None
 
 
 def _attributes(dimensions: int, series: int, attributes: dict[str, Attribute]) -> bytes:

@@ -3,6 +3,7 @@
 [detector]  one source, the acquisition parameters at start
 [groups.*]  who processes the frames: one table a distributor group
 [egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames
+[writers.*] frames -> HDF5 files
 """
 
 import tomllib
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ioc.core.budget import Budget, divide
+from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
 
@@ -83,33 +85,6 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class SourceConfig(_Table):
-    """Where the detector's frames come from."""
-
-    kind: Literal["generated", "replay", "pva"] = "generated"
-    """`generated` images, `replay` of a file, or `pva`: another detector's NTNDArray channel."""
-    pattern: Literal["peaks", "rings", "ramp", "counter"] = "peaks"
-    """generated: gaussian peaks, diffraction rings with noise, a ramp, or the frame's id in its pixels."""
-    prepared: int = Field(default=16, ge=1, le=1024)
-    """generated: different images that are made beforehand and shown in turn (`counter`, `ramp`: each is made anew)."""
-    path: Path | None = None
-    """replay: an HDF5 (.h5, .hdf5, .hdf, .nxs), .npy or .raw file."""
-    dataset: str | None = None
-    """replay of HDF5: path of the data set; may be left out if the file has exactly one with 3 dimensions."""
-    loop: bool = True
-    """replay: begin again at the end of the file; otherwise the series ends there."""
-    channel: str | None = None
-    """pva: name of the NTNDArray channel, for example `13SIM1:Pva1:Image`."""
-
-    @model_validator(mode="after")
-    def _needs(self) -> Self:
-        if self.kind == "replay" and self.path is None:
-            raise ValueError("kind 'replay' needs the key 'path': the file to replay")
-        if self.kind == "pva" and not self.channel:
-            raise ValueError("kind 'pva' needs the key 'channel': the name of an NTNDArray channel")
-        return self
-
-
 class DetectorConfig(_Table):
     """The detector: its source and the acquisition parameters it starts with."""
 
@@ -121,7 +96,11 @@ class DetectorConfig(_Table):
     acquire_time: float = Field(default=0.0001, ge=0)
     """s; the exposure that the records show. Frames never come faster than 1/acquire_time."""
     size: tuple[Annotated[int, Field(ge=1, le=65536)], Annotated[int, Field(ge=1, le=65536)]] = (512, 512)
-    """[x, y] in pixels; generated and raw sources only, other sources bring their own."""
+    """[x, y] of the sensor in pixels; generated and raw sources only, other sources bring their own."""
+    readout: ReadoutConfig = ReadoutConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    attributes: str = ""
+    """NDAttributes of every frame: an XML file, or the XML text itself, as `cam1:NDAttributesFile`."""
     data_type: DataTypeName = DataType.UINT8
     """Int8 ... Float64; generated and raw sources only."""
     color_mode: Literal["Mono", "RGB1"] = "Mono"
@@ -232,6 +211,20 @@ class IngressConfig(_Table):
     CAP_NET_ADMIN."""
 
 
+class WriterConfig(_Table):
+    """A file writer, `$(P)HDF1:` for the first table: areaDetector's NDFileHDF5 in a process of its own."""
+
+    policy: PolicyName = Policy.BOUNDED
+    """As in [groups.*]; with `bounded` a slow disk costs frames, which are counted, and never stops the detector."""
+    queue_size: int = Field(default=512, ge=1, le=65536)
+    """Frames that may wait to be written."""
+    queue_bytes: int | None = Field(default=None, ge=1)
+    """Bytes that may wait to be written; left out: no limit but queue_size."""
+    path: str = Field(default="", description="Folder of the files at start: `HDF1:FilePath`.")
+    memory: int = Field(default=GIB, ge=1)
+    """Bytes that the frames of FileWriteMode Capture may take up."""
+
+
 class Config(_Table):
     """One appliance."""
 
@@ -248,6 +241,7 @@ class Config(_Table):
     groups: dict[str, GroupConfig] = {}
     egress: dict[str, EgressConfig] = {}
     ingress: dict[str, IngressConfig] = {}
+    writers: dict[str, WriterConfig] = {}
 
     @property
     def budget(self) -> Budget:
@@ -268,9 +262,9 @@ class Config(_Table):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        slots = len(self.groups) + len(self.egress)
+        slots = len(self.groups) + len(self.egress) + len(self.writers)
         if slots > DISTRIBUTOR_SLOTS:
-            raise ValueError(f"groups and egress: expected at most {DISTRIBUTOR_SLOTS} together, found {slots}")
+            raise ValueError(f"groups, egress, writers: expected at most {DISTRIBUTOR_SLOTS} together, found {slots}")
         for name, egress in self.egress.items():
             if egress.uri is None and egress.ingress not in self.ingress:
                 raise ValueError(
@@ -311,6 +305,11 @@ policy = "lossless"
 def egress_group(table: str) -> str:
     """Return the name of the distributor group whose one member is the egress of a table."""
     return f"egress.{table}"
+
+
+def writer_group(table: str) -> str:
+    """Return the name of the distributor group whose one member is the writer of a table."""
+    return f"writer.{table}"
 
 
 def load(text: str, where: str, overrides: Sequence[str] = ()) -> Config:

@@ -21,6 +21,7 @@ class Role(Enum):
     CONSUMER = "consumer"
     EGRESS = "egress"
     INGRESS = "ingress"
+    WRITER = "writer"
 
 
 class State(Enum):
@@ -49,9 +50,9 @@ class _Message(BaseModel):
 class ProcessSpec(_Message):
     """What one process needs to know.
 
-    `name` is also the middle of its PV names: `detector`, `Cons1`, `Ejfat1`, `EjfatIn1`. `table` is the name of its
-    table in the configuration (group, egress or ingress); `member` counts from 0 within the group. `destination` is
-    filled in for an egress whose uri was left out.
+    `name` is also the middle of its PV names: `detector`, `Cons1`, `Ejfat1`, `EjfatIn1`, `HDF1`. `table` is the name
+    of its table in the configuration (group, egress, ingress or writer); `member` counts from 0 within the group.
+    `destination` is filled in for an egress whose uri was left out.
     """
 
     role: Role

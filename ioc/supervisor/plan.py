@@ -12,10 +12,11 @@ MODULES: Mapping[Role, str] = {
     Role.CONSUMER: "consumers.app",
     Role.EGRESS: "consumers.app",
     Role.INGRESS: "consumers.app",
+    Role.WRITER: "consumers.app",
 }
 """What is run as `python -m` for each role."""
 
-DRAIN_ORDER = (Role.DETECTOR, Role.CONSUMER, Role.EGRESS, Role.INGRESS)
+DRAIN_ORDER = (Role.DETECTOR, Role.CONSUMER, Role.WRITER, Role.EGRESS, Role.INGRESS)
 """With the flow of frames: who sends stops before who receives. The distributor drains with the detector."""
 
 REPORT_ORDER = DRAIN_ORDER
@@ -37,7 +38,8 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
         for member, name in enumerate(names)
     ]
     egresses = [spec(Role.EGRESS, f"Ejfat{n}", table) for n, table in enumerate(config.egress, 1)]
-    return [*ingresses, spec(Role.DETECTOR, DETECTOR), *consumers, *egresses]
+    writers = [spec(Role.WRITER, f"HDF{n}", table) for n, table in enumerate(config.writers, 1)]
+    return [*ingresses, spec(Role.DETECTOR, DETECTOR), *consumers, *writers, *egresses]
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:

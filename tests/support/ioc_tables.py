@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from consumers.records import consumer_records, egress_records, ingress_records
+from consumers.writer_records import writer_records
 from detector_sim.records import detector_records
 from ioc.records.ledger_records import supervisor_records
 from ioc.records.table import Record, listing, write_listing
@@ -11,13 +12,14 @@ LISTING = Path(__file__).parents[2] / "db" / "records.csv"
 
 
 def all_records() -> list[Record]:
-    """Return the records of a supervisor, a detector, one consumer, one egress and one ingress."""
+    """Return the records of a supervisor, a detector, one consumer, one egress, one ingress and one writer."""
     return [
         *supervisor_records(),
         *detector_records(),
         *consumer_records("Cons1"),
         *egress_records("Ejfat1"),
         *ingress_records("EjfatIn1"),
+        *writer_records("HDF1"),
     ]
 
 
