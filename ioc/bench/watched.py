@@ -52,8 +52,8 @@ def measure(folder: Path, clients: int, seconds: float, repeats: int) -> dict[st
     phases: dict[str, list[Phase]] = {"unwatched": [], "watched": [], "control": []}
     span = repeats * (3 * seconds + 2 * ANSWER_SECONDS)
     with ExitStack() as stack:
-        watched = stack.enter_context(Appliance(_place(folder, "watched"), toml(Case(), None), span))
-        other = stack.enter_context(Appliance(_place(folder, "other"), toml(Case(), OTHER_RATE), span))
+        watched = stack.enter_context(Appliance(_place(folder, "a"), toml(Case(), None), span))
+        other = stack.enter_context(Appliance(_place(folder, "b"), toml(Case(), OTHER_RATE), span))
         for one in (watched, other):
             one.wait_for_frames(Case().members())
             one.wait(WARM_SECONDS)

@@ -21,7 +21,7 @@ def workplace() -> Iterator[Path]:
     """Yield an empty folder, removed at the end; SIGTERM and SIGHUP end the benchmark as Ctrl-C does."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, _interrupt) for number in numbers}
-    folder = Path(tempfile.mkdtemp(prefix="rayfan-bench-"))
+    folder = Path(tempfile.mkdtemp(prefix="rf-bench-"))
     try:
         yield folder
     finally:

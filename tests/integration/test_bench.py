@@ -25,7 +25,7 @@ def bench(folder: Path, *words: str) -> dict[str, Any]:
     command = [str(RAYFAN), "bench", *words, "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST, check=False)
     assert done.returncode == 0, done.stderr
-    assert not list(folder.glob("rayfan-bench-*"))
+    assert not list(folder.glob("rf-bench-*"))
     return json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
 
 
@@ -89,12 +89,12 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         process.wait()
     assert pids
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-    assert not list(tmp_path.glob("rayfan-bench-*"))
+    assert not list(tmp_path.glob("rf-bench-*"))
 
 
 def _pids_of_members(folder: Path, process: subprocess.Popen[bytes]) -> list[int]:
     limit = time.monotonic() + 60
-    while not (found := list(folder.glob("rayfan-bench-*/one/run/Cons1.status"))):
+    while not (found := list(folder.glob("rf-bench-*/one/run/Cons1.status"))):
         assert process.poll() is None, "the benchmark ended by itself"
         assert time.monotonic() < limit, "no consumer within 60 s"
         time.sleep(0.02)  # polled: the file is made by another process
