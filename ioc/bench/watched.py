@@ -8,6 +8,7 @@ processes for each frame, and its rate beside that of the control.
 
 import csv
 import logging
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ OTHER_RATE = 100.0
 ANSWER_SECONDS = 90.0
 LEAST_PART = 0.95
 """Of the rate without clients, or of the control."""
+OF_OTHERS = re.compile(r"\$\(P\)(Ejfat|EjfatIn|EjfatLb|HDF|Coll)\d+:")
+"""Records of processes that the benchmark does not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,10 @@ def figures(phases: dict[str, list[Phase]]) -> dict[str, Any]:
 
 
 def names(prefix: str) -> list[str]:
-    """Return the read-only records of an appliance with one consumer, and no egress."""
+    """Return the read-only records of an appliance with a detector, one consumer and no other process."""
     with LISTING.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["writable"] == "no"]
-    return [row["name"].replace("$(P)", prefix) for row in rows if "Ejfat" not in row["name"]]
+    return [row["name"].replace("$(P)", prefix) for row in rows if not OF_OTHERS.match(row["name"])]
 
 
 def _phase(folder: Path, appliance: Appliance, of: Appliance | None, clients: int, seconds: float) -> Phase:
