@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -20,10 +20,13 @@ import numpy as np
 from consumers.processor import Output, Processor, Value, checked_statistics, frames_of
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
+from ioc.channels.books import Books
+from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.core.clock import Clock
 from ioc.core.errors import RayfanError
 from ioc.core.frame import EndOfSeries, Frame, Item
+from ioc.core.sequence import Ranges
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,12 @@ class Worker:
     """One processor at work on one receiver. Make it, `start` it, `submit` commands, `drain` it."""
 
     def __init__(
-        self, receiver: LocalReceiver, book: Book, processor: Processor, outputs: Sequence[Publisher], clock: Clock
+        self,
+        receiver: LocalReceiver | LocalInputs,
+        book: Book | Books,
+        processor: Processor,
+        outputs: Sequence[Publisher],
+        clock: Clock,
     ) -> None:
         self.receiver = receiver
         self.processor = processor
@@ -80,6 +88,8 @@ class Worker:
         self._last_log_ns = 0
         self._quiet_errors = 0
         self._newest = (0, 0)
+        self._withheld = Ranges()
+        self._withheld_of = 0
         self._snapped = (0, 0)
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -144,7 +154,7 @@ class Worker:
 
     def _step(self) -> bool:
         """Do one round; return whether there is to be another."""
-        self._run_commands()
+        self.run_commands()
         self._snap_if_due()
         if self.receiver.finished and self._taking:
             self.receiver.rejoin()  # the detector said goodbye: it will come back, we were not told to end
@@ -174,8 +184,8 @@ class Worker:
     def _take_in(self, item: Item) -> None:
         if isinstance(item, EndOfSeries):
             self._process_pending()
-            self._guarded(self.processor.flush, 0)
-            self._publish([item])
+            self._guarded(self.processor.flush, ())
+            self._publish([self._marked(item)])
             self.receiver.release(1)
             return
         if not self._pending:
@@ -192,9 +202,9 @@ class Worker:
         begun = self._clock.monotonic_ns()
         self.busy_since_ns = begun
         if len(frames) == 1:
-            good = self._guarded(lambda: self.processor.process(frames[0], {}), 1)
+            good = self._guarded(lambda: self.processor.process(frames[0], {}), frames)
         else:
-            good = self._guarded(lambda: self.processor.process_batch(frames, [{}] * len(frames)), len(frames))
+            good = self._guarded(lambda: self.processor.process_batch(frames, [{}] * len(frames)), frames)
         self.busy_since_ns = None
         self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
         self._finish(frames, good)
@@ -215,13 +225,38 @@ class Worker:
         self._newest = (frames[-1].series, frames[-1].unique_id)
         self.receiver.release(len(frames))
 
-    def _guarded(self, call: Callable[[], Output], frames: int) -> bool:
+    def _guarded(self, call: Callable[[], Output], frames: Sequence[Frame]) -> bool:
         try:
-            self._publish(frames_of(call()))
+            put_out = frames_of(call())
+            self._publish(put_out)
         except Exception as error:  # noqa: BLE001 - stage boundary: the frame is counted as failed, the stream goes on
-            self._note_error(error, frames)
+            self._note_error(error, len(frames))
             return False
+        if len(put_out) != len(frames):
+            self._note_difference(frames, put_out)
         return True
+
+    def _note_difference(self, frames: Sequence[Frame], put_out: Sequence[Frame]) -> None:
+        """Book frames that the processor swallowed, with their ids, or made beyond one for each."""
+        counts = self._book.counts
+        counts.made += max(0, len(put_out) - len(frames))
+        counts.withheld += max(0, len(frames) - len(put_out))
+        left = {frame.unique_id for frame in put_out}
+        if frames and frames[0].series != self._withheld_of:
+            self._withheld_of, self._withheld = frames[0].series, Ranges()
+        for frame in frames:
+            if frame.unique_id not in left:
+                self._withheld.add(frame.unique_id, frame.unique_id)
+
+    def _marked(self, marker: EndOfSeries) -> EndOfSeries:
+        """Return the end marker of a series with the ids that were swallowed here."""
+        if not self._withheld or marker.series != self._withheld_of:
+            return marker
+        for first, last in marker.filtered:
+            self._withheld.add(first, last)
+        marked = replace(marker, filtered=tuple(self._withheld))
+        self._withheld = Ranges()
+        return marked
 
     def _publish(self, items: Sequence[Item]) -> None:
         if not items:
@@ -243,7 +278,8 @@ class Worker:
         log.error("the processor failed on %d frame(s)%s: %s", frames, more, trace)
         self._last_log_ns, self._quiet_errors = now, 0
 
-    def _run_commands(self) -> None:
+    def run_commands(self) -> None:
+        """Run what was submitted; to be called in the loop, also by an output that makes it wait."""
         for _ in range(self._commands.qsize()):
             command, future = self._commands.get()
             if not future.set_running_or_notify_cancel():

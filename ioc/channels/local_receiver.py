@@ -60,6 +60,19 @@ class LocalReceiver:
             if left < 0 or not (self._socket or self._join(left)):
                 return ()
             self._read(max(left, 0.0))
+        return self._hand_out(max_items)
+
+    def poll(self, max_items: int) -> Sequence[Item]:
+        """Return what is there, after one look at the socket if nothing is; never waits once joined."""
+        if not self._ready and not self.finished and (self._socket or self._join(0.0)):
+            self._read(0.0)
+        return self._hand_out(max_items)
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that becomes readable when something comes; None while not joined."""
+        return None if self._socket is None else self._socket.fileno()
+
+    def _hand_out(self, max_items: int) -> Sequence[Item]:
         batch = [self._ready.popleft() for _ in range(min(max_items, len(self._ready)))]
         if batch:
             self._out += len(batch)

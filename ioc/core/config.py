@@ -2,6 +2,7 @@
 
 [detector]  one source, the acquisition parameters at start
 [groups.*]  who processes the frames: one table a distributor group
+[collectors.*]  one stream in order out of what a group puts out
 [egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames
 """
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
+from ioc.core.topology import DETECTOR, faults, takers
 
 LONGEST_PV_NAME = 60
 """Channel Access allows 60 characters in a record name (EPICS base, dbBase PVNAME_STRINGSZ less its field)."""
@@ -133,10 +135,12 @@ class GroupConfig(_Table):
     """Settings of the processor."""
     time_limit: float = Field(default=30.0, gt=0)
     """s that the processor may take for one frame or batch; a consumer that takes longer is killed and restarted."""
-    input: Literal["detector"] = "detector"
-    """Where the members' frames come from."""
+    input: str = DETECTOR
+    """Where the members' frames come from: `detector`, `groups.NAME` (what that group puts out) or
+    `collectors.NAME`."""
     outputs: list[Literal["pva"]] = ["pva"]
-    """Where the processor's frames go: `pva` is the channel `$(P)Cons1:Image`."""
+    """Where the processor's frames go besides those that name this group as their `input`: `pva` is the channel
+    `$(P)Cons1:Image`."""
     placement: Literal["local", "remote"] = "local"
     """`local`: Rayfan starts the consumers. `remote`: they are PVA clients that join by the member channels."""
 
@@ -145,6 +149,34 @@ class GroupConfig(_Table):
         if self.sets is not None and self.sets > max(self.count, 1):
             raise ValueError(f"sets: expected at most count = {self.count}, found {self.sets}")
         return self
+
+
+class CollectorConfig(_Table):
+    """One stream in order out of what several consumers put out."""
+
+    input: str
+    """Where the frames come from: `groups.NAME`; `collectors.NAME` and `detector` work as well."""
+    wait: float = Field(default=1.0, ge=0, le=3600)
+    """s that a frame waits for those before it; then these are missing, and late should they still come."""
+    most_waiting: int = Field(default=1024, ge=1, le=65536)
+    """Frames (or tiles) that may wait together; beyond, the oldest gap is given up."""
+    waiting_bytes: int | None = Field(default=None, ge=1)
+    """Bytes that may wait together; left out: no limit but most_waiting and the windows of its givers."""
+    tiles: int | None = Field(default=None, ge=1, le=4096)
+    """Tiles that make up a frame, to be stitched (see the processor `split`); left out: frames are passed on as
+    they are."""
+    incomplete: Literal["drop", "deliver"] = "drop"
+    """What becomes of a frame of which tiles are missing: `drop`, or `deliver` with zeros in their place and the
+    attribute `TilesMissing`. It is booked as incomplete, by id, in either case."""
+    policy: PolicyName = Policy.LOSSLESS
+    """As in [groups.*]; of the queues in front of the collector."""
+    queue_size: int = Field(default=64, ge=1, le=65536)
+    """Frames that may wait at each giver for the collector."""
+    queue_bytes: int | None = Field(default=None, ge=1)
+    """Bytes that may wait at each giver; left out: no limit but queue_size."""
+    outputs: list[Literal["pva"]] = ["pva"]
+    """Where the frames go besides those that name this collector as their `input`: `pva` is the channel
+    `$(P)Coll1:Image`."""
 
 
 class EgressConfig(_Table):
@@ -211,6 +243,7 @@ class Config(_Table):
     """Bytes of shared memory for frames on their way."""
     detector: DetectorConfig = DetectorConfig()
     groups: dict[str, GroupConfig] = {}
+    collectors: dict[str, CollectorConfig] = {}
     egress: dict[str, EgressConfig] = {}
     ingress: dict[str, IngressConfig] = {}
 
@@ -228,9 +261,13 @@ class Config(_Table):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        slots = len(self.groups) + len(self.egress)
+        self._chain_holds()
+        slots = len(takers(self.inputs, DETECTOR)) + len(self.egress)
         if slots > DISTRIBUTOR_SLOTS:
-            raise ValueError(f"groups and egress: expected at most {DISTRIBUTOR_SLOTS} together, found {slots}")
+            raise ValueError(
+                f"groups, collectors and egress that take the detector's frames: expected at most {DISTRIBUTOR_SLOTS} "
+                f"together, found {slots}"
+            )
         for name, egress in self.egress.items():
             if egress.uri is None and egress.ingress not in self.ingress:
                 raise ValueError(
@@ -239,33 +276,22 @@ class Config(_Table):
                 )
         return self
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Return who gives frames to each `groups.NAME` and `collectors.NAME`, in file order."""
+        groups = {f"groups.{name}": group.input for name, group in self.groups.items()}
+        return groups | {collector_group(name): one.input for name, one in self.collectors.items()}
 
-DEMO = """\
-# What `rayfan up` runs when it is given no file.
-prefix = "RF:"
+    def _chain_holds(self) -> None:
+        remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement == "remote")
+        found = faults(self.inputs, remote)
+        if found:
+            raise ValueError("; ".join(found))
 
-[detector]
-frame_rate = 1000.0       # Hz
-size = [512, 512]         # x, y
-data_type = "UInt8"
-acquire_at_start = true
 
-[detector.source]
-kind = "generated"
-pattern = "peaks"
-
-[groups.stats]            # two consumers that take turns
-count = 2
-policy = "lossless"
-processor = "statistics"
-
-[egress.demo]             # every frame over UDP ...
-ingress = "demo"
-rate = 8.0                # Gbit/s
-policy = "lossless"
-
-[ingress.demo]            # ... to a receiver on this host that checks each one
-"""
+def collector_group(table: str) -> str:
+    """Return the name of the distributor group whose one member is the collector of a table."""
+    return f"collectors.{table}"
 
 
 def egress_group(table: str) -> str:

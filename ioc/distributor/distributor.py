@@ -25,6 +25,7 @@ class Distributor:
 
     def __init__(self) -> None:
         self.groups: dict[int, Group] = {}
+        self.last_end: EndOfSeries | None = None
         self._droppers: list[Seat] = []
 
     def add_group(self, slot: int, shape: GroupShape, members: list[str]) -> Group:
@@ -64,6 +65,8 @@ class Distributor:
         seat = self._seat_local(group, link.name, index)
         seat.expected = seat.wanted = True
         seat.sit(link)
+        if self.last_end is not None and seat.last_end != self.last_end.series:
+            seat.end_series(self.last_end)  # so that a newcomer knows which series are over, and can pass it on
         return seat
 
     def join_remote(self, slot: int, set_number: int, name: str, link: Link) -> Seat:
@@ -118,6 +121,7 @@ class Distributor:
 
     def end_series(self, marker: EndOfSeries) -> None:
         """Put the end marker of a series behind its frames, for every member."""
+        self.last_end = marker
         for seat in self.seats():
             if seat.present or seat.expected:
                 seat.end_series(marker)

@@ -41,6 +41,7 @@ class Seat:
         self.completed = 0
         self.dropped: Counter[Reason] = Counter()
         self.missed: dict[int, Ranges] = {}
+        self.last_end: int | None = None
         self._on_way: deque[Waiting] = deque()
         self._frames_on_way = 0
         self._seen = 0
@@ -74,6 +75,7 @@ class Seat:
 
     def end_series(self, marker: EndOfSeries) -> None:
         """Put an end marker into the queue."""
+        self.last_end = marker.series
         self.queue.put_end(marker)
 
     def sit(self, link: Link) -> None:
@@ -126,6 +128,8 @@ class Seat:
         for item in left:
             if isinstance(item, PooledFrame):
                 self._drop(item, Reason.MEMBER_GONE)
+        if self.expected:
+            self.queue.put_back([item for item in left if isinstance(item, EndOfSeries)])
 
     def give_away(self) -> list[PooledFrame]:
         """Return the frames that wait, which are not this member's any more."""

@@ -8,7 +8,7 @@ nothing.
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ioc.core.ledger import Reason
 from ioc.core.status import GroupStatus, MemberStatus, StageStatus, Status
@@ -19,9 +19,7 @@ def close_life(status: Status, received: Mapping[str, int], published: int = 0) 
 
     `received` by its members in that life, by name; `published` in it, as far as its book tells.
     """
-    groups = [_close_group(group, received) for group in status.groups]
-    published = max([published, status.stage.processed, *(_at_least_published(group) for group in groups)])
-    groups = [_make_up(group, published - _at_least_published(group)) for group in groups]
+    groups, published = close_groups(status.groups, received, max(published, status.stage.processed))
     unsaid = published - status.stage.processed
     stage = status.stage.model_copy(
         update={"received": status.stage.received + unsaid, "processed": published, "queued": 0}
@@ -32,15 +30,28 @@ def close_life(status: Status, received: Mapping[str, int], published: int = 0) 
     return status.model_copy(update={"groups": groups, "stage": stage, "series": series})
 
 
+def close_groups(
+    groups: Sequence[GroupStatus], received: Mapping[str, int], published: int
+) -> tuple[list[GroupStatus], int]:
+    """Return the groups of a giver that is gone, closed, and how many frames it published at least."""
+    closed = [_close_group(group, received) for group in groups]
+    published = max([published, *(_at_least_published(group) for group in closed)])
+    return [_make_up(group, published - _at_least_published(group)) for group in closed], published
+
+
+def add_groups(past: Sequence[GroupStatus], present: Sequence[GroupStatus]) -> list[GroupStatus]:
+    """Return the accounts of groups over both lives; what is not a count is that of the present one."""
+    earlier = {group.slot: group for group in past}
+    return [*(_add_groups(earlier.pop(group.slot, None), group) for group in present), *earlier.values()]
+
+
 def add_lives(past: Status, present: Status) -> Status:
     """Return the account of both lives; what is not a count is that of the present one."""
-    earlier = {group.slot: group for group in past.groups}
-    groups = [_add_groups(earlier.pop(group.slot, None), group) for group in present.groups]
     return present.model_copy(
         update={
             "series": [*past.series, *present.series],
             "stage": _add_stages(past.stage, present.stage),
-            "groups": [*groups, *earlier.values()],
+            "groups": add_groups(past.groups, present.groups),
         }
     )
 

@@ -3,23 +3,19 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ioc.core.config import Config
+from ioc.core.config import Config, collector_group
 from ioc.core.status import ProcessSpec, Role
+from ioc.core.topology import DETECTOR, depth
 
 MODULES: Mapping[Role, str] = {
     Role.SUPERVISOR: "ioc.supervisor.app",
     Role.DETECTOR: "detector_sim.app",
     Role.CONSUMER: "consumers.app",
+    Role.COLLECTOR: "consumers.app",
     Role.EGRESS: "consumers.app",
     Role.INGRESS: "consumers.app",
 }
 """What is run as `python -m` for each role."""
-
-DRAIN_ORDER = (Role.DETECTOR, Role.CONSUMER, Role.EGRESS, Role.INGRESS)
-"""With the flow of frames: who sends stops before who receives. The distributor drains with the detector."""
-
-REPORT_ORDER = DRAIN_ORDER
-DETECTOR = "detector"
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -36,8 +32,9 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
         for table, names in consumer_names(config).items()
         for member, name in enumerate(names)
     ]
+    collectors = [spec(Role.COLLECTOR, f"Coll{n}", table) for n, table in enumerate(config.collectors, 1)]
     egresses = [spec(Role.EGRESS, f"Ejfat{n}", table) for n, table in enumerate(config.egress, 1)]
-    return [*ingresses, spec(Role.DETECTOR, DETECTOR), *consumers, *egresses]
+    return [*ingresses, spec(Role.DETECTOR, DETECTOR), *consumers, *collectors, *egresses]
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:
@@ -49,6 +46,34 @@ def consumer_names(config: Config) -> dict[str, list[str]]:
             names[table] = [f"Cons{number + member + 1}" for member in range(group.count)]
             number += group.count
     return names
+
+
+def collector_names(config: Config) -> dict[str, list[str]]:
+    """Return the name of each collector's process, by its group: `Coll1` ... in file order."""
+    return {collector_group(table): [f"Coll{number}"] for number, table in enumerate(config.collectors, 1)}
+
+
+def drain_step(spec: ProcessSpec) -> int:
+    """Return when a process drains: with the flow of frames, who sends stops before who receives.
+
+    0 is the detector, with its distributor; then the groups and collectors by their distance from it, the egresses,
+    and the ingresses.
+    """
+    deepest = drain_steps(spec.config) - 3
+    if spec.role in (Role.CONSUMER, Role.COLLECTOR):
+        return depth(spec.config.inputs, node_of(spec))
+    return {Role.EGRESS: deepest + 1, Role.INGRESS: deepest + 2}.get(spec.role, 0)
+
+
+def drain_steps(config: Config) -> int:
+    """Return how many steps the draining of an appliance has."""
+    return 3 + max((depth(config.inputs, node) for node in config.inputs), default=0)
+
+
+def node_of(spec: ProcessSpec) -> str:
+    """Return what a consumer or collector is in the graph of givers and takers."""
+    assert spec.table is not None
+    return collector_group(spec.table) if spec.role is Role.COLLECTOR else f"groups.{spec.table}"
 
 
 def another_member(specs: Sequence[ProcessSpec], table: str, member: int) -> ProcessSpec:

@@ -8,14 +8,14 @@ what is between the two readings of the egress is on the wire.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ioc.channels.book import Counts
 from ioc.core.ledger import Hop, Ledger, MissedRange, Reason, Stage
 from ioc.core.status import GroupStatus, MemberStatus, RangeStatus, StageStatus, Status
-from ioc.supervisor.plan import DETECTOR
+from ioc.core.topology import DETECTOR
 
 NOT_OF_THE_HOP = Reason.DUPLICATE.value
 """A copy is not a frame that the sender gave."""
@@ -23,13 +23,22 @@ NOT_OF_THE_HOP = Reason.DUPLICATE.value
 
 @dataclass(frozen=True, slots=True)
 class MemberBook:
-    """The book of one consumer or egress, read twice; `alive`: whether its process is there."""
+    """The book that one member keeps with one giver, read twice; `alive`: whether the member's process is there."""
 
     name: str
     table: str
     counts: Counts
     earlier: Counts
     alive: bool = True
+    giver: str = DETECTOR
+
+
+@dataclass(frozen=True, slots=True)
+class Giver:
+    """A process in a chain that gives frames to others: the groups of its distributor, over all its lives."""
+
+    name: str
+    groups: Sequence[GroupStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +62,25 @@ class Sources:
     detector: Status | None
     members: Sequence[MemberBook] = ()
     ingresses: Sequence[IngressAccount] = field(default=())
+    givers: Sequence[Giver] = ()
+    withheld: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """What members say why they withheld frames, by name; how many is in their books."""
 
 
 def build(sources: Sources) -> Ledger:
     """Return the ledger."""
-    books = {book.name: book for book in sources.members}
     detector = sources.detector
-    groups = detector.groups if detector is not None else []
+    hops = _hops(sources)
     stages: dict[str, Stage] = {}
-    hops = []
-    for group in groups:
-        behind = tuple(_member_stage(group, member, books.get(member.name)) for member in group.members)
-        if group.nobody:
-            behind = (*behind, _nobody(group))
-        stages.update({stage.name: stage for stage in behind})
-        hops.append(Hop(f"{DETECTOR} -> {group.name}", group.turns, behind))
-    for name, book in books.items():
-        stages.setdefault(name, _book_stage(name, book.table, book))
+    for part in _parts(sources, hops):
+        stages.setdefault(part.name, Stage(part.name, part.group)).add(part)
+    for name, stage in stages.items():
+        stage.withheld = _reasons(stage.withheld, sources.withheld.get(name, {}))
     ordered = [_detector_stage(detector)]
-    ordered += [stages.pop(name) for name in books]
+    ordered += [stages.pop(name) for name in dict.fromkeys(book.name for book in sources.members)]
     ordered[1:1] = stages.values()  # members that are not ours: clients of the member channels
     for ingress in sources.ingresses:
-        given, earlier = _sent(ingress.feeders, books)
+        given, earlier = _sent(ingress.feeders, {book.name: book for book in sources.members})
         stage = _ingress_stage(ingress, given, earlier)
         ordered.append(stage)
         if ingress.feeders:
@@ -82,6 +88,40 @@ def build(sources: Sources) -> Ledger:
     published = detector.stage.processed if detector is not None else 0
     series = [(one.id, one.published) for one in detector.series] if detector is not None else []
     return Ledger(published, series, ordered, hops)
+
+
+def _hops(sources: Sources) -> list[Hop]:
+    """Return every passage of frames from a giver to a group of its distributor."""
+    books = {(book.giver, book.name): book for book in sources.members}
+    groups = sources.detector.groups if sources.detector is not None else []
+    hops = []
+    for giver in (Giver(DETECTOR, groups), *sources.givers):
+        for group in giver.groups:
+            behind = tuple(_member_stage(group, one, books.pop((giver.name, one.name), None)) for one in group.members)
+            if group.nobody:
+                behind = (*behind, _nobody(group))
+            hops.append(Hop(f"{giver.name} -> {group.name}", group.turns, behind))
+    return hops
+
+
+def _parts(sources: Sources, hops: Iterable[Hop]) -> Iterator[Stage]:
+    """Yield the account of every stage with every giver, also of those that a giver has not told of yet."""
+    told = {(hop.name.partition(" -> ")[0], stage.name) for hop in hops for stage in hop.behind}
+    for hop in hops:
+        yield from hop.behind
+    for book in sources.members:
+        if (book.giver, book.name) not in told:
+            yield _book_stage(book.name, book.table, book)
+
+
+def _reasons(counted: Counter[str], told: Mapping[str, int]) -> Counter[str]:
+    """Return why frames were withheld, as far as the process has told; the rest of the count is `filtered`."""
+    total = sum(counted.values())
+    reasons = Counter({reason: count for reason, count in told.items() if count})
+    if sum(reasons.values()) > total:
+        return counted  # told after the books were read
+    reasons[Reason.FILTERED.value] += total - sum(reasons.values())
+    return +reasons
 
 
 def as_json(prefix: str, ledger: Ledger, extras: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -124,6 +164,8 @@ def _stage_json(stage: Stage) -> dict[str, Any]:
         "dropped": {reason: count for reason, count in stage.dropped.items() if count},
         "missed_ranges": [[one.first, one.last] for one in stage.missed],
         "missed": [[one.series, one.first, one.last] for one in stage.missed],
+        "published": stage.processed if stage.published is None else stage.published,
+        "withheld": dict(stage.withheld),
     }
 
 
@@ -169,7 +211,10 @@ def _book_stage(name: str, group: str, book: MemberBook) -> Stage:
     """Return a member's own account; what a dead one had in hand is not received: it went back."""
     counts = book.counts if book.alive else replace(book.counts, returned=book.counts.returned + book.counts.in_hand)
     received = counts.received - counts.returned
-    return Stage(name, group, received, counts.processed, counts.failed, counts.in_hand)
+    stage = Stage(name, group, received, counts.processed, counts.failed, counts.in_hand)
+    stage.published, stage.made = counts.published, counts.made
+    stage.withheld[Reason.FILTERED.value] = counts.withheld
+    return stage
 
 
 def _ingress_stage(ingress: IngressAccount, given: int, earlier: int) -> Stage:

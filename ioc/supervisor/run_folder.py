@@ -1,8 +1,10 @@
 """The run folder of an appliance: who owns it, its files, and the lock that lets only one supervisor in.
 
 Files: `lock` (held while a supervisor lives), `<name>.spec` (how a process was started: a `Birth`), `<name>.status`,
-`<name>.book` and `<name>.log` of each process, `frames` (the detector's socket), `appliance.json` (what the supervisor
-sees, several times a second), `past.json` (accounts of lives that are over) and `ledger.json` (all, at the end).
+`<name>.book`, `<name>.<giver>.book` and `<name>.log` of each process, `frames` (the detector's socket) and
+`frames.N.<name>` (those of a chain), `<name>.ended` and `<name>.place` (how far a stream got, for the next life),
+`appliance.json` (what the supervisor sees, several times a second), `past.json` (accounts of lives that are over) and
+`ledger.json` (all, at the end).
 """
 
 import fcntl
@@ -37,10 +39,13 @@ OURS = (
     "*.new",
     "*.quarantine",
     "*.gone",
+    "*.ended",
+    "*.place",
     "appliance.json",
     "ledger.json",
     "past.json",
     SOCKET,
+    f"{SOCKET}.*",
 )
 """What a supervisor removes at its start, except what is its own; nothing else in the folder is touched."""
 

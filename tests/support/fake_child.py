@@ -106,7 +106,7 @@ class Fake:
         """Book the frames of a consumer or egress, once over all lives."""
         book = Book(self.spec.book_file)
         frames = self.number("frames", 0)
-        book.counts.received = book.counts.processed = frames
+        book.counts.received = book.counts.processed = book.counts.published = frames
         book.commit()
         book.close()
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from consumers.records import consumer_records, egress_records, ingress_records
+from consumers.records import collector_records, consumer_records, egress_records, ingress_records
 from detector_sim.records import detector_records
 from ioc.records.ledger_records import supervisor_records
 from ioc.records.table import Record, listing, write_listing
@@ -16,6 +16,7 @@ def all_records() -> list[Record]:
         *supervisor_records(),
         *detector_records(),
         *consumer_records("Cons1"),
+        *collector_records("Coll1"),
         *egress_records("Ejfat1"),
         *ingress_records("EjfatIn1"),
     ]

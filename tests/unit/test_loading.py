@@ -100,7 +100,9 @@ def test_processors_that_a_file_imports_or_hides_are_not_its_own(tmp_path: Path)
 @pytest.mark.parametrize("reference", ["nothing", "package.module", "", ":Class", "statistics:", "a/b"])
 def test_an_unknown_name_lists_the_known_ones_and_the_forms(reference: str) -> None:
     message = error_of(reference)
-    assert f"{KEY}: expected passthrough, statistics, 'package.module:Class' or 'path/to/file.py:Class'" in message
+    assert (
+        f"{KEY}: expected passthrough, split, statistics, 'package.module:Class' or 'path/to/file.py:Class'" in message
+    )
     assert message.endswith(f"found {reference!r}")
 
 

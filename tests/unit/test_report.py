@@ -64,7 +64,7 @@ def member(name: str, completed: int, queued: int = 0, in_flight: int = 0, **dro
 
 def book(name: str, earlier: int | None = None, alive: bool = True, **counts: int) -> MemberBook:
     """Return a book; `earlier` frames were processed at the first reading."""
-    now = Counts(**counts)
+    now = Counts(**{"published": counts.get("processed", 0)} | counts)
     before = now if earlier is None else Counts(received=earlier, processed=earlier)
     return MemberBook(name, "a", now, before, alive)
 
@@ -199,6 +199,8 @@ def test_the_report_has_the_keys_that_scripts_rely_on() -> None:
         "dropped": {"queue_full": 2},
         "missed_ranges": [[4, 5]],
         "missed": [[11, 4, 5]],
+        "published": 8,
+        "withheld": {},
         "restarts": 1,
     }
 

@@ -1,0 +1,140 @@
+"""Who gives frames to whom: chains are drained from front to back, circles and unknown names are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from consumers.collector import gives_in_order
+from ioc.console import picture
+from ioc.core.config import Config, load
+from ioc.core.errors import ConfigError
+from ioc.core.status import ProcessSpec, Role
+from ioc.core.topology import DETECTOR, depth, takers
+from ioc.distributor.takers import output_budget, takers_of
+from ioc.supervisor.plan import drain_step, drain_steps, plan
+
+CHAIN = """
+[groups.save]
+input = "collectors.all"
+[groups.first]
+count = 2
+[groups.second]
+input = "groups.first"
+count = 2
+policy = "bounded"
+[collectors.all]
+input = "groups.second"
+[egress.out]
+ingress = "in"
+[ingress.in]
+"""
+
+
+def config() -> Config:
+    """Return a configuration with a chain through a collector."""
+    return load(CHAIN, "test")
+
+
+def specs() -> dict[str, ProcessSpec]:
+    """Return the processes of the chain by name."""
+    return {spec.name: spec for spec in plan(config(), Path("/run"))}
+
+
+def test_processes_drain_along_the_chain() -> None:
+    order = sorted(specs().values(), key=drain_step)
+    assert [spec.name for spec in order] == [
+        "detector",
+        *("Cons2", "Cons3"),
+        *("Cons4", "Cons5"),
+        "Coll1",
+        "Cons1",
+        "Ejfat1",
+        "EjfatIn1",
+    ]
+    steps = [drain_step(spec) for spec in order]
+    assert steps == [0, 1, 1, 2, 2, 3, 4, 5, 6]
+    assert drain_steps(config()) == 7
+    assert drain_steps(Config()) == 3
+
+
+def test_takers_and_depth() -> None:
+    inputs = config().inputs
+    assert takers(inputs, DETECTOR) == ["groups.first"]
+    assert takers(inputs, "groups.second") == ["collectors.all"]
+    assert depth(inputs, "groups.save") == 4
+
+
+def test_the_groups_of_a_givers_distributor() -> None:
+    (taker,) = takers_of(config(), "groups.first")
+    assert (taker.slot, taker.shape.name, taker.shape.count, taker.members) == (1, "second", 2, ["Cons4", "Cons5"])
+    assert taker.shape.limits.policy.may_drop
+    (collector,) = takers_of(config(), "groups.second")
+    assert (collector.shape.name, collector.members) == ("collectors.all", ["Coll1"])
+    assert output_budget(config()) == config().memory_budget // 5, "Cons2 to Cons5 and Coll1 give"
+
+
+def test_sockets_of_givers_are_told_apart() -> None:
+    coll, cons = specs()["Coll1"], specs()["Cons4"]
+    assert coll.output_socket("groups.second", "Cons4") == cons.output_socket("groups.second", "Cons4")
+    assert coll.output_socket("collectors.all", "Coll1").name == "frames.4.Coll1"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[groups.a]\ninput = "groups.b"', r"groups\.a\.input: expected one of detector, found 'groups\.b'"),
+        ('[groups.a]\ninput = "groups.a"', r"groups\.a\.input: expected a way back to the detector, found a circle"),
+        (
+            '[groups.a]\ninput = "collectors.c"\n[groups.b]\ninput = "groups.a"\n[collectors.c]\ninput = "groups.b"',
+            r"a circle: groups\.a <- collectors\.c <- groups\.b <- groups\.a; let one of them",
+        ),
+        (
+            '[groups.x]\ninput = "groups.a"\n[groups.a]\ninput = "groups.b"\n[groups.b]\ninput = "groups.a"',
+            r"groups\.a\.input: .*found a circle: groups\.a <- groups\.b <- groups\.a",
+        ),
+        (
+            '[groups.a]\nplacement = "remote"\n[collectors.c]\ninput = "groups.a"',
+            r"collectors\.c\.input: expected a giver",
+        ),
+        (
+            '[groups.a]\n[groups.b]\nplacement = "remote"\ninput = "groups.a"',
+            r"groups\.b\.input: expected 'detector' with placement 'remote'",
+        ),
+        ("[collectors.c]", r"key 'collectors\.c\.input'"),
+    ],
+)
+def test_what_cannot_flow_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(text, "chain.toml")
+
+
+def test_only_groups_of_the_detector_take_its_slots() -> None:
+    groups = "\n".join(f'[groups.g{n}]\ninput = "groups.first"' for n in range(12))
+    load(f"[groups.first]\n{groups}", "test")
+    with pytest.raises(ConfigError, match="at most 8 together, found 9"):
+        load("\n".join(f"[groups.g{n}]" for n in range(9)), "test")
+
+
+def test_the_console_draws_chains_only() -> None:
+    assert picture(Config()) == []
+    assert picture(config()) == [
+        "Frames go:",
+        "  detector",
+        "     -> first: Cons2 Cons3",
+        "        -> second: Cons4 Cons5",
+        "           -> all: Coll1",
+        "              -> save: Cons1",
+    ]
+
+
+def test_when_a_gap_need_not_be_waited_for() -> None:
+    assert not gives_in_order(config(), "groups.second"), "its members mix two streams"
+    assert gives_in_order(config(), "groups.first")
+    assert gives_in_order(config(), "collectors.all")
+    moved = load('[groups.a]\npolicy = "acknowledged"\n[collectors.c]\ninput = "groups.a"', "test")
+    assert not gives_in_order(moved, "groups.a")
+
+
+def test_a_collector_is_a_process() -> None:
+    spec = specs()["Coll1"]
+    assert (spec.role, spec.table) == (Role.COLLECTOR, "all")
