@@ -132,6 +132,7 @@ def as_json(prefix: str, ledger: Ledger, extras: Mapping[str, Mapping[str, Any]]
         "published": ledger.published,
         "series": [{"id": number, "published": published} for number, published in ledger.series],
         "stages": [_stage_json(stage) | dict(extras.get(stage.name, {})) for stage in ledger.stages],
+        "hops": [{"name": hop.name, "given": hop.given, "residue": hop.residue()} for hop in ledger.hops],
         "complete": ledger.complete(),
         **extras.get("", {}),
     }
