@@ -3,14 +3,17 @@ PYTHON   ?= python3
 VENV     := .venv
 DURATION ?= 30
 FAULTS   ?= 200
+SOAK     ?= 600
+JOBS     ?= 3
 ARGS     ?=
 
-.PHONY: help run test lint unit faults bench clean
+.PHONY: help run test lint unit faults soak bench clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
 	@echo "make test   install the test tools too, check the code and run all tests"
 	@echo "make faults hurt a running appliance FAULTS=$(FAULTS) times at random; the ledger has the last word (15 min)"
+	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
 	@echo "make clean  remove .venv and what was built"
 
@@ -26,10 +29,13 @@ lint: $(VENV)/.test
 	$(VENV)/bin/lint-imports
 
 unit: $(VENV)/.test
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 faults: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.faults --faults $(FAULTS) $(ARGS)
+
+soak: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.soak --seconds $(SOAK)
 
 bench: $(VENV)/.test
 	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)

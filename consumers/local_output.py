@@ -64,6 +64,7 @@ class LocalOutput:
         self._due = 0.0
         self._opens = time.monotonic() + QUORUM_SECONDS
         self._is_open = False
+        self._rung = False
         self.distributor.last_end = _read_end(outlet.spec)
 
     @classmethod
@@ -113,9 +114,7 @@ class LocalOutput:
 
     def filenos(self) -> list[int]:
         """Return what becomes readable when `tend` has something to do; members are asked to ring."""
-        for seat in self.distributor.seats():
-            if seat.link is not None and not seat.idle:
-                seat.link.ring_at(seat.wake_target())
+        self._rung = any(seat.ring() for seat in self.distributor.seated() if not seat.idle)
         return [*self._server.filenos(), *self._links()]
 
     def woken(self, ready: Sequence[int]) -> None:
@@ -128,7 +127,9 @@ class LocalOutput:
         self._at_the_door = self._at_the_door or not doors.isdisjoint(ready)
 
     def patience(self) -> float:
-        """Return how long to sleep at most, in s."""
+        """Return how long to sleep at most, in s; asked for after `filenos`."""
+        if self._rung:
+            return 0.0  # a member was faster than our asking
         return IDLE_SECONDS if all(seat.idle for seat in self.distributor.seats()) else BUSY_SECONDS
 
     def drain(self, deadline: float) -> bool:
@@ -150,14 +151,16 @@ class LocalOutput:
 
     def _give(self, frame: Frame) -> None:
         pooled = self._place(frame)
-        if self.distributor.crowded(frame.data.nbytes):
+        size = frame.data.nbytes
+        if self.distributor.room(2, size) < 2:
             self.distributor.pump()  # let what waits move on before anything is dropped for this one
-        while not self.distributor.offer(pooled):
+        while not self.distributor.room(1, size):
             self._wait()
+        self.distributor.offer([pooled])
         assert pooled.slot is not None
         pooled.slot.drop()
         self._frames += 1
-        self._bytes += frame.data.nbytes
+        self._bytes += size
 
     def _place(self, frame: Frame) -> PooledFrame:
         while (pooled := self._store.place(frame)) is None:
@@ -176,7 +179,8 @@ class LocalOutput:
         self.waiting = False
 
     def _sleep(self) -> None:
-        self.woken(select.select(self.filenos(), [], [], self.patience())[0])
+        listened = self.filenos()
+        self.woken(select.select(listened, [], [], self.patience())[0])
 
     def _open_door(self) -> None:
         self._at_the_door = False
@@ -196,10 +200,10 @@ class LocalOutput:
             if seat.link is None and seat.expected and self._spec.gone_file(seat.name).exists():
                 self.distributor.give_up(seat.name)
         self._tidy()
-        now = time.time_ns()
-        self.groups = [group.status(now) for group in self.distributor.groups.values()]
+        self.groups = self.distributor.statuses(time.time_ns())
 
     def _tidy(self) -> None:
+        self.distributor.hand_on()
         for segment in self._store.unused():
             for seat in self.distributor.seats():
                 if isinstance(seat.link, LocalLink):

@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -79,9 +80,8 @@ class Worker:
         self._stopping = False
         self._pending: list[Frame] = []
         self._pending_since_ns = 0
-        self._latencies = np.zeros(LATENCIES_KEPT)
-        self._latency_count = 0
-        self._longest = 0.0
+        self._latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
+        self._longest_ns = 0
         self._execution_ms = 0.0
         self._output_dropped = 0
         self._last_error = ""
@@ -130,8 +130,8 @@ class Worker:
     def reset(self) -> None:
         """Begin statistics and latencies anew; to be called in the loop."""
         self.processor.reset()
-        self._latency_count = 0
-        self._longest = 0.0
+        self._latencies_ns.clear()
+        self._longest_ns = 0
         self._last_error = ""
 
     def drain(self, deadline: float) -> bool:
@@ -184,7 +184,7 @@ class Worker:
     def _take_in(self, item: Item) -> None:
         if isinstance(item, EndOfSeries):
             self._process_pending()
-            self._guarded(self.processor.flush, ())
+            self._guarded((), self.processor.flush)
             self._publish([self._marked(item)])
             self.receiver.release(1)
             return
@@ -202,9 +202,9 @@ class Worker:
         begun = self._clock.monotonic_ns()
         self.busy_since_ns = begun
         if len(frames) == 1:
-            good = self._guarded(lambda: self.processor.process(frames[0], {}), frames)
+            good = self._guarded(frames, self.processor.process, frames[0], {})
         else:
-            good = self._guarded(lambda: self.processor.process_batch(frames, [{}] * len(frames)), frames)
+            good = self._guarded(frames, self.processor.process_batch, frames, [{}] * len(frames))
         self.busy_since_ns = None
         self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
         self._finish(frames, good)
@@ -216,18 +216,16 @@ class Worker:
         else:
             counts.failed += len(frames)
         now = self._clock.wall_ns()
-        for frame in frames:
-            counts.bytes += frame.data.nbytes
-            seconds = max(0.0, (now - frame.timestamp_ns) / 1e9)
-            self._latencies[self._latency_count % LATENCIES_KEPT] = seconds
-            self._latency_count += 1
-            self._longest = max(self._longest, seconds)
+        latencies = [now - frame.timestamp_ns for frame in frames]
+        self._latencies_ns.extend(latencies)
+        self._longest_ns = max(self._longest_ns, *latencies)
+        counts.bytes += sum(frame.data.nbytes for frame in frames)
         self._newest = (frames[-1].series, frames[-1].unique_id)
         self.receiver.release(len(frames))
 
-    def _guarded(self, call: Callable[[], Output], frames: Sequence[Frame]) -> bool:
+    def _guarded(self, frames: Sequence[Frame], call: Callable[..., Output], *arguments: object) -> bool:
         try:
-            put_out = frames_of(call())
+            put_out = frames_of(call(*arguments))
             self._publish(put_out)
         except Exception as error:  # noqa: BLE001 - stage boundary: the frame is counted as failed, the stream goes on
             self._note_error(error, len(frames))
@@ -302,14 +300,14 @@ class Worker:
             fresh = (done - done_before) * 1e9 / (now - before) if before else 0.0
             rate = 0.8 * rate + 0.2 * fresh if rate else fresh
         self._snapped = (now, done)
-        recent = self._latencies[: min(self._latency_count, LATENCIES_KEPT)]
+        recent = np.maximum(self._latencies_ns, 0) / 1e9  # a foreign clock may be ahead of ours
         p50, p99 = np.percentile(recent, (50, 99)) if len(recent) else (0.0, 0.0)
         self.snapshot = WorkerSnapshot(
             self._taking,
             rate,
             float(p50),
             float(p99),
-            self._longest,
+            self._longest_ns / 1e9,
             self._execution_ms,
             *self._newest,
             self._output_dropped,

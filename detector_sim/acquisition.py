@@ -94,16 +94,26 @@ class Acquisition:
         """Return whether a frame is due now."""
         return self.acquiring and self._pacer.due(self._clock.monotonic_ns())
 
+    def due_count(self, most: int) -> int:
+        """Return how many frames are due now and still wanted, `most` at most."""
+        if not self.acquiring:
+            return 0
+        if self.wanted is not None:
+            most = min(
+                most, max(1, self.wanted - self.images_counter)
+            )  # 1: NumImages was lowered, the next is the last
+        return self._pacer.due_count(self._clock.monotonic_ns(), most)
+
     def identity(self) -> Identity:
         """Return who the next frame will be."""
         return Identity(self.series, self.published + 1)
 
-    def taken(self, published: bool) -> EndOfSeries | None:
-        """Book one image, `published` or not (ArrayCallbacks); return the end marker if it was the series' last."""
-        self.published += published
-        self.images_counter += 1
-        self.array_counter += 1
-        self._pacer.advance(self._clock.monotonic_ns())
+    def taken(self, published: bool, images: int = 1) -> EndOfSeries | None:
+        """Book images, `published` or not (ArrayCallbacks); return the end marker if the series' last is among them."""
+        self.published += images if published else 0
+        self.images_counter += images
+        self.array_counter += images
+        self._pacer.advance(self._clock.monotonic_ns(), images)
         wanted = self.wanted
         if wanted is not None and self.images_counter >= wanted:
             return self._end(DetectorState.IDLE, "Waiting for acquisition")

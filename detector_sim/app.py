@@ -21,6 +21,7 @@ from ioc.channels.local import LocalServer
 from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group
+from ioc.core.forecast import Forecasts
 from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
@@ -68,6 +69,7 @@ class Detector:
         options = ServerOptions(templates, on_refused=self._refused)
         self.records = RecordServer(self.prefix, detector_records(), self._put, options)
         self._rate = RateMeter()
+        self._forecasts = Forecasts()
         self._showing = threading.Lock()
 
     def start(self) -> None:
@@ -108,7 +110,8 @@ class Detector:
         config = self.controls.config
         with self._showing:  # else what was read before an edge of the acquisition is shown after it
             self.records.set_many(readbacks.camera(self.flow, config, rate))
-        self.records.set_many(readbacks.distributor(snapshot))
+        overflows = self._forecasts.update(snapshot.groups, snapshot.taken_ns)
+        self.records.set_many(readbacks.distributor(snapshot, overflows))
         self.records.set_many(self._image_plugin())
         self._notice_who_is_given_up()
         status = self.child.status()
@@ -207,7 +210,7 @@ def make_distributor(config: Config) -> Distributor:
         distributor.add_group(taker.slot, taker.shape, taker.members)
         slot = taker.slot
     for number, (name, egress) in enumerate(config.egress.items(), 1):
-        limits = Limits(egress.policy, egress.queue_size, egress.queue_bytes)
+        limits = Limits(egress.policy, egress.queue_size, egress.queue_bytes, egress.drop)
         shape = GroupShape(egress_group(name), 1, None, 1, limits)
         distributor.add_group(slot + number, shape, [f"Ejfat{number}"])
     return distributor

@@ -11,7 +11,7 @@ from dataclasses import replace
 from detector_sim.acquisition import ImageMode
 from detector_sim.flow import Flow
 from detector_sim.images import Images
-from ioc.core.config import DetectorConfig, Policy
+from ioc.core.config import DetectorConfig, Drop, Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import DataType
 from ioc.core.overflow import Limits
@@ -121,17 +121,21 @@ class Controls:
         if name:
             group.shape = replace(group.shape, name=name)
         else:
-            del self._flow.distributor.groups[group.slot]
+            self._flow.distributor.remove_group(group.slot)
 
 
 def _changed(shape: GroupShape, field: str, value: Value) -> GroupShape:
     limits = shape.limits
     if field == "Policy":
         return replace(shape, limits=replace(limits, policy=Policy(str(value).lower())))
+    if field == "Drop":
+        return replace(shape, limits=replace(limits, drop=Drop(str(value).lower())))
     if field == "QueueSize":
         return replace(shape, limits=replace(limits, frames=int(value)))
     if field == "QueueBytes":
         return replace(shape, limits=replace(limits, size_bytes=int(value) or None))
+    if field == "AckTimeout":
+        return replace(shape, ack_timeout=float(value))
     if field == "Sets":
         return replace(shape, sets=int(value) or None)
     return replace(shape, **{field.lower(): int(value)})

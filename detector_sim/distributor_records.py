@@ -1,17 +1,19 @@
 """The records of the distributor: one slot `Dist1:` ... `Dist8:` a group, settings at run time and accounts."""
 
-from ioc.core.config import DISTRIBUTOR_SLOTS, MOST_MEMBERS, Policy
+from ioc.core.config import ACK_TIMEOUT, DISTRIBUTOR_SLOTS, LARGEST_QUEUE, MOST_MEMBERS, Drop, Policy
+from ioc.core.forecast import NEVER
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, under
 
 SHOWN_MEMBERS = 8
 """Members of a group that have records of their own; all are in the status structure."""
-LARGEST_QUEUE = 65536
-"""Frames; as in the configuration."""
 POLICIES = tuple(policy.value.capitalize() for policy in Policy)
+DROPS = tuple(drop.value.capitalize() for drop in Drop)
 
 PAIR = Access.PAIR
 INT, COUNT, FLOAT, BOOL, STRING = Kind.INT, Kind.COUNT, Kind.FLOAT, Kind.BOOL, Kind.STRING
 QUEUE = Limits(1, LARGEST_QUEUE)
+TIMEOUT = Limits(0.01, 3600)
+OVERFLOW = Alarms(lolo=5.0, low=30.0)
 ANY_LOSS = Alarms(high=1)
 
 SETTINGS = (
@@ -22,10 +24,13 @@ SETTINGS = (
     Record("QueueSize", INT, "Frames that may wait for one member", PAIR, "frame", accepted=QUEUE, initial=64),
     Record("QueueBytes", COUNT, "Bytes that may wait, 0: no limit", PAIR, "byte", accepted=Limits(0)),
     Record("Policy", Kind.ENUM, "What happens if a member is slow", PAIR, choices=POLICIES, initial="Lossless"),
+    Record("Drop", Kind.ENUM, "Which frame a full Bounded queue drops", PAIR, choices=DROPS),
+    Record("AckTimeout", FLOAT, "Time a PVA member may be silent", PAIR, "s", accepted=TIMEOUT, initial=ACK_TIMEOUT),
 )
 
 ACCOUNT = (
     Record("Members", INT, "Members that are here"),
+    Record("Silent", INT, "Clients that do not acknowledge", alarms=Alarms(high=1)),
     Record("Turns", COUNT, "Frames times members whose turn it was", unit="frame"),
     Record("Nobody", COUNT, "Frames when the group had no member", unit="frame", alarms=ANY_LOSS),
     Record("Queued", COUNT, "Frames that wait for members", unit="frame"),
@@ -34,6 +39,7 @@ ACCOUNT = (
     Record("Dropped", COUNT, "Frames dropped, all reasons", unit="frame", alarms=ANY_LOSS),
     Record("Lag", COUNT, "Frames that the slowest member is behind", unit="frame"),
     Record("LagTime", FLOAT, "Time that the slowest member is behind", unit="s"),
+    Record("TimeToOverflow", FLOAT, "Time until a queue is full", unit="s", alarms=OVERFLOW, initial=NEVER),
 )
 
 MEMBER = (

@@ -22,22 +22,25 @@ from detector_sim.images import Images
 from ioc.channels.base import Link
 from ioc.channels.book import Book
 from ioc.channels.local import LocalLink, LocalServer
-from ioc.channels.local_pool import PooledFrame, Segment
+from ioc.channels.local_pool import PooledFrame, Segment, drop_all
 from ioc.core.clock import Clock
 from ioc.core.errors import RefusedError, UserError
 from ioc.core.frame import EndOfSeries
 from ioc.core.status import GroupStatus, SeriesStatus
 from ioc.distributor.distributor import Distributor
-from ioc.distributor.seat import Seat
 
 log = logging.getLogger(__name__)
 
 MOST_FRAMES_PER_TURN = 32
 """Frames made before members and commands get their turn again."""
+LARGE_FRAME = 1 << 16
+"""Bytes from which on making a frame may take so long that the clock is looked at for each."""
+LONGEST_BURST_NS = 1_000_000
+"""ns after which large frames that are made go to their members, while they are still in the cache."""
 SNAPSHOT_SECONDS = 0.1
 LONGEST_SLEEP = 0.1
 BLOCKED_SLEEP = 0.005
-"""s; a member rings when it has room, this is for the case that its bell and our request crossed."""
+"""s after which it is looked what members have finished with that were not asked to ring."""
 MOST_SERIES = 10_000
 T = TypeVar("T")
 
@@ -179,8 +182,10 @@ class Flow:
             self._run_commands()
             if self._at_the_door:
                 self._open_door()
-            moved = self._acquire_some()
-            moved = self.distributor.pump() or moved
+            moved = self.distributor.pump()  # first: what is finished makes room for what is made
+            if self._acquire_some():
+                moved = True
+                self.distributor.pump()
             now = self._clock.monotonic_ns()
             if now >= due_snapshot:
                 self._tidy()
@@ -217,32 +222,46 @@ class Flow:
             link.close(drain=True)
 
     def _acquire_some(self) -> bool:
-        made = 0
-        if self.acquisition.due():
-            self.distributor.muster()
-        while made < MOST_FRAMES_PER_TURN and self.acquisition.due():
-            frame = self._held or self._make()
+        due = self.acquisition.due_count(MOST_FRAMES_PER_TURN)
+        if not due:
+            return False
+        self.distributor.muster()
+        frames = self._burst(due)
+        if not frames:
+            return False
+        if self.callbacks:
+            self.distributor.offer(frames)
+            self.published += len(frames)
+            self.newest_ns = frames[-1].timestamp_ns
+            self._count_series(len(frames))
+            self._commit()
+        drop_all(frames)
+        self._waiting_for = ""
+        self._end(self.acquisition.taken(self.callbacks, len(frames)))
+        return True
+
+    def _burst(self, most: int) -> list[PooledFrame]:
+        """Return the next frames, up to `most`, of one size, for which there is room; none if it has to be waited."""
+        self._held = first = self._held or self._make(0)
+        if first is None:
+            return []
+        size = first.data.nbytes
+        if self.callbacks:
+            most = self.distributor.room(most, size)
+        if not most:
+            self._waiting_for = "room at a lossless member"
+            return []
+        frames, self._held = [first], None
+        limit = self._clock.monotonic_ns() + LONGEST_BURST_NS
+        while len(frames) < most and (size < LARGE_FRAME or self._clock.monotonic_ns() < limit):
+            frame = self._make(len(frames))
             if frame is None:
                 break
-            self._held = frame
-            if made and self.distributor.crowded(frame.data.nbytes):
-                break  # let what waits move on before anything is dropped for this one
-            if self.callbacks and not self.distributor.offer(frame):
-                self._waiting_for = "room at a lossless member"
+            if frame.data.nbytes != size:
+                self._held = frame
                 break
-            self._held = None
-            self._waiting_for = ""
-            assert frame.slot is not None
-            frame.slot.drop()
-            made += 1
-            if self.callbacks:
-                self.published += 1
-                self.newest_ns = frame.timestamp_ns
-                self._count_series()
-            self._end(self.acquisition.taken(self.callbacks))
-        if made:
-            self._commit()
-        return made > 0
+            frames.append(frame)
+        return frames
 
     def _commit(self) -> None:
         """Leave on record how many frames there were, should this process be killed."""
@@ -250,33 +269,41 @@ class Flow:
             self.book.counts.published = self.book.counts.taken + self.published
             self.book.commit()
 
-    def _make(self) -> PooledFrame | None:
+    def _make(self, ahead: int) -> PooledFrame | None:
+        """Return the frame that is `ahead` of the next one, None if there is none just now.
+
+        What ends the series is found, and acted upon, only by the first frame of a burst.
+        """
         count = self._store.count
         if count is not None and self._image >= count:
-            self._end(self.acquisition.exhausted())
+            if not ahead:
+                self._end(self.acquisition.exhausted())
             return None
         try:
             image = self._store.image(self._image)
-            while image is None and self._store.short_of_memory and self.distributor.shed():
+            while image is None and self._store.short_of_memory and not ahead and self.distributor.shed():
                 image = self._store.image(self._image)
         except UserError as error:
-            log.error("the source failed: %s", error)
-            self._end(self.acquisition.fail(str(error)))
+            if not ahead:
+                log.error("the source failed: %s", error)
+                self._end(self.acquisition.fail(str(error)))
             return None
         if image is None:
-            self._waiting_for = "memory for a frame" if self._store.short_of_memory else "a frame of the source"
+            if not ahead:
+                self._waiting_for = "memory for a frame" if self._store.short_of_memory else "a frame of the source"
             return None
         self._image += 1
-        who = self.acquisition.identity()
+        acquisition = self.acquisition
         stamp = image.timestamp_ns if image.timestamp_ns is not None else self._clock.wall_ns()
-        return PooledFrame(who.series, who.unique_id, stamp, image.slot.array, image.attributes, image.slot)
+        unique_id = acquisition.published + 1 + ahead
+        return PooledFrame(acquisition.series, unique_id, stamp, image.slot.array, image.attributes, image.slot)
 
-    def _count_series(self) -> None:
+    def _count_series(self, frames: int) -> None:
         acquisition = self.acquisition
         if not self._series or self._series[-1].id != acquisition.series:
             self._series.append(SeriesStatus(id=acquisition.series, published=0, ended=False))
             del self._series[:-MOST_SERIES]
-        self._series[-1].published += 1
+        self._series[-1].published += frames
 
     def _end(self, marker: EndOfSeries | None) -> None:
         if marker is None:
@@ -313,6 +340,7 @@ class Flow:
             self.listener.acquiring(on)
 
     def _tidy(self) -> None:
+        self.distributor.hand_on()
         self._retired += self._store.retired()
         for segment in [segment for segment in self._retired if segment.held == 0]:
             self._retired.remove(segment)
@@ -325,23 +353,22 @@ class Flow:
         now = self._clock.wall_ns()
         self.snapshot = Snapshot(
             self._clock.monotonic_ns(),
-            [series.model_copy() for series in self._series],
-            [group.status(now) for group in self.distributor.groups.values()],
+            [*self._series[:-1], *(series.model_copy() for series in self._series[-1:])],  # only the last one changes
+            self.distributor.statuses(now),
             self.published,
             self._waiting_for,
         )
 
     def _sleep(self) -> None:
-        busy = [seat for seat in self.distributor.seats() if seat.link is not None and not seat.idle]
-        for seat in busy:
-            _ring(seat)
+        seats = [seat for seat in self.distributor.seated() if seat.link is not None]
+        busy = [seat for seat in seats if not seat.idle]
+        if any(seat.ring() for seat in busy if seat.crowded or self._store.short_of_memory):
+            return
         due = self.acquisition.next_due_ns()
-        blocked = bool(busy) or self._waiting_for != ""
-        wait = BLOCKED_SLEEP if blocked else LONGEST_SLEEP
+        wait = BLOCKED_SLEEP if busy or self._waiting_for else LONGEST_SLEEP
         if due is not None and not self._waiting_for:
             wait = min(wait, max(0.0, (due - self._clock.monotonic_ns()) / 1e9))
-        links: list[Link] = [seat.link for seat in self.distributor.seats() if seat.link is not None]
-        by_descriptor = {link.fileno(): link for link in links}
+        by_descriptor: dict[int, Link] = {seat.link.fileno(): seat.link for seat in seats if seat.link is not None}
         ready, _, _ = select.select([self._wake, *self.server.filenos(), *by_descriptor], [], [], wait)
         for descriptor in ready:
             if descriptor == self._wake:
@@ -350,11 +377,6 @@ class Flow:
                 by_descriptor[descriptor].refresh()
             else:
                 self._at_the_door = True
-
-
-def _ring(seat: Seat) -> None:
-    if seat.link is not None:
-        seat.link.ring_at(seat.wake_target())
 
 
 def _pass_failure(made: "Future[None]", ended: "Future[None]") -> None:

@@ -1,10 +1,13 @@
 """What the detector's read-backs show: a mapping from the flow's state to record values, sampled, never per frame."""
 
+from collections.abc import Mapping
+
 from detector_sim.acquisition import Acquisition
 from detector_sim.distributor_records import SHOWN_MEMBERS
 from detector_sim.flow import Flow, Snapshot
 from detector_sim.records import DETECTOR_STATES
 from ioc.core.config import DISTRIBUTOR_SLOTS, DetectorConfig
+from ioc.core.forecast import NEVER
 from ioc.core.frame import DataType
 from ioc.core.status import GroupStatus, MemberStatus
 from ioc.records.table import Value
@@ -99,8 +102,8 @@ def image(flow: Flow, config: DetectorConfig) -> Values:
     }
 
 
-def distributor(snapshot: Snapshot) -> Values:
-    """Return the values of all slots `Dist1:` ..."""
+def distributor(snapshot: Snapshot, overflows: Mapping[int, float]) -> Values:
+    """Return the values of all slots `Dist1:` ...; `overflows` are the times to overflow by slot, s."""
     values: Values = {}
     groups = {group.slot: group for group in snapshot.groups}
     for slot in range(1, DISTRIBUTOR_SLOTS + 1):
@@ -109,6 +112,7 @@ def distributor(snapshot: Snapshot) -> Values:
             values.update(_group(f"Dist{slot}:", group))
         else:
             values.update({f"Dist{slot}:Name_RBV": "", f"Dist{slot}:Members_RBV": 0})
+        values[f"Dist{slot}:TimeToOverflow_RBV"] = overflows.get(slot, NEVER)
     return values
 
 
@@ -132,6 +136,8 @@ def _settings(place: str, group: GroupStatus) -> Values:
         f"{place}QueueSize_RBV": group.queue_size,
         f"{place}QueueBytes_RBV": group.queue_bytes,
         f"{place}Policy_RBV": group.policy.capitalize(),
+        f"{place}Drop_RBV": group.drop.capitalize(),
+        f"{place}AckTimeout_RBV": group.ack_timeout,
     }
 
 
@@ -140,6 +146,7 @@ def _group(place: str, group: GroupStatus) -> Values:
     values = _settings(place, group)
     values |= {
         f"{place}Members_RBV": sum(member.present for member in members),
+        f"{place}Silent_RBV": sum(member.silent for member in members),
         f"{place}Turns_RBV": group.turns,
         f"{place}Nobody_RBV": group.nobody,
         f"{place}Queued_RBV": sum(member.queued for member in members),

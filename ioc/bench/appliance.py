@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from ioc.bench import workplace
 from ioc.bench.case import PROCESSOR, Case, processor_text, toml
-from ioc.bench.process import Started, cpu_seconds, wait_while
+from ioc.bench.process import Started, cpu_seconds, part, wait_while
 from ioc.bench.search import Trial
 from ioc.channels.book import BookReader
 from ioc.core.errors import PeerError
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 START_SECONDS = 60.0
 WARM_SECONDS = 0.5
 """s of frames before the measurement begins."""
+SERIES_SECONDS = 0.1
+"""What the acquisition of one frame may take."""
 DRAIN_SECONDS = 60.0
 SPARE_SECONDS = 120.0
 """An appliance stops by itself so long after its run, whatever becomes of the benchmark."""
@@ -48,7 +50,9 @@ class Appliance:
         self.run_dir = folder / "run"
         self._report = folder / "ledger.json"
         file = folder / "bench.toml"
-        file.write_text(f'prefix = "{workplace.prefix()}"\nrun_dir = "{self.run_dir}"\n{configuration}')
+        self.prefix = workplace.prefix()
+        self.environment = workplace.environment()
+        file.write_text(f'prefix = "{self.prefix}"\nrun_dir = "{self.run_dir}"\n{configuration}')
         command = [
             sys.executable,
             "-P",
@@ -58,7 +62,7 @@ class Appliance:
             str(file),
         ]
         command += ["--report", str(self._report), "--duration", f"{seconds + SPARE_SECONDS:g}"]
-        self._up = Started("rayfan up", command, folder / "up.log", workplace.environment())
+        self._up = Started("rayfan up", command, folder / "up.log", self.environment)
 
     def __enter__(self) -> Self:
         return self
@@ -101,11 +105,15 @@ class Appliance:
         Raises:
             PeerError: it ended, or took too long.
         """
-        limit = time.monotonic() + START_SECONDS
-        while not all(self._flows(name) for name in names):
-            if time.monotonic() > limit:
-                raise PeerError(f"rayfan up: no frames at {', '.join(names)} in {START_SECONDS:g} s; {self._words()}")
-            wait_while([self._up], 0.05)
+        self._wait_for(self._flows, "frames", names)
+
+    def wait_until_running(self, names: Sequence[str]) -> None:
+        """Wait until processes run.
+
+        Raises:
+            PeerError: it ended, or took too long.
+        """
+        self._wait_for(lambda name: self.status(name).get("state") == "Running", "processes that run", names)
 
     def stop(self) -> dict[str, Any]:
         """Ask it to drain and return its report.
@@ -124,6 +132,13 @@ class Appliance:
         if report["residue"] != 0:
             raise PeerError(f"rayfan up: expected residue 0 in the ledger, found {report['residue']}")
         return report
+
+    def _wait_for(self, ready: Callable[[str], bool], what: str, names: Sequence[str]) -> None:
+        limit = time.monotonic() + START_SECONDS
+        while not all(ready(name) for name in names):
+            if time.monotonic() > limit:
+                raise PeerError(f"rayfan up: no {what} at {', '.join(names)} in {START_SECONDS:g} s; {self._words()}")
+            wait_while([self._up], 0.05)
 
     def _flows(self, name: str) -> bool:
         status = self.status(name)
@@ -159,17 +174,31 @@ def run(folder: Path, case: Case, frame_rate: float | None, seconds: float) -> T
     Raises:
         PeerError: it failed, or frames are unaccounted for.
     """
-    if case.batch > 1:
+    if case.own_processor:
         (folder / PROCESSOR).write_text(processor_text(case))
     with Appliance(folder, toml(case, frame_rate), seconds) as running:
+        if case.past_series:
+            _make_series(running, folder, case.past_series)
         running.wait_for_frames(case.members())
-        running.wait(WARM_SECONDS)
+        running.wait(WARM_SECONDS + case.age)
         with Books(running, case.members()) as books:
             first = books.read()
             running.wait(seconds)
             last = books.read()
         report = running.stop()
     return trial(frame_rate, first, last, lost_frames(report))
+
+
+def _make_series(running: Appliance, folder: Path, count: int) -> None:
+    """Have that many series of one frame acquired, and an endless one begun.
+
+    Raises:
+        PeerError: the appliance does not run, or a series took too long.
+    """
+    running.wait_until_running(["detector", "Cons1"])
+    settings = {"role": "series", "camera": f"{running.prefix}cam1:", "count": count}
+    with part("series_maker", folder, running.environment, settings) as maker:
+        maker.hear(START_SECONDS + SERIES_SECONDS * count)
 
 
 def trial(asked: float | None, first: Reading, last: Reading, lost: int) -> Trial:

@@ -10,18 +10,33 @@ PREPARED = 8
 UNPACED = 1e6
 """Hz; the highest rate that can be set, which no run reaches: as fast as it goes."""
 LEAST_MEMORY = 512 << 20
-QUEUE_SIZE = 64
-PROCESSOR = "batches.py"
+LEAST_SOURCE = 64 << 20
+"""Bytes of the different images that frames are copied from: more than the caches hold."""
+MOST_PREPARED = 1024
+"""What detector.source.prepared may be."""
+QUEUE_SIZE = 128
+"""Frames that may wait for a member, so that 64 can be on their way; PvaPy's simulator queues up to 2000."""
+PROCESSOR = "bench.py"
 BATCHES = """\
 from consumers.processor import Processor
 
 
-class Batches(Processor):
+class Bench(Processor):
     batch_size = {batch}
     batch_timeout = 0.1
 
     def process_batch(self, frames, metadata):
         return list(frames)
+"""
+READS = """\
+from consumers.processor import Processor
+from ioc.bench.reading import sum_of
+
+
+class Bench(Processor):
+    def process(self, frame, metadata):
+        sum_of(frame.data)
+        return frame
 """
 
 
@@ -29,8 +44,10 @@ class Batches(Processor):
 class Case:
     """Square frames of `size` x `size` pixels to `consumers` members that take turns, `batch` frames at a time.
 
-    `idle_groups` are groups without a member, which should cost nothing. `fresh`: every frame is written anew into
-    shared memory; otherwise prepared ones are handed on, and no pixel is moved.
+    `idle_groups` are groups without a member, which should cost nothing. `fresh`: every frame is copied into shared
+    memory from one of the prepared ones; otherwise these lie there, and no pixel is moved. `read`: whoever gets a
+    frame reads every byte of it, Rayfan's processor and the peer's client alike (reading.py). `past_series` series of
+    one frame were acquired, and frames flowed for `age` seconds, before anything is measured.
     """
 
     size: int = 512
@@ -40,6 +57,14 @@ class Case:
     batch: int = 1
     idle_groups: int = 0
     fresh: bool = False
+    read: bool = False
+    past_series: int = 0
+    age: float = 0.0
+
+    @property
+    def own_processor(self) -> bool:
+        """Whether the benchmark brings its processor along."""
+        return self.batch > 1 or self.read
 
     @property
     def frame_bytes(self) -> int:
@@ -52,7 +77,8 @@ class Case:
         members = "1 consumer" if self.consumers == 1 else f"{self.consumers} consumers in turn"
         batches = f", batches of {self.batch}" if self.batch > 1 else ""
         fresh = ", each frame written anew" if self.fresh else ""
-        return f"{self.size}x{self.size} {self.dtype.value}, {members}{batches}{fresh}"
+        read = ", every byte read" if self.read else ""
+        return f"{self.size}x{self.size} {self.dtype.value}, {members}{batches}{fresh}{read}"
 
     def members(self) -> list[str]:
         """Return the names of the consumers' processes."""
@@ -60,13 +86,13 @@ class Case:
 
 
 def processor_text(case: Case) -> str:
-    """Return the source of a processor that passes batches through."""
-    return BATCHES.format(batch=case.batch)
+    """Return the source of a processor that passes frames through, in batches or when it has read them."""
+    return READS if case.read else BATCHES.format(batch=case.batch)
 
 
 def toml(case: Case, frame_rate: float | None) -> str:
     """Return the configuration of an appliance for a case; `frame_rate` in Hz, None: as fast as it goes."""
-    processor = "passthrough" if case.batch == 1 else f"{PROCESSOR}:Batches"
+    processor = f"{PROCESSOR}:Bench" if case.own_processor else "passthrough"
     return detector_toml(case, frame_rate) + "".join(
         [
             "\n[groups.bench]\n",
@@ -82,17 +108,20 @@ def toml(case: Case, frame_rate: float | None) -> str:
 
 def detector_toml(case: Case, frame_rate: float | None) -> str:
     """Return the part of the configuration that a detector needs."""
-    memory = max(LEAST_MEMORY, 4 * PREPARED * case.frame_bytes)
+    prepared, memory = PREPARED, max(LEAST_MEMORY, 4 * PREPARED * case.frame_bytes)
+    if case.fresh:  # images that would fill half of the budget are not laid out in it but copied into it, one by one
+        prepared = min(MOST_PREPARED, max(2 * PREPARED, -(-LEAST_SOURCE // case.frame_bytes)))
+        memory = (2 * prepared - 1) * case.frame_bytes
     return "".join(
         [
             f"memory_budget = {memory}\n",
             "\n[detector]\n",
             f"frame_rate = {frame_rate or UNPACED}\n",
             "acquire_time = 0.0\n",
+            "acquire_at_start = false\n" if case.past_series else "",
             f"size = [{case.size}, {case.size}]\n",
             f'data_type = "{case.dtype.value}"\n',
             "\n[detector.source]\n",
-            f"prepared = {PREPARED}\n",
-            'pattern = "counter"\n' if case.fresh else "",
+            f"prepared = {prepared}\n",
         ]
     )

@@ -22,6 +22,7 @@ def add(commands: Subparsers) -> None:
     parts = bench.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
     _add_limits(parts)
     _add_knee(parts)
+    _add_watched(parts)
     _add_table(parts)
     _add_ejfat(parts)
 
@@ -42,8 +43,16 @@ def _add_knee(parts: Subparsers) -> None:
     knee.add_argument("--policy", choices=POLICIES, default="lossless")
     knee.add_argument("--batch", metavar="N", type=_count(1, 4096), default=1, help="frames handed over at a time")
     knee.add_argument("--fresh", action="store_true", help="write each frame anew (otherwise 8 prepared ones)")
+    knee.add_argument("--read", action="store_true", help="read every byte of each frame, on both sides")
     knee.add_argument("--plot", metavar="FILE.png", type=Path)
     knee.set_defaults(run=_run(_knee))
+
+
+def _add_watched(parts: Subparsers) -> None:
+    watched = parts.add_parser("watched", help="the cost of clients that monitor every status PV")
+    _common(watched, seconds=5.0, repeats=5)
+    watched.add_argument("--clients", metavar="N", type=_count(2, 200), default=50, help="half CA, half PVA")
+    watched.set_defaults(run=_run(_watched))
 
 
 def _add_table(parts: Subparsers) -> None:
@@ -82,19 +91,31 @@ def _limits(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _knee(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from dataclasses import replace
+
     from ioc.bench import knee, plot
     from ioc.bench.case import Case
     from ioc.core.config import Policy
+    from ioc.core.errors import UserError
     from ioc.core.frame import DataType
 
     if options.plot is not None:
         plot.check()
     dtype = next(member for member in DataType if member.value.lower() == options.dtype)
-    case = Case(options.size, dtype, options.consumers, Policy(options.policy), options.batch, fresh=options.fresh)
+    if options.read and options.batch > 1:
+        raise UserError("--read: expected --batch 1 with it, found both")
+    case = Case(options.size, dtype, options.consumers, Policy(options.policy), options.batch)
+    case = replace(case, fresh=options.fresh, read=options.read)
     result = knee.measure(folder, case, knee.Plan(options.seconds, options.repeats, options.peer != "none"))
     if options.plot is not None:
         plot.plot_knee(result, options.plot)
     return result
+
+
+def _watched(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from ioc.bench.watched import measure
+
+    return measure(folder, options.clients, options.seconds, options.repeats)
 
 
 def _table(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

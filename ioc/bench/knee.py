@@ -56,7 +56,9 @@ def measure(folder: Path, case: Case, plan: Plan) -> dict[str, Any]:
     before = conditions()
     memory, tcp = memcpy_gbps(), tcp_loopback_gbps(folder, LIMIT_SECONDS)
     knees = alternate(folder, case, plan)
-    return {**figures(case, knees), "memcpy_gbps": memory, "tcp_loopback_gbps": tcp} | {
+    result = figures(case, knees)
+    return {**result, "memcpy_gbps": memory, "tcp_loopback_gbps": tcp} | {
+        "memcpy_ratio": memcpy_ratio(case, result, memory),
         "case": _case_json(case),
         "seconds": plan.seconds,
         "repeats": plan.repeats,
@@ -100,6 +102,15 @@ def figures(case: Case, knees: Knees) -> dict[str, Any]:
         "peer_runs": [_trial_json(one) for one in knees.peers],
         "lost": sum(one.lost for one in knees.ours),
     }
+
+
+def memcpy_ratio(case: Case, result: dict[str, Any], memory: float) -> float | None:
+    """Return the rate at which frames were copied, as a part of the memory copy rate; None where none is copied.
+
+    A frame that is written anew is copied once, by the detector, from private to shared memory: GB/s of pixels of the
+    whole chain over GB/s of copying one large buffer to another, in one thread and the same run.
+    """
+    return result["gbytes_per_s"] / memory if case.fresh else None
 
 
 def _ours(folder: Path, case: Case, plan: Plan, earlier: list[Trial]) -> Trial:
@@ -168,5 +179,6 @@ def _case_json(case: Case) -> dict[str, Any]:
         "batch": case.batch,
         "idle_groups": case.idle_groups,
         "fresh": case.fresh,
+        "read": case.read,
         "frame_bytes": case.frame_bytes,
     }

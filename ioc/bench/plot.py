@@ -52,7 +52,7 @@ def plot_table(result: dict[str, Any], file: Path) -> None:
     """Draw the cases beside the peer, and the cost of a frame as things grow."""
     figure, (bars, lines) = _figure(2)
     _bars(bars, result["cases"])
-    for name in ("size", "consumers", "idle_groups"):
+    for name in ("size", "consumers", "idle_groups", "past_series", "age"):
         points = [point for point in result["growth"] if point["of"] == name and point["cpu_seconds_per_frame"]]
         costs = [point["cpu_seconds_per_frame"] * 1e6 for point in points]
         lines.plot([point["value"] for point in points], costs, "o-", label=name.replace("_", " "))

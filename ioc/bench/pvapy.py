@@ -103,6 +103,7 @@ def _client(folder: Path, number: int, case: Case, environment: Mapping[str, str
         "channel": CHANNEL,
         "request": request(case),
         "file": str(file),
+        "read": case.read,
     }
     return part("pvapy_monitor", folder, {**environment, "EPICS_PVAS_SERVER_PORT": "0"}, settings)
 

@@ -13,19 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from ioc.bench.raw_ends import settings_given, tell
+from ioc.bench.reading import sum_of
 
 
 class Notes:
-    """The ids of frames and when they came (monotonic ns), in the order in which they came."""
+    """The ids of frames and when they came (monotonic ns), in the order in which they came.
 
-    def __init__(self) -> None:
+    With `read`, every byte of a frame is read before it counts.
+    """
+
+    def __init__(self, read: bool = False) -> None:
         self.ids = array("q")
         self.times = array("q")
+        self._read = read
 
     def take(self, frame: Any) -> None:
         """Note one NTNDArray; the empty one that a channel begins with has id 0 and is left out."""
         unique_id = frame["uniqueId"]
         if unique_id:
+            if self._read:
+                (pixels,) = frame["value"][0].values()  # the one member of the union that is set
+                sum_of(pixels)
             self.ids.append(unique_id)
             self.times.append(time.monotonic_ns())
 
@@ -38,7 +46,7 @@ class Notes:
 def main(settings: Mapping[str, Any]) -> None:
     """Monitor `channel` with `request` until standard input ends, then write the notes to `file`."""
     pvaccess: Any = importlib.import_module("pvaccess")  # a compiled module, of which type checkers see nothing
-    notes = Notes()
+    notes = Notes(settings["read"])
     channel = pvaccess.Channel(settings["channel"])
     channel.monitor(notes.take, settings["request"])
     tell(monitoring=True)

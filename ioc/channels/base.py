@@ -102,6 +102,18 @@ class Link(Publisher, Protocol):
         ...
 
     @property
+    def ready(self) -> bool:
+        """Whether the member may be dealt frames: under Acknowledged not before it says that it acknowledges."""
+        ...
+
+    def expect_acknowledgement(self, within: float | None) -> None:
+        """Count frames as done only when the member says so, and it as gone if it says so of none `within` seconds.
+
+        None: what the way itself knows is enough. Ways on which every member tells its progress need not do anything.
+        """
+        ...
+
+    @property
     def leaving(self) -> bool:
         """Whether the member asked for no more frames."""
         ...

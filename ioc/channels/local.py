@@ -97,6 +97,7 @@ class LocalLink:
     def __init__(self, connection: socket.socket, who: wire.Hello, book: BookReader) -> None:
         self.who = who
         self.leaving = False
+        self.ready = True
         self.missed = 0
         self._socket = connection
         self._book = book
@@ -116,6 +117,9 @@ class LocalLink:
     @property
     def name(self) -> str:
         return self.who.name
+
+    def expect_acknowledgement(self, within: float | None) -> None:
+        """Do nothing: a local member tells by its book what it has finished with, under any policy."""
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -206,13 +210,15 @@ class LocalLink:
         self._book.close()
 
     def _introduce(self, items: Sequence[Item]) -> bool:
+        known: Segment | None = None
         for item in items:
-            if isinstance(item, PooledFrame) and item.slot is not None:
-                segment = item.slot.segment
-                if segment.number not in self._segments:
-                    if not self._send(wire.segment(segment.number, segment.size), segment.descriptor):
-                        return False
-                    self._segments.add(segment.number)
+            if not isinstance(item, PooledFrame) or item.slot is None or item.slot.segment is known:
+                continue
+            known = item.slot.segment
+            if known.number not in self._segments:
+                if not self._send(wire.segment(known.number, known.size), known.descriptor):
+                    return False
+                self._segments.add(known.number)
         return True
 
     def _send(self, message: bytes, descriptor: int | None = None) -> bool:
@@ -251,15 +257,6 @@ def _entry(item: Item) -> bytes:
     if not isinstance(item, PooledFrame) or item.slot is None:
         raise RayfanBug("a frame that does not lie in shared memory was given to a local member")
     data, slot = item.data, item.slot
-    return wire.frame_item(
-        wire.Described(
-            slot.segment.number,
-            slot.offset,
-            data.shape,
-            data.dtype,
-            item.series,
-            item.unique_id,
-            item.timestamp_ns,
-            item.attributes,
-        )
-    )
+    if data is slot.array:
+        return wire.frame_item(slot.place, item)
+    return wire.frame_item(wire.frame_place(slot.segment.number, slot.offset, data.shape, data.dtype), item)

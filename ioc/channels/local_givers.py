@@ -36,7 +36,7 @@ class Companion(Protocol):
         ...
 
     def patience(self) -> float:
-        """Return how long it may be left alone, in s."""
+        """Return how long it may be left alone, in s; asked for after `filenos`."""
         ...
 
     def tend(self) -> bool:
@@ -179,8 +179,8 @@ class LocalGivers:
         listened = [one.receiver.fileno() for one in self.inputs.values() if not one.ahead]
         connected = [descriptor for descriptor in listened if descriptor is not None]
         wait = LOOK_SECONDS if len(connected) == len(listened) else RETRY_SECONDS
-        wait = min(left, wait, self._companion.patience())
-        self._companion.woken(select.select([*connected, *self._companion.filenos()], [], [], wait)[0])
+        listened = [*connected, *self._companion.filenos()]
+        self._companion.woken(select.select(listened, [], [], min(left, wait, self._companion.patience()))[0])
 
     def _welcome(self, name: str, path: Path) -> Input:
         for one in self._retired:

@@ -10,13 +10,14 @@ import fcntl
 import mmap
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ioc.channels.local_wire import frame_place
 from ioc.core.errors import UserError
 from ioc.core.frame import Frame
 
@@ -29,9 +30,12 @@ _numbers = count(1)
 
 
 class Slot:
-    """Room for one image; `refs` counts who still needs what is in it."""
+    """Room for one image; `refs` counts who still needs what is in it.
 
-    __slots__ = ("array", "offset", "pinned", "refs", "segment")
+    `place` is what a message to a local member says of `array` as a whole, made once (local_wire).
+    """
+
+    __slots__ = ("array", "offset", "pinned", "place", "refs", "segment")
 
     def __init__(self, segment: "Segment", offset: int, array: NDArray) -> None:
         self.segment = segment
@@ -39,16 +43,15 @@ class Slot:
         self.array = array
         self.refs = 0
         self.pinned = False
+        self.place = frame_place(segment.number, offset, array.shape, array.dtype)
 
     def hold(self) -> None:
         """Keep the contents until `drop`."""
         self.refs += 1
-        self.segment.held += 1
 
     def drop(self) -> None:
         """Let go; the last one makes the slot free, unless it is pinned."""
         self.refs -= 1
-        self.segment.held -= 1
         if self.refs == 0 and not self.pinned:
             self.segment.free.append(self)
 
@@ -60,6 +63,23 @@ class PooledFrame(Frame):
     slot: Slot | None = None
     deaths: int = 0
     """How many members died with this frame in their hands."""
+
+
+def hold_all(frames: Iterable[PooledFrame]) -> None:
+    """Keep the contents of frames, once more, until `drop_all`."""
+    for frame in frames:
+        assert frame.slot is not None
+        frame.slot.refs += 1
+
+
+def drop_all(frames: Iterable[PooledFrame]) -> None:
+    """Let go of frames, as `Slot.drop` does, without a call for each."""
+    for frame in frames:
+        slot = frame.slot
+        assert slot is not None
+        slot.refs -= 1
+        if slot.refs == 0 and not slot.pinned:
+            slot.segment.free.append(slot)
 
 
 class Segment:
@@ -78,17 +98,22 @@ class Segment:
         self.descriptor = _reserve(f"rayfan-{self.number}", self.size)
         self._map = mmap.mmap(self.descriptor, self.size)
         fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _SEALS)
-        self.held = 0
-        self.free: deque[Slot] = deque()
-        for at in range(slots):
-            array = np.ndarray(tuple(shape), dtype, buffer=self._map, offset=at * stride)
-            self.free.append(Slot(self, at * stride, array))
+        self._slots = tuple(
+            Slot(self, at * stride, np.ndarray(tuple(shape), dtype, buffer=self._map, offset=at * stride))
+            for at in range(slots)
+        )
+        self.free = deque(self._slots)
+
+    @property
+    def held(self) -> int:
+        """How often its slots are held."""
+        return sum(slot.refs for slot in self._slots)
 
     def take(self) -> Slot | None:
-        """Return a free slot, held once, or None."""
+        """Return the slot that became free last, held once, or None: the caches may still hold it."""
         if not self.free:
             return None
-        slot = self.free.popleft()
+        slot = self.free.pop()
         slot.hold()
         return slot
 
@@ -96,6 +121,7 @@ class Segment:
         """Close the descriptor; the memory goes when the last map of it does."""
         os.close(self.descriptor)
         self.free.clear()
+        self._slots = ()  # each knows its segment: the ring would wait for the collector
 
 
 def _reserve(name: str, size: int) -> int:

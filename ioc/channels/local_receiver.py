@@ -38,6 +38,7 @@ class LocalReceiver:
         self._socket: socket.socket | None = None
         self._knocking: socket.socket | None = None
         self._bell: memoryview | None = None
+        self._rung = -1
         self._segments: dict[int, mmap.mmap] = {}
         self._ready: deque[Item] = deque()
         self._closing = False
@@ -75,7 +76,8 @@ class LocalReceiver:
         return None if connection is None else connection.fileno()
 
     def _hand_out(self, max_items: int) -> Sequence[Item]:
-        batch = [self._ready.popleft() for _ in range(min(max_items, len(self._ready)))]
+        ready = self._ready
+        batch = [ready.popleft() for _ in range(min(max_items, len(ready)))]
         if batch:
             self._out += len(batch)
             counts = self._book.counts
@@ -91,7 +93,8 @@ class LocalReceiver:
         self._stale -= stale
         counts.done += count - stale
         self._book.commit()
-        if self._bell is not None and self._bell[0] <= counts.done:
+        if self._bell is not None and self._rung < (asked := self._bell[0]) <= counts.done:
+            self._rung = asked  # once: until the distributor has heard, each further message would be in vain
             self._say(wire.PROGRESS)
 
     def counters(self) -> Counters:
@@ -173,6 +176,7 @@ class LocalReceiver:
             return False
         self._bell = memoryview(mmap.mmap(descriptors[0], mmap.PAGESIZE, prot=mmap.PROT_READ)).cast("q")
         os.close(descriptors[0])
+        self._rung = -1
         counts = self._book.counts
         counts.link, counts.taken, counts.done = link, 0, 0
         self._stale = self._out  # what came by the connection before counts in nobody's books but ours
@@ -224,14 +228,15 @@ class LocalReceiver:
     def _item(self, entry: "wire.Described | EndOfSeries") -> Item:
         if isinstance(entry, EndOfSeries):
             return entry
-        segment = self._segments.get(entry.segment)
+        number, offset, shape, dtype, series, unique_id, timestamp_ns, attributes = entry
+        segment = self._segments.get(number)
         if segment is None:
-            raise ProtocolError(mismatch("frame", "a segment that was introduced", entry.segment))
+            raise ProtocolError(mismatch("frame", "a segment that was introduced", number))
         try:
-            data = np.ndarray(entry.shape, entry.dtype, buffer=segment, offset=entry.offset)
+            data = np.ndarray(shape, dtype, segment, offset)
         except (TypeError, ValueError) as error:
-            raise ProtocolError(f"frame {entry.unique_id}: outside its segment: {error}") from None
-        return Frame(entry.series, entry.unique_id, entry.timestamp_ns, data, entry.attributes)
+            raise ProtocolError(f"frame {unique_id}: outside its segment: {error}") from None
+        return Frame(series, unique_id, timestamp_ns, data, attributes)
 
     def _say(self, message: bytes) -> None:
         try:

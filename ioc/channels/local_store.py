@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ioc.channels.local_pool import PooledFrame, Segment, Slot
+from ioc.channels.local_pool import ALIGNMENT, PooledFrame, Segment, Slot
+from ioc.channels.local_wire import frame_place
 from ioc.core.errors import UserError, mismatch
 from ioc.core.frame import Frame
 
@@ -36,7 +37,8 @@ class FrameStore:
         slot = self._take(frame.data.nbytes)
         if slot is None:
             return None
-        data = slot.array[: frame.data.nbytes].view(frame.data.dtype).reshape(frame.data.shape)
+        data = slot.array[0, : frame.data.nbytes].view(frame.data.dtype).reshape(frame.data.shape)
+        slot.place = frame_place(slot.segment.number, slot.offset, data.shape, data.dtype)
         np.copyto(data, frame.data)  # the source may be used again as soon as the processor is done with it
         return PooledFrame(frame.series, frame.unique_id, frame.timestamp_ns, data, frame.attributes, slot)
 
@@ -72,11 +74,11 @@ class FrameStore:
         if self._segment is not None:
             self._retired.append(self._segment)
             self._segment = None
-        wanted = min(max(size, round(self._slot_bytes * GROWTH)), self.budget // FEWEST_SLOTS)
+        wanted = min(max(size, round(self._slot_bytes * GROWTH), ALIGNMENT), self.budget // FEWEST_SLOTS)
         left = self.budget - sum(segment.size for segment in self._retired)
         slots = min(self.useful, left // wanted)
         if slots < FEWEST_SLOTS:
             return False
-        self._segment = Segment((wanted,), np.dtype(np.uint8), slots)
+        self._segment = Segment((1, wanted), np.dtype(np.uint8), slots)
         self._slot_bytes = wanted
         return True

@@ -176,8 +176,8 @@ def _image(pixels: Any, sizes: list[int], mode: Any, where: str) -> NDArray:
     shape = tuple(reversed(sizes))
     product = 1
     for size in sizes:
-        if size <= 0:
-            raise ProtocolError(mismatch(f"{where}, dimension", "sizes of 1 and more", sizes))
+        if size < 0:
+            raise ProtocolError(mismatch(f"{where}, dimension", "sizes of 0 and more", sizes))
         product *= size
     if product != pixels.size or not sizes:
         raise ProtocolError(mismatch(f"{where}, dimension", f"a product of {pixels.size} pixels", sizes))

@@ -16,6 +16,7 @@ from p4p.server.raw import SharedPV
 
 from ioc.channels.base import Link
 from ioc.channels.pva_channel import ImageChannel
+from ioc.channels.pva_member import AcknowledgeChannel, MemberChannel
 from ioc.channels.pva_poster import Poster
 from ioc.channels.pva_receiver import PvaReceiver
 from ioc.core.errors import RayfanBug, mismatch
@@ -36,6 +37,10 @@ class MemberAddress:
     def channel(self, prefix: str) -> str:
         """Return the name of the member's channel."""
         return f"{prefix}Dist{self.slot}:Set{self.set}:Member{self.member}:Image"
+
+    def acknowledgement(self, prefix: str) -> str:
+        """Return the name of the channel on which the member acknowledges."""
+        return self.channel(prefix).removesuffix("Image") + "Ack"
 
 
 class Membership(Protocol):
@@ -83,6 +88,7 @@ class ImageChannels:
         self.provider = DynamicProvider(name, self)  # p4p keeps no reference: without this one nothing is served
         self._channels: dict[str, ImageChannel] = {}
         self._members: list[Members] = []
+        self._acknowledging: set[SharedPV] = set()  # p4p keeps no reference; each takes itself out at its end
         self._open: dict[int, ImageChannel] = {}  # by SharedPV, only for the poster's thread
         self.poster.start()
 
@@ -113,7 +119,7 @@ class ImageChannels:
         if channel is not None:
             return channel.alive()
         for members in self._members:
-            address = members.address(name)
+            address = members.address(name) or members.acknowledges(name)
             if address is not None:
                 return members.membership.admits(address) or DynamicProvider.NotYet
         return False
@@ -121,6 +127,11 @@ class ImageChannels:
     def makeChannel(self, name: str, peer: str) -> SharedPV:  # noqa: N802 - p4p's name
         """Return a closed SharedPV for one client; it is opened when the poster has the newest frame for it."""
         log.debug("%s opens %s", peer, name)
+        for members in self._members:
+            address = members.acknowledges(name)
+            if address is not None:
+                handler = AcknowledgeChannel(name, partial(members.link, address), self._acknowledging)
+                return handler.serve()
         return SharedPV(handler=_Client(self, name))
 
     def connected(self, name: str, pv: SharedPV) -> None:
@@ -162,15 +173,26 @@ class Members:
     def __init__(self, prefix: str, membership: Membership, images: ImageChannels) -> None:
         self.membership = membership
         self._images = images
-        self._pattern = re.compile(re.escape(prefix) + r"Dist([1-9]\d?):Set([1-9]\d?):Member([1-9]\d?):Image", re.ASCII)
-        self._links: dict[MemberAddress, ImageChannel] = {}
+        place = re.escape(prefix) + r"Dist([1-9]\d?):Set([1-9]\d?):Member([1-9]\d?)"
+        self._pattern = re.compile(place + ":Image", re.ASCII)
+        self._ack_pattern = re.compile(place + ":Ack", re.ASCII)
+        self._links: dict[MemberAddress, MemberChannel] = {}
 
     def address(self, name: str) -> MemberAddress | None:
         """Return the member that a channel name stands for, None if it is no member's."""
         match = self._pattern.fullmatch(name)
         return MemberAddress(*map(int, match.groups())) if match else None
 
-    def links(self) -> list[ImageChannel]:
+    def acknowledges(self, name: str) -> MemberAddress | None:
+        """Return the member that acknowledges on a channel name, None if it is no such name."""
+        match = self._ack_pattern.fullmatch(name)
+        return MemberAddress(*map(int, match.groups())) if match else None
+
+    def link(self, address: MemberAddress) -> MemberChannel | None:
+        """Return the link of a member, None if it is not there; any thread may call."""
+        return self._links.get(address)
+
+    def links(self) -> list[MemberChannel]:
         """Return the links of the members that are there."""
         return list(self._links.values())
 
@@ -181,7 +203,7 @@ class Members:
             return link
         if not self.membership.admits(address):
             return None
-        link = ImageChannel(name, self._images.window, self._images.poster)
+        link = MemberChannel(name, self._images.window, self._images.poster)
         self._links[address] = link
         self.membership.joined(address, link)
         return link

@@ -101,6 +101,13 @@ class ImageChannel:
         return self._name
 
     @property
+    def ready(self) -> bool:
+        return True
+
+    def expect_acknowledgement(self, within: float | None) -> None:
+        """Do nothing: who only looks acknowledges nothing; see pva_member.MemberChannel for those that do."""
+
+    @property
     def watched(self) -> bool:
         """Return whether a client has this channel open."""
         return self._watchers > 0

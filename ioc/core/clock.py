@@ -61,9 +61,15 @@ class Pacer:
         """Return whether the next deadline has come."""
         return now_ns >= self.next_ns
 
-    def advance(self, now_ns: int) -> None:
-        """Move on by one period."""
-        self.next_ns += self.period_ns
+    def due_count(self, now_ns: int, most: int) -> int:
+        """Return how many deadlines have come, `most` at most."""
+        if now_ns < self.next_ns:
+            return 0
+        return most if self.period_ns <= 0 else min(most, (now_ns - self.next_ns) // self.period_ns + 1)
+
+    def advance(self, now_ns: int, periods: int = 1) -> None:
+        """Move on by so many periods."""
+        self.next_ns += periods * self.period_ns
         if now_ns - self.next_ns > self.MOST_PERIODS_BEHIND * self.period_ns:
             self.next_ns = now_ns
 

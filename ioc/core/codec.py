@@ -120,11 +120,11 @@ def _header(fields: Mapping[str, object]) -> bytes:
 
 def _check_shape(shape: tuple[int, ...]) -> None:
     if not _is_image(shape):
-        raise ValueError(mismatch("frame, shape", "[y, x] or [y, x, 3], each at least 1", shape))
+        raise ValueError(mismatch("frame, shape", "[y, x] or [y, x, 3]", shape))
 
 
 def _is_image(shape: tuple[int, ...]) -> bool:
-    return len(shape) in (2, 3) and min(shape) >= 1 and shape[2:] in ((), (3,))
+    return len(shape) in (2, 3) and min(shape) >= 0 and shape[2:] in ((), (3,))
 
 
 def _check_attributes(attributes: Mapping[str, Attribute], error: type[Exception]) -> None:

@@ -28,6 +28,10 @@ DISTRIBUTOR_SLOTS = 8
 IMAGE_GROUP = "Pva1"
 """The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
 MOST_MEMBERS = 64
+ACK_TIMEOUT = 10.0
+"""s that a PVA member of policy Acknowledged may be silent, unless configured otherwise."""
+LARGEST_QUEUE = 65536
+"""Frames that may wait for one member at most."""
 GIB = 1 << 30
 
 
@@ -44,6 +48,13 @@ class Policy(Enum):
         """Whether a full queue drops; otherwise the source waits. An attribute: it is asked for with every frame."""
 
 
+class Drop(Enum):
+    """Which frame a full queue of policy Bounded drops: the oldest that waits, or the one that comes."""
+
+    OLDEST = "oldest"
+    NEWEST = "newest"
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -57,6 +68,7 @@ def _data_type(value: object) -> object:
 
 
 PolicyName = Annotated[Policy, BeforeValidator(_lower)]
+DropName = Annotated[Drop, BeforeValidator(_lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
 
 
@@ -113,7 +125,27 @@ class DetectorConfig(_Table):
     """Frames in one acquisition of image mode Multiple."""
 
 
-class GroupConfig(_Table):
+class _Queued(_Table):
+    """What may wait for a member, and what happens when it is more."""
+
+    policy: PolicyName = Policy.LOSSLESS
+    """What happens when a member is slower than the stream: `latest`, `bounded`, `lossless` or `acknowledged`."""
+    drop: DropName = Drop.OLDEST
+    """bounded: a full queue drops the `oldest` frame that waits, or the `newest`: the one that comes."""
+    queue_size: int = Field(default=64, ge=1, le=LARGEST_QUEUE)
+    """Frames that may wait for one member; left out where queue_bytes is given: the bytes alone count."""
+    queue_bytes: int | None = Field(default=None, ge=1)
+    """Bytes that may wait for one member; left out: no limit but queue_size."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bytes_alone(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("queue_bytes") is not None and "queue_size" not in given:
+            return {**given, "queue_size": LARGEST_QUEUE}
+        return given
+
+
+class GroupConfig(_Queued):
     """One distributor group and the consumers that make it up."""
 
     count: int = Field(default=1, ge=0, le=MOST_MEMBERS)
@@ -123,12 +155,8 @@ class GroupConfig(_Table):
     Left out: every member is a set of its own, so the members take turns."""
     updates: int = Field(default=1, ge=1)
     """Frames in sequence that a set gets before it is the next one's turn."""
-    policy: PolicyName = Policy.LOSSLESS
-    """What happens when a member is slower than the stream: `latest`, `bounded`, `lossless` or `acknowledged`."""
-    queue_size: int = Field(default=64, ge=1, le=65536)
-    """Frames that may wait for one member."""
-    queue_bytes: int | None = Field(default=None, ge=1)
-    """Bytes that may wait for one member; left out: no limit but queue_size."""
+    ack_timeout: float = Field(default=ACK_TIMEOUT, gt=0, le=3600)
+    """acknowledged: s after which a PVA member that has frames and acknowledges none has lost them to the others."""
     processor: str = "statistics"
     """Name of a processor that comes with Rayfan, `package.module:Class`, or `path/to/file.py:Class`."""
     settings: dict[str, Any] = {}
@@ -151,7 +179,7 @@ class GroupConfig(_Table):
         return self
 
 
-class CollectorConfig(_Table):
+class CollectorConfig(_Queued):
     """One stream in order out of what several consumers put out."""
 
     input: str
@@ -168,18 +196,12 @@ class CollectorConfig(_Table):
     incomplete: Literal["drop", "deliver"] = "drop"
     """What becomes of a frame of which tiles are missing: `drop`, or `deliver` with zeros in their place and the
     attribute `TilesMissing`. It is booked as incomplete, by id, in either case."""
-    policy: PolicyName = Policy.LOSSLESS
-    """As in [groups.*]; of the queues in front of the collector."""
-    queue_size: int = Field(default=64, ge=1, le=65536)
-    """Frames that may wait at each giver for the collector."""
-    queue_bytes: int | None = Field(default=None, ge=1)
-    """Bytes that may wait at each giver; left out: no limit but queue_size."""
     outputs: list[Literal["pva"]] = ["pva"]
     """Where the frames go besides those that name this collector as their `input`: `pva` is the channel
     `$(P)Coll1:Image`."""
 
 
-class EgressConfig(_Table):
+class EgressConfig(_Queued):
     """Frames sent as EJFAT events over UDP."""
 
     uri: str | None = None
@@ -190,12 +212,6 @@ class EgressConfig(_Table):
     """Bytes of an IP packet."""
     rate: float | None = Field(default=None, gt=0)
     """Gbit/s that the packets are paced to; left out: as fast as the frames come."""
-    policy: PolicyName = Policy.LOSSLESS
-    """As in [groups.*]."""
-    queue_size: int = Field(default=64, ge=1, le=65536)
-    """Frames that may wait to be sent."""
-    queue_bytes: int | None = Field(default=None, ge=1)
-    """Bytes that may wait to be sent; left out: no limit but queue_size."""
     data_id: int = Field(default=1, ge=0, le=0xFFFF)
     """Which source the events come from (RE header)."""
     checksum: bool = True

@@ -34,6 +34,8 @@ class Reason(Enum):
     QUARANTINED = "quarantined"
     FILTERED = "filtered"
     LATE = "late"
+    SHED = "shed"
+    MERGED = "merged"
 
 
 @dataclass(frozen=True, slots=True)

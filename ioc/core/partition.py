@@ -39,6 +39,29 @@ def next_turn(present: Sequence[int], turn: Turn, updates: int) -> Turn | None:
     return Turn(present[at % len(present)], 1)
 
 
+def deal(present: Sequence[int], turn: Turn, updates: int, count: int) -> tuple[list[tuple[int, int]], Turn]:
+    """Return the runs (set number, how many) that the next `count` updates are dealt in, and the turn of the last.
+
+    The same as asking `next_turn` for one update after the other, `count` times (at least 1); no runs if no set is
+    present.
+    """
+    if not present:
+        return [], turn
+    number, given = turn.set_number, turn.given
+    if len(present) == 1:
+        given = min(given, updates) if number == present[0] else 0
+        return [(present[0], count)], Turn(present[0], (given + count - 1) % updates + 1)
+    runs: list[tuple[int, int]] = []
+    while count > 0:
+        if given >= updates or number not in present:
+            number, given = present[bisect_right(present, number) % len(present)], 0
+        many = min(count, updates - given)
+        runs.append((number, many))
+        given += many
+        count -= many
+    return runs, Turn(number, given)
+
+
 def set_of(index: int, sets: int) -> int:
     """Return the set number (from 1) of the group's member `index` (from 0) when members are dealt into `sets`."""
     return index % sets + 1

@@ -130,16 +130,19 @@ class MemberStatus(_Message):
     """What the distributor knows of one member, summed over all its lives.
 
     `assigned` frames were meant for it: `assigned = completed + dropped + queued + in_flight`. `lag` is
-    queued + in_flight, in frames.
+    queued + in_flight, in frames. A `silent` one is there, but does not acknowledge, and so is given nothing.
+    `capacity` is how many frames of the present size can wait.
     """
 
     name: str
     present: bool
+    silent: bool = False
     assigned: int = 0
     completed: int = 0
     queued: int = 0
     in_flight: int = 0
     high_water: int = 0
+    capacity: int = 1
     lag_seconds: float = 0.0
     dropped: dict[str, int] = {}
     missed: list[RangeStatus] = []
@@ -159,6 +162,8 @@ class GroupStatus(_Message):
     policy: str
     queue_size: int
     queue_bytes: int
+    drop: str = "oldest"
+    ack_timeout: float = 10.0
     turns: int = 0
     nobody: int = 0
     missed: list[RangeStatus] = []

@@ -4,11 +4,13 @@ Rules: groups are independent. A frame belongs to one set of each group (core/pa
 of it. A frame is offered to all groups at once: if one lossless member of it has no room, nobody gets it and the
 source waits. A set whose members are all gone is passed over while another set has some; if no member at all is there,
 the frames wait on the seats of members that are being restarted, and are booked as *nobody*'s in a group without such.
+What has nothing to do costs nothing: a burst of frames visits the members that are there and the groups that get
+frames; what nobody gets is booked, a range at a time, when somebody comes or looks (`settle`).
 Under Acknowledged, what a member that died had not finished goes to the members of the other sets, if sets have one
 member each; otherwise to its successor. It may then come behind the end marker of its series.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ioc.channels.base import Link
 from ioc.channels.local_pool import PooledFrame
@@ -16,6 +18,7 @@ from ioc.core.config import Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import EndOfSeries
 from ioc.core.partition import place_of, set_of
+from ioc.core.status import GroupStatus
 from ioc.distributor.group import Group, GroupShape
 from ioc.distributor.seat import Seat
 
@@ -26,15 +29,28 @@ class Distributor:
     def __init__(self) -> None:
         self.groups: dict[int, Group] = {}
         self.last_end: EndOfSeries | None = None
-        self._droppers: list[Seat] = []
+        self._seated: list[tuple[Group, Seat]] = []
+        self._present: list[bool] = []
+        self._changed = True
+        self._holding: list[Group] = []
+        self._dropping: list[Group] = []
+        self._vacant: list[Group] = []
+        self._unseen: list[tuple[int, int, int]] = []
 
     def add_group(self, slot: int, shape: GroupShape, members: list[str]) -> Group:
         """Make a group in `slot` with a seat for each of the `members` that will be started for it."""
+        self.settle()
         group = Group(slot, shape)
         self.groups[slot] = group
+        self._changed = True
         for name in members:
             self._seat_local(group, name)
         return group
+
+    def remove_group(self, slot: int) -> None:
+        """Take a group without members away."""
+        del self.groups[slot]
+        self._changed = True
 
     def seats(self) -> Iterator[Seat]:
         """Yield every seat of every group."""
@@ -64,7 +80,7 @@ class Distributor:
             raise RefusedError(mismatch(f"member of group {group_name}", f"less than {group.shape.count}", index))
         seat = self._seat_local(group, link.name, index)
         seat.expected = seat.wanted = True
-        seat.sit(link)
+        self._sit(group, seat, link)
         if self.last_end is not None and seat.last_end != self.last_end.series:
             seat.end_series(self.last_end)  # so that a newcomer knows which series are over, and can pass it on
         return seat
@@ -82,42 +98,78 @@ class Distributor:
         if seat is None:
             seat = Seat(name, set_number, group.shape.limits, expected=False)
             group.seats.append(seat)
-        seat.sit(link)
+        link.expect_acknowledgement(group.shape.acknowledgement)
+        self._sit(group, seat, link)
         return seat
+
+    def hand_on(self) -> None:
+        """Give what members left who have gone for good, under Acknowledged, to those who have come since."""
+        for group in self.groups.values():
+            for seat in group.seats:
+                if seat.queue.frames and not seat.expected and not seat.present and seat.wanted:
+                    self._pass_on(group, seat)
 
     def give_up(self, name: str) -> None:
         """Wait no more for a local member that is not there: what waits for it is booked as dropped."""
-        for seat in self.seats():
-            if seat.name == name and seat.expected and seat.link is None:
-                seat.expected = False
-                seat.abandon()
+        for group in self.groups.values():
+            for seat in group.seats:
+                if seat.name == name and seat.expected and seat.link is None:
+                    seat.expected = False
+                    self._changed = True
+                    if group.shape.limits.policy is Policy.ACKNOWLEDGED:
+                        group.hand_over(seat)
+                    seat.abandon()
 
     def muster(self) -> None:
-        """Look who is there, before a burst of frames is offered."""
+        """Look who is there, before frames are offered; members come and go only between two bursts."""
+        present = [seat.present for _, seat in self._seated]
+        if not self._changed and present == self._present:
+            return
+        self.settle()
+        self._changed, self._present = False, present
         for group in self.groups.values():
             group.muster()
-        self._droppers = [seat for seat in self.seats() if seat.link is not None and seat.queue.limits.policy.may_drop]
+        served = [group for group in self.groups.values() if group.roster.sets]
+        self._holding = [group for group in served if not group.shape.limits.policy.may_drop]
+        self._dropping = [group for group in served if group.shape.limits.policy.may_drop]
+        self._vacant = [group for group in self.groups.values() if not group.roster.sets]
 
-    def offer(self, frame: PooledFrame) -> bool:
-        """Assign a frame in all groups; return False, with nothing done, if a lossless member has no room for it."""
-        size = frame.data.nbytes
-        plans = [(group, *group.targets()) for group in self.groups.values()]
-        for group, _, seats in plans:
-            if not group.shape.limits.policy.may_drop and not all(seat.has_room(size) for seat in seats):
-                return False
-        for group, turn, seats in plans:
-            if turn is None:
-                group.miss(frame)
-                continue
-            group.turn = turn
-            group.turns += len(seats)
-            for seat in seats:
-                seat.assign(frame)
-        return True
+    def room(self, most: int, size_bytes: int) -> int:
+        """Return how many of the next `most` frames can be offered at once; 0 if a lossless member has no room.
 
-    def crowded(self, size_bytes: int) -> bool:
-        """Return whether a frame of that size would make some member lose another one."""
-        return any(not seat.has_room(size_bytes) for seat in self._droppers)
+        A member that may drop never holds frames up, but gets them one by one when its queue is full: what waits
+        shall move on before anything is dropped.
+        """
+        for group in self._holding:
+            most = group.room(most, size_bytes)
+        for group in self._dropping if most > 1 else ():
+            most = max(1, group.room(most, size_bytes))
+        return most
+
+    def offer(self, frames: Sequence[PooledFrame]) -> None:
+        """Assign frames, of one size and series, in all groups; `room` said that there is room for as many."""
+        for group in self._holding:
+            group.assign(frames)
+        for group in self._dropping:
+            group.assign(frames)
+        if self._vacant:
+            self._pass_by(frames[0].series, frames[0].unique_id, frames[-1].unique_id)
+
+    def settle(self) -> None:
+        """Book what nobody was there for since the last time."""
+        unseen, self._unseen = self._unseen, []
+        for series, first, last in unseen:
+            for group in self._vacant:
+                group.miss(series, first, last)
+
+    def statuses(self, now_ns: int) -> list[GroupStatus]:
+        """Return shape and accounts of all groups; `now_ns` counts from 1970."""
+        self.settle()
+        return [group.status(now_ns) for group in self.groups.values()]
+
+    def seated(self) -> Iterator[Seat]:
+        """Yield the seats that somebody sits on."""
+        return (seat for _, seat in self._seated)
 
     def end_series(self, marker: EndOfSeries) -> None:
         """Put the end marker of a series behind its frames, for every member."""
@@ -127,11 +179,10 @@ class Distributor:
                 seat.end_series(marker)
 
     def pump(self) -> bool:
-        """Move frames on, settle with members that left or died; return whether anything moved."""
+        """Book what is finished, move frames on, settle with members that left or died; return whether any moved."""
         moved = False
-        for group in self.groups.values():
-            for seat in group.seats:
-                moved = self._pump_seat(group, seat) or moved
+        for group, seat in tuple(self._seated):
+            moved = self._pump_seat(group, seat) or moved
         return moved
 
     def reshape(self, slot: int, shape: GroupShape) -> None:
@@ -141,8 +192,11 @@ class Distributor:
         """
         group = self.groups[slot]
         group.shape = shape
+        self._changed = True
         for seat in group.seats:
-            seat.queue.limits = shape.limits
+            seat.queue.change(shape.limits)
+            if seat.link is not None:
+                seat.link.expect_acknowledgement(shape.acknowledgement)
             if seat.name in group.members:
                 index = group.members.index(seat.name)
                 seat.wanted = seat.expected = index < shape.count
@@ -154,24 +208,59 @@ class Distributor:
         return all(seat.idle if seat.link is not None else not seat.queue.frames for seat in self.seats())
 
     def shed(self) -> bool:
-        """Drop the oldest frame of the longest queue that may drop, to free memory; return whether one was."""
-        candidates = sorted(self.seats(), key=lambda seat: seat.queue.frames, reverse=True)
-        return any(seat.shed() for seat in candidates)
+        """Drop one frame wherever it waits, to free its memory; return False if that would free none.
+
+        Only a frame is dropped that nobody else holds but queues that may drop: others would be lost for nothing.
+        """
+        seats = [seat for seat in self.seats() if seat.queue.limits.policy.may_drop and seat.queue.frames]
+        holders: dict[int, list[tuple[Seat, PooledFrame]]] = {}
+        for seat in sorted(seats, key=lambda seat: seat.queue.frames, reverse=True):
+            for frame in seat.queue.waiting():
+                holders.setdefault(id(frame.slot), []).append((seat, frame))
+        for held in holders.values():
+            slot = held[0][1].slot
+            if slot is not None and slot.refs == len(held):
+                for seat, frame in held:
+                    seat.shed(frame)
+                return True
+        return False
 
     def _pump_seat(self, group: Group, seat: Seat) -> bool:
         link = seat.link
         if link is None:
+            self._stand_up(seat)
             return False
         moved = seat.pump()
         died = not link.alive()
         if not died and not seat.may_leave():
             return moved
         seat.vacate(politely=True)
-        if died and group.shape.limits.policy is Policy.ACKNOWLEDGED:
-            group.hand_over(seat)
-        if not seat.expected:
+        self._stand_up(seat)
+        if died:
+            self._pass_on(group, seat)
+        elif not seat.expected:
             seat.abandon()
         return True
+
+    def _pass_on(self, group: Group, seat: Seat) -> None:
+        waits = group.shape.limits.policy is Policy.ACKNOWLEDGED and group.hand_over(seat)
+        if not seat.expected and not waits:
+            seat.abandon()
+
+    def _sit(self, group: Group, seat: Seat, link: Link) -> None:
+        seat.sit(link)
+        if all(other is not seat for _, other in self._seated):
+            self._seated.append((group, seat))
+        self._changed = True
+
+    def _stand_up(self, seat: Seat) -> None:
+        self._seated = [(group, other) for group, other in self._seated if other is not seat]
+        self._changed = True
+
+    def _pass_by(self, series: int, first: int, last: int) -> None:
+        if self._unseen and self._unseen[-1][0] == series and self._unseen[-1][2] == first - 1:
+            first = self._unseen.pop()[1]
+        self._unseen.append((series, first, last))
 
     def _seat_local(self, group: Group, name: str, index: int | None = None) -> Seat:
         for seat in group.seats:
@@ -181,6 +270,7 @@ class Distributor:
         seat = Seat(name, set_of(index, group.shape.sets_in_effect), group.shape.limits, expected=True)
         group.members.append(name)
         group.seats.append(seat)
+        self._changed = True
         return seat
 
 

@@ -1,10 +1,12 @@
 """One group of a distributor: its shape, its seats, whose turn it is and what nobody was there for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ioc.channels.local_pool import PooledFrame
+from ioc.core.config import ACK_TIMEOUT, Policy
 from ioc.core.overflow import Limits
-from ioc.core.partition import START, Turn, next_turn
+from ioc.core.partition import START, Turn, deal
 from ioc.core.sequence import Ranges
 from ioc.core.status import GroupStatus
 from ioc.distributor.seat import Seat, range_statuses
@@ -19,6 +21,12 @@ class GroupShape:
     sets: int | None
     updates: int
     limits: Limits
+    ack_timeout: float = ACK_TIMEOUT
+
+    @property
+    def acknowledgement(self) -> float | None:
+        """Return within how many seconds a member must acknowledge something, None where it need not."""
+        return self.ack_timeout if self.limits.policy is Policy.ACKNOWLEDGED else None
 
     @property
     def sets_in_effect(self) -> int:
@@ -57,26 +65,61 @@ class Group:
         seats = {number: [seat for seat in wanted if seat.set_number == number] for number in sets}
         self.roster = Roster(sets, seats)
 
-    def targets(self) -> tuple[Turn | None, list[Seat]]:
-        """Return the turn that the next frame belongs to and the seats that are to get it."""
-        turn = next_turn(self.roster.sets, self.turn, self.shape.updates)
-        return (None, []) if turn is None else (turn, self.roster.seats[turn.set_number])
+    def room(self, most: int, size_bytes: int) -> int:
+        """Return how many of the next `most` frames of a size can be assigned without dropping one.
 
-    def hand_over(self, gone: Seat) -> None:
-        """Give the frames of a member that died to those of the other sets, in turn, where every set has one member."""
-        others = [seat for seat in self.seats if seat.present]
+        Where dropping is allowed, seats of members that are not there do not count.
+        """
+        roster, all_count = self.roster, not self.shape.limits.policy.may_drop
+        rooms = {
+            number: min((one.room(size_bytes) for one in seats if all_count or one.link is not None), default=most)
+            for number, seats in roster.seats.items()
+        }
+        if min(rooms.values(), default=most) >= most:
+            return most
+        taken = 0
+        for number, many in deal(roster.sets, self.turn, self.shape.updates, most)[0]:
+            if rooms[number] < many:
+                return taken + rooms[number]
+            rooms[number] -= many
+            taken += many
+        return taken
+
+    def assign(self, frames: Sequence[PooledFrame]) -> None:
+        """Deal frames of one size out to the members whose turn it is."""
+        roster = self.roster
+        runs, self.turn = deal(roster.sets, self.turn, self.shape.updates, len(frames))
+        shares: dict[int, list[PooledFrame]] = {}
+        at = 0
+        for number, many in runs:
+            shares.setdefault(number, []).extend(frames[at : at + many])
+            at += many
+        for number, share in shares.items():
+            for seat in roster.seats[number]:
+                self.turns += len(share)
+                seat.assign(share)
+
+    def hand_over(self, gone: Seat) -> bool:
+        """Give the frames of a member that died to those of the other sets, in turn, where every set has one member.
+
+        Return False if they cannot have them: the group has larger sets. With nobody there, the frames wait.
+        """
+        others = [seat for seat in self.seats if seat.present and seat is not gone]
         taken = [seat.set_number for seat in (gone, *others)]
-        if not others or len(set(taken)) < len(taken):
-            return
+        if len(set(taken)) < len(taken):
+            return False
+        if not others:
+            return True
         frames = gone.give_away()
         for at, seat in enumerate(others):
             seat.adopt(frames[at :: len(others)])
+        return True
 
-    def miss(self, frame: PooledFrame) -> None:
-        """Book a frame that no member is there for."""
-        self.turns += 1
-        self.nobody += 1
-        self.missed.setdefault(frame.series, Ranges()).add(frame.unique_id, frame.unique_id)
+    def miss(self, series: int, first: int, last: int) -> None:
+        """Book the frames `first` to `last` (both included) of a series, which no member is there for."""
+        self.turns += last - first + 1
+        self.nobody += last - first + 1
+        self.missed.setdefault(series, Ranges()).add(first, last)
 
     def status(self, now_ns: int) -> GroupStatus:
         """Return shape and accounts."""
@@ -90,6 +133,8 @@ class Group:
             policy=shape.limits.policy.value,
             queue_size=shape.limits.frames,
             queue_bytes=shape.limits.size_bytes or 0,
+            drop=shape.limits.drop.value,
+            ack_timeout=shape.ack_timeout,
             turns=self.turns,
             nobody=self.nobody,
             missed=range_statuses(self.missed),

@@ -7,10 +7,10 @@ is booked as dropped, by id, otherwise. `assigned = completed + dropped + queued
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ioc.channels.base import Link
-from ioc.channels.local_pool import PooledFrame
+from ioc.channels.local_pool import PooledFrame, drop_all, hold_all
 from ioc.core.config import Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.ledger import Reason
@@ -49,7 +49,13 @@ class Seat:
     @property
     def present(self) -> bool:
         """Whether a member sits here that is to get frames."""
-        return self.wanted and self.link is not None and self.link.alive() and not self.link.leaving
+        link = self.link
+        return self.wanted and link is not None and link.alive() and not link.leaving and link.ready
+
+    @property
+    def silent(self) -> bool:
+        """Whether somebody is here who does not acknowledge where that is asked for, so that it gets no frames."""
+        return self.link is not None and not self.link.ready
 
     @property
     def frames_on_way(self) -> int:
@@ -61,17 +67,20 @@ class Seat:
         """Whether nothing waits and nothing is on its way."""
         return not self._on_way and not len(self.queue)
 
-    def has_room(self, size_bytes: int) -> bool:
-        """Return whether a frame can be assigned without dropping one."""
-        return self.queue.has_room(size_bytes)
+    def room(self, size_bytes: int) -> int:
+        """Return how many frames of a size can be assigned without dropping one."""
+        return self.queue.room(size_bytes)
 
-    def assign(self, frame: PooledFrame) -> None:
-        """Put a frame into the queue; what has to go for it is booked."""
-        self.assigned += 1
-        assert frame.slot is not None
-        frame.slot.hold()
-        for loser in self.queue.put(frame):
-            self._drop(loser, self.queue.reason)
+    def assign(self, frames: Sequence[PooledFrame]) -> None:
+        """Put frames of one size into the queue; what has to go for them is booked."""
+        self.assigned += len(frames)
+        hold_all(frames)
+        if self.queue.room(frames[0].data.nbytes) >= len(frames):
+            self.queue.extend(frames)
+            return
+        for frame in frames:
+            for loser in self.queue.put(frame):
+                self._drop(loser, self.queue.reason)
 
     def end_series(self, marker: EndOfSeries) -> None:
         """Put an end marker into the queue."""
@@ -86,24 +95,42 @@ class Seat:
         self._seen = 0
 
     def pump(self) -> bool:
-        """Book what the member finished and hand it more; return whether anything moved."""
+        """Book what the member finished and hand it more; return whether it got something.
+
+        It gets more when half of its window is free: until then it has enough to do, and frames that go together cost
+        less.
+        """
         if self.link is None:
             return False
-        moved = self._collect()
-        room = 0 if self.link.leaving and self.expected else self.queue.limits.window - len(self._on_way)
-        if room > 0 and len(self.queue) and self.link.alive():
-            self.link.missed = sum(self.dropped.values())
-            items = self.queue.peek(room)
-            count = self.link.publish(items).count
-            self.queue.take(count)
-            self._on_way.extend(items[:count])
-            self._frames_on_way += sum(isinstance(item, Frame) for item in items[:count])
-            moved = moved or count > 0
-        return moved
+        if self._on_way:
+            self._collect()
+        if not len(self.queue):
+            return False
+        window = self.queue.limits.window
+        room = 0 if self.link.leaving and self.expected else window - len(self._on_way)
+        if room <= 0 or 2 * room < window or not self.link.alive():
+            return False
+        self.link.missed = self.dropped.total()
+        before = self.queue.frames
+        items = self.queue.peek(room)
+        count = self.link.publish(items).count
+        self.queue.take(count)
+        self._on_way.extend(items[:count] if count < len(items) else items)
+        self._frames_on_way += before - self.queue.frames
+        return count > 0
 
-    def wake_target(self) -> int:
-        """Return the count of finished items at which the queue can move on: half of the window is free again."""
-        return self._seen + max(1, len(self._on_way) // 2)
+    @property
+    def crowded(self) -> bool:
+        """Whether something waits for the member to finish with what it has."""
+        return len(self.queue) > 0
+
+    def ring(self) -> bool:
+        """Ask the member to wake us when half of its window is free again; return whether it is so already."""
+        if self.link is None:
+            return False
+        target = self._seen + max(1, len(self._on_way) // 2)
+        self.link.ring_at(target)
+        return self.link.done() >= target  # else a member that was faster than our asking would not ring
 
     def may_leave(self) -> bool:
         """Return whether the member asked to leave and has finished; what waits is left to one that comes after it."""
@@ -149,14 +176,10 @@ class Seat:
             self._drop(frame, Reason.MEMBER_GONE)
         self.queue.take(len(self.queue))
 
-    def shed(self) -> bool:
-        """Drop the oldest waiting frame to free its memory; return False if nothing may be dropped."""
-        if not self.queue.limits.policy.may_drop:
-            return False
-        frame = self.queue.drop_oldest()
-        if frame is not None:
-            self._drop(frame, self.queue.reason)
-        return frame is not None
+    def shed(self, frame: PooledFrame) -> None:
+        """Drop a frame that waits, to free its memory."""
+        self.queue.remove(frame)
+        self._drop(frame, Reason.SHED)
 
     def status(self, now_ns: int) -> MemberStatus:
         """Return the account; `now_ns` counts from 1970, for the lag in seconds."""
@@ -166,29 +189,28 @@ class Seat:
         return MemberStatus(
             name=self.name,
             present=self.present,
+            silent=self.silent,
             assigned=self.assigned,
             completed=self.completed,
             queued=self.queue.frames,
             in_flight=self._frames_on_way,
             high_water=self.queue.high_water,
+            capacity=self.queue.capacity(),
             lag_seconds=max(0.0, (now_ns - oldest.timestamp_ns) / 1e9) if oldest else 0.0,
             dropped={reason.value: count for reason, count in self.dropped.items()},
             missed=range_statuses(self.missed),
         )
 
-    def _collect(self) -> bool:
+    def _collect(self) -> None:
         assert self.link is not None
         done = self.link.done()
         fresh = done - self._seen
         self._seen = done
-        for _ in range(fresh):
-            item = self._on_way.popleft()
-            if isinstance(item, PooledFrame):
-                self._frames_on_way -= 1
-                self.completed += 1
-                assert item.slot is not None
-                item.slot.drop()
-        return fresh > 0
+        finished = [self._on_way.popleft() for _ in range(fresh)]
+        frames = [item for item in finished if isinstance(item, PooledFrame)]
+        self._frames_on_way -= len(frames)
+        self.completed += len(frames)
+        drop_all(frames)
 
     def _survivors(self, left: list[Waiting]) -> list[Waiting]:
         suspect = next((item for item in left if isinstance(item, PooledFrame)), None)

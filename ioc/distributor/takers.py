@@ -26,12 +26,12 @@ def takers_of(config: Config, giver: str) -> Iterator[Taker]:
         kind, _, table = node.partition(".")
         if kind == "groups":
             group = config.groups[table]
-            limits = Limits(group.policy, group.queue_size, group.queue_bytes)
-            shape = GroupShape(table, group.count, group.sets, group.updates, limits)
+            limits = Limits(group.policy, group.queue_size, group.queue_bytes, group.drop)
+            shape = GroupShape(table, group.count, group.sets, group.updates, limits, group.ack_timeout)
             yield Taker(slot, shape, names.get(table, []))
         else:
             collector = config.collectors[table]
-            limits = Limits(collector.policy, collector.queue_size, collector.queue_bytes)
+            limits = Limits(collector.policy, collector.queue_size, collector.queue_bytes, collector.drop)
             yield Taker(slot, GroupShape(node, 1, None, 1, limits), names[node])
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from softioc.device_core import LookupRecord
 
 from ioc.core.errors import RefusedError
-from ioc.records.softioc_build import from_raw, make_demand, make_wait, to_raw
+from ioc.records.softioc_build import from_raw, in_put_callback, make_demand, make_wait, to_raw
 from ioc.records.table import Access, Record, Value
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ class PutQueue:
     def __init__(self) -> None:
         """Make the queue; `start` starts its thread."""
         self._items: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._holds: list[Callable[..., object]] = []
         self._thread = threading.Thread(target=self._run, name="record-puts", daemon=True)
 
     def start(self) -> None:
@@ -47,6 +48,14 @@ class PutQueue:
         self._items.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def hold(self, function: Callable[..., object]) -> None:
+        """Say that `function` is of a record that holds put-callbacks: whatever else processes it holds nothing.
+
+        EPICS processes such a record for plain puts too, and again after each completion during which one came; were
+        it active for them, it would be no part of the next put-callback, which would then return at once.
+        """
+        self._holds.append(function)
 
     def later(self, function: Callable[[], object]) -> None:
         """Run a function in the thread."""
@@ -64,7 +73,7 @@ class PutQueue:
         A value that the owner set makes no command: the record goes on at once, as a synchronous one.
         """
         record = completion_args[0]
-        if getattr(_own, "setting", False):
+        if getattr(_own, "setting", False) or (func in self._holds and not in_put_callback(record)):
             record.PACT = False
             return
         self.later(partial(_hand_over, func, func_args, partial(_complete, completion, completion_args)))
@@ -187,6 +196,7 @@ class BusyDemand(Demand):
         self._running: set[Future[Any]] = set()
         self._waiting: list[Future[None]] = []
         make_wait(full_name, self._wait)
+        owner.hold(self._wait)
 
     def _put(self, raw: object) -> None:
         value = bool(raw)
@@ -240,6 +250,7 @@ class Owner:
         self._on_put = on_put
         self._on_refused = on_refused
         self.later = puts.later
+        self.hold = puts.hold
 
     def hand_over(self, name: str, value: Value) -> "Future[Any] | None":
         """Give a put to the owner; a refusal at once comes back as a future that has failed."""

@@ -119,6 +119,15 @@ def make_wait(full_name: str, on_update: Callable[[Any], Any]) -> Any:
     )
 
 
+def in_put_callback(record: Any) -> bool:
+    """Return whether a softioc record is processed for a put-callback; to be called under its lock.
+
+    EPICS keeps a pointer to the put-notify in the field PPN of every record that takes part (dbNotify.c).
+    """
+    offset = record.fields["PPN"][0]
+    return bool(ctypes.c_void_p.from_address(record.record.value + offset).value)
+
+
 def wait_name(full_name: str) -> str:
     """Return the name of the record that holds a BUSY's put-callback."""
     return full_name + "Wait"

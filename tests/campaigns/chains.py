@@ -1,6 +1,6 @@
 """The campaign of random faults against a chain: two groups, a collector and a group behind it.
 
-    python -m tests.campaigns.chains [--faults 60] ...      as tests.campaigns.faults
+python -m tests.campaigns.chains [--faults 60] ...      as tests.campaigns.faults
 """
 
 import sys

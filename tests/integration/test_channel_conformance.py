@@ -10,7 +10,7 @@ from ioc.core.frame import DataType, EndOfSeries, Frame
 from tests.support.epics import isolated_environment
 from tests.support.rigs import RIGS, EjfatRig, LocalRig, PvaRig, receive_all, rig, send_all
 
-SHAPES = [(1, 1), (1, 77), (77, 1), (13, 7), (5, 6, 3), (256, 300)]
+SHAPES = [(1, 1), (0, 5), (1, 77), (77, 1), (4, 0), (13, 7), (0, 6, 3), (5, 6, 3), (256, 300), (0, 0)]
 AnyRig = LocalRig | PvaRig | EjfatRig
 
 

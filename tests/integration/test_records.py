@@ -312,6 +312,18 @@ def test_a_burst_of_starts_and_stops_ends_at_rest(stand: Stand) -> None:
     assert not stand.ioc.ask("is_pending", "cam1:Acquire")
 
 
+def test_a_put_callback_during_an_acquisition_that_a_plain_put_began_waits_for_its_end(stand: Stand) -> None:
+    for _ in range(5):
+        stand.put("cam1:Acquire", 1, False)
+        stand.wait_pending("cam1:Acquire")
+        stand.client("begin_put", "cam1:Acquire", 1)
+        assert stand.client("wait_value", "cam1:AcquireWait.PACT", 1) == 1
+        assert not stand.client("is_done", "cam1:Acquire")
+        stand.put("cam1:Acquire", 0, False)
+        assert stand.client("done", "cam1:Acquire")
+        assert stand.get("cam1:AcquireBusy") == "Done"
+
+
 def test_pva_with_block_waits_for_the_acquisition_too(stand: Stand) -> None:
     put = "from p4p.client.thread import Context; import sys; " + (
         "Context('pva').put(sys.argv[1], 1, request='record[block=true]field()')"

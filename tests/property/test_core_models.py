@@ -11,7 +11,7 @@ from ioc.core.config import Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.ledger import Hop, Ledger, Stage
 from ioc.core.overflow import Limits, MemberQueue
-from ioc.core.partition import START, next_turn
+from ioc.core.partition import START, deal, next_turn
 from ioc.core.sequence import Arrival, Ranges, SequenceTracker
 
 
@@ -38,6 +38,23 @@ def test_every_frame_has_one_set_that_is_there(presence: list[set[int]], updates
             same = following.set_number == turn.set_number
             assert following.given == (turn.given + 1 if same and turn.given < updates else 1)
             turn = following
+
+
+@given(st.lists(st.tuples(st.sets(st.integers(1, 6)), st.integers(1, 4), st.integers(1, 20)), max_size=20))
+def test_dealing_at_once_is_dealing_one_by_one(bursts: list[tuple[set[int], int, int]]) -> None:
+    turn, model = START, START
+    for present, updates, count in bursts:
+        runs, turn = deal(sorted(present), turn, updates, count)
+        dealt = [number for number, many in runs for _ in range(many)]
+        for at in range(count):
+            following = next_turn(sorted(present), model, updates)
+            if following is None:
+                assert not dealt
+                break
+            model = following
+            assert dealt[at] == model.set_number
+        # beyond `updates` there is nothing to count: both say that the next set is due
+        assert (turn.set_number, min(turn.given, updates)) == (model.set_number, min(model.given, updates))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(0, 6))))
@@ -101,6 +118,12 @@ def test_queue_keeps_order_bounds_and_books(
             assert isinstance(operation, int)
             if not policy.may_drop and not queue.has_room(operation):
                 refused += 1
+                continue
+            room = queue.room(operation)
+            assert (room > 0) == queue.has_room(operation)
+            if room > 1:  # a burst that fits is the same as its frames one by one
+                queue.extend([frame(offered + 1, operation), frame(offered + 2, operation)])
+                offered += 2
                 continue
             offered += 1
             dropped += [loser.unique_id for loser in queue.put(frame(offered, operation))]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ioc.channels import local_wire as wire
 from ioc.core.errors import ProtocolError
-from ioc.core.frame import DataType, EndOfSeries
+from ioc.core.frame import DataType, EndOfSeries, Frame
 
 int64 = st.integers(-(1 << 63), (1 << 63) - 1)
 attributes = st.dictionaries(
@@ -29,11 +29,16 @@ described = st.builds(
 items = st.lists(st.one_of(described, st.builds(EndOfSeries, int64, st.integers(0, 1 << 60))), max_size=8)
 
 
+def entry(one: wire.Described | EndOfSeries) -> bytes:
+    if isinstance(one, EndOfSeries):
+        return wire.end_item(one)
+    frame = Frame(one.series, one.unique_id, one.timestamp_ns, np.empty(0), one.attributes)
+    return wire.frame_item(wire.frame_place(one.segment, one.offset, one.shape, one.dtype), frame)
+
+
 @given(items, st.integers(0, 1 << 60))
 def test_items_round_trip(entries: list[wire.Described | EndOfSeries], missed: int) -> None:
-    message = wire.items_head(missed) + b"".join(
-        wire.end_item(one) if isinstance(one, EndOfSeries) else wire.frame_item(one) for one in entries
-    )
+    message = wire.items_head(missed) + b"".join(entry(one) for one in entries)
     assert wire.parse_items_head(message) == missed
     assert list(wire.parse_items(message)) == entries
 
@@ -51,7 +56,7 @@ def test_any_bytes_are_accepted_or_one_error(noise: bytes) -> None:
 def test_a_message_that_is_cut_short_is_an_error(
     entries: list[wire.Described | EndOfSeries], data: st.DataObject
 ) -> None:
-    parts = [wire.end_item(one) if isinstance(one, EndOfSeries) else wire.frame_item(one) for one in entries]
+    parts = [entry(one) for one in entries]
     whole = wire.items_head(0) + b"".join(parts)
     last = len(parts[-1])
     cut = whole[: len(whole) - data.draw(st.integers(1, last - 1))]
@@ -70,4 +75,4 @@ def test_hello_round_trip_and_refusals() -> None:
 def test_attributes_that_are_too_large_are_an_error() -> None:
     big = wire.Described(1, 0, (1, 1), np.dtype(np.uint8), 1, 1, 1, {"a": "x" * 20_000})
     with pytest.raises(ProtocolError, match="at most"):
-        wire.frame_item(big)
+        entry(big)

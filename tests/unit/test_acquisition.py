@@ -113,3 +113,26 @@ def test_bad_parameters_are_refused_and_change_nothing() -> None:
         one.set_frame_rate(0.0)
     assert (one.acquire_period, one.acquire_time) == (0.1, 0.0001)
     assert one.image_mode is ImageMode.CONTINUOUS
+
+
+def test_several_frames_that_are_due_are_taken_at_once() -> None:
+    one, clock = acquisition(frame_rate=100.0, image_mode="Multiple", num_images=12)
+    assert one.due_count(32) == 0
+    one.start()
+    assert one.due_count(32) == 1
+    clock.advance(0.055)
+    assert (one.due_count(32), one.due_count(4)) == (6, 4)
+    assert one.taken(True, 6) is None
+    assert one.due_count(32) == 0
+    clock.advance(1.0)
+    assert one.due_count(32) == 6, "no more than are wanted"
+    one.num_images = 3
+    assert one.due_count(32) == 1, "fewer are wanted than were taken: the next one is the last"
+    assert one.taken(True) == EndOfSeries(one.series, 7)
+
+
+def test_without_a_period_as_many_are_due_as_can_be_taken() -> None:
+    one, _ = acquisition(acquire_time=0.0)
+    one.set_period(0.0)
+    one.start()
+    assert one.due_count(32) == 32

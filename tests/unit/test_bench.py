@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ioc.bench import cli, pvapy, table
+from detector_sim.images import FEWEST_SLOTS, MOST_PINNED_SHARE
+from ioc.bench import cli, pvapy, table, watched
 from ioc.bench.appliance import Reading, lost_frames, trial
-from ioc.bench.case import UNPACED, Case, toml
+from ioc.bench.case import UNPACED, Case, processor_text, toml
 from ioc.bench.ejfat import Load, whole_toml
-from ioc.bench.knee import Knees, figures
+from ioc.bench.knee import Knees, figures, memcpy_ratio
 from ioc.bench.machine import conditions
 from ioc.bench.pvapy_monitor import Notes
+from ioc.bench.reading import sum_of
 from ioc.bench.search import Effort, Trial, knee
 from ioc.bench.workplace import environment, prefix, workplace
 from ioc.core.config import Policy, load
 from ioc.core.errors import UserError
 from ioc.core.frame import DataType
+from tests.campaigns import soak
 
 EFFORT = Effort(seconds=10.0, probe_seconds=2.5, probes=10)
 
@@ -141,11 +144,33 @@ def test_the_configuration_of_a_case_is_one_that_rayfan_takes() -> None:
     assert config.detector.data_type is DataType.UINT16
     assert config.detector.acquire_time == 0
     group = config.groups["bench"]
-    assert (group.count, group.policy, group.processor) == (3, Policy.BOUNDED, "batches.py:Batches")
+    assert (group.count, group.policy, group.processor) == (3, Policy.BOUNDED, "bench.py:Bench")
     assert group.queue_size >= 2 * 8
     assert [name for name, one in config.groups.items() if one.count == 0] == ["idle0", "idle1"]
     assert load(toml(Case(), 250.5), "bench").detector.frame_rate == 250.5
-    assert load(toml(Case(fresh=True), None), "bench").detector.source.pattern == "counter"
+
+
+@pytest.mark.parametrize("size", [128, 512, 4096])
+def test_frames_are_copied_only_where_they_are_to_be_written_anew(size: int) -> None:
+    for fresh in (False, True):
+        config = load(toml(Case(size, fresh=fresh), None), "bench")
+        images = (config.detector.source.prepared or 0) * size * size
+        laid_out = images <= config.memory_budget * MOST_PINNED_SHARE
+        assert laid_out != fresh
+        assert not fresh or config.memory_budget // (size * size) >= FEWEST_SLOTS
+
+
+def test_the_sum_is_of_every_byte() -> None:
+    assert sum_of(np.array([[1, 2, 3]], np.uint8)) == 6
+    words = np.arange(12, dtype=np.uint64).reshape(3, 4)
+    assert sum_of(words.view(np.uint16)) == words.sum()
+    assert "sum_of(frame.data)" in processor_text(Case(read=True))
+    assert "Bench" in toml(Case(read=True), None)
+
+
+def test_the_copy_rate_is_told_only_where_frames_are_copied() -> None:
+    assert memcpy_ratio(Case(fresh=True), {"gbytes_per_s": 9.0}, 10.0) == pytest.approx(0.9)
+    assert memcpy_ratio(Case(), {"gbytes_per_s": 9.0}, 10.0) is None
 
 
 def test_the_configuration_with_egress_and_ingress_is_one_that_rayfan_takes() -> None:
@@ -202,7 +227,8 @@ def test_without_a_peer_its_figures_are_null() -> None:
 def test_the_table_has_a_line_for_every_case_and_point() -> None:
     row = figures(Case(), Knees([Trial(None, 10.0, 0)], [], "not installed"))
     result = {
-        "cases": [{"title": case.title, "at_least": least, **row} for case, least in table.CASES],
+        "cases": [{"title": case.title, "at_least": least, "memcpy_ratio": None, **row} for case, least in table.CASES],
+        "watched": {"absent": "not measured"},
         "growth": [{"of": "idle_groups", "value": 3, "title": "", **row}],
         "limits": {
             "memcpy_gbps": 10.0,
@@ -217,7 +243,34 @@ def test_the_table_has_a_line_for_every_case_and_point() -> None:
     assert "| 512x512 UInt8, 4 consumers in turn | 10 | - | - | 6 |" in text
     assert "| idle groups | 3 | 10 |" in text
     widths = [line.count("|") for line in text.splitlines() if line.startswith("|")]
-    assert set(widths) == {9, 6}
+    assert set(widths) == {10, 6}
+    assert "status PV: not measured" in text
+
+
+def test_the_table_tells_what_watching_costs() -> None:
+    phases = {name: [watched.Phase(100.0, 1e-5)] for name in ("unwatched", "watched", "control")}
+    result = {**watched.figures(phases), "clients": 50, "names": 600, "channels_wanted": 30_000}
+    lines = table.watched_lines(result)
+    assert lines[-3:] == ["| unwatched | 100 | 10.0 |\n", "| watched | 100 | 10.0 |\n", "| control | 100 | 10.0 |\n"]
+
+
+def test_what_watching_costs_is_told_beside_clients_that_watch_something_else() -> None:
+    def phases(rate: float, **more: Any) -> list[watched.Phase]:
+        return [watched.Phase(rate * part, 1e-5, **more) for part in (0.5, 1.0, 2.0)]
+
+    busy = {"clients_cpu": 0.3, "events": 2000.0, "channels": 50}
+    result = watched.figures(
+        {"unwatched": phases(1000.0), "watched": phases(800.0, **busy), "control": phases(820.0, **busy)}
+    )
+    assert (result["ratio"], result["ratio_to_control"]) == (0.8, pytest.approx(800 / 820))
+    assert (result["channels"], result["events_per_s"], result["clients_cpu_per_s"]) == (50, 2000.0, 0.3)
+    json.dumps(result, allow_nan=False)
+
+
+def test_every_read_only_record_of_the_listing_is_watched() -> None:
+    found = watched.names("X:")
+    assert {"X:cam1:ArrayCounter_RBV", "X:Cons1:LatencyP99_RBV", "X:Ledger:Residue_RBV"} <= set(found)
+    assert not [name for name in found if "$" in name or "Ejfat" in name]
 
 
 def test_the_workplace_is_gone_afterwards_and_nothing_of_epics_leaks_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,3 +305,17 @@ def test_bad_numbers_are_refused(words: list[str], capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         parse(*words)
     assert "expected" in capsys.readouterr().err
+
+
+def test_a_process_that_grows_is_told_from_one_that_only_wavers(capsys: pytest.CaptureFixture[str]) -> None:
+    times = [10.0 * number for number in range(12)]
+    wavering = soak.growth("wavers", times, [1000 + 15 * (number % 2) for number in range(12)])
+    growing = soak.growth("grows", times, [1000 + 3 * number for number in range(12)])
+    assert wavering.flat and not growing.flat
+    assert growing.part == pytest.approx(33 / 1016.5)
+    good = {"residue": 0, **report()}
+    assert soak.verdict(good, 1.0, [wavering]) == 0
+    assert soak.verdict(good, 1.0, [wavering, growing]) == 1
+    assert soak.verdict({**good, "residue": 1}, 1.0, [wavering]) == 1
+    assert soak.verdict({**good, **report(dropped={"queue_full": 1})}, 1.0, [wavering]) == 1
+    assert "GROWS" in capsys.readouterr().out

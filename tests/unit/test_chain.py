@@ -199,3 +199,12 @@ def test_a_store_grows_with_its_frames_within_its_budget() -> None:
     with pytest.raises(UserError, match="memory_budget: expected 2 frames of 10000 bytes"):
         store.place(Frame(1, 1, 0, np.zeros((100, 100), np.uint8)))
     store.close()
+
+
+def test_a_frame_without_a_pixel_goes_through_a_chain(chain: Chain) -> None:
+    chain.outputs["Cons1"].publish([Frame(1, 1, 0, np.zeros((0, 5), np.uint16)), frame(2)])
+    empty, full = chain.receive(2)
+    assert isinstance(empty, Frame) and isinstance(full, Frame)
+    assert (empty.data.shape, empty.data.dtype) == ((0, 5), np.uint16)
+    assert (full.data == 2).all()
+    chain.settled()

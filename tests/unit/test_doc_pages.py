@@ -17,7 +17,9 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|srcset)=\"([^\"]+)\"")
 
 
 @pytest.mark.parametrize(
-    ("name", "page"), [("configuration.md", configuration_page), ("records.md", records_page)], ids=str
+    ("name", "page"),
+    [("configuration.md", configuration_page), ("records.md", records_page)],
+    ids=("configuration", "records"),
 )
 def test_page_is_what_the_code_says(name: str, page: Callable[[], str]) -> None:
     written = (REFERENCE / name).read_text(encoding="utf-8")
