@@ -174,6 +174,11 @@ class Consumer:
     def _configure(self, given: Mapping[str, object]) -> None:
         settings = checked_settings(self.processor.declared_settings, given, self.settings)
         self.processor.configure(settings)
+        try:
+            check_batch(self.processor, self.group, "batch size")
+        except RefusedError:
+            self.processor.configure(self.settings)
+            raise
         self.settings = settings
         self._message = f"configured: {', '.join(given)}" if given else "configured: nothing changed"
         self.records.set_many({f"{self.name}:ConfigureMessage_RBV": self._message})
@@ -206,6 +211,7 @@ class Consumer:
             "LatencyP99": now.latency_p99,
             "LatencyMax": now.latency_max,
             "ExecutionTime": now.execution_ms,
+            "BatchCopies": now.batch_copies,
             "Series": now.series,
             "UniqueId": now.unique_id,
             "Processor": self.group.processor,
@@ -229,21 +235,24 @@ def open_processor(group: GroupConfig, where: str) -> tuple[Processor, dict[str,
         processor = kind()
         settings = checked_settings(processor.declared_settings, group.settings)
         processor.configure(settings)
+        check_batch(processor, group, "queue_size")
     except RefusedError as error:
         raise ConfigError(f"{where}.settings: {error}") from None
     except Exception as error:  # stage boundary: the user's code, told with its file and line
         log.exception("the processor could not be made")
         raise ConfigError(f"{where}.processor: {fault(error)}") from None
-    window = Limits(group.policy, group.queue_size, group.queue_bytes).window
-    if processor.batch_size > window:
-        raise ConfigError(
-            mismatch(
-                f"{where}.queue_size",
-                f"at least {2 * processor.batch_size}, for batches of {processor.batch_size}, and not policy latest",
-                group.queue_size,
-            )
-        )
     return processor, settings
+
+
+def check_batch(processor: Processor, group: GroupConfig, what: str) -> None:
+    """Refuse batches that could never be full, because the queue of a member is shorter.
+
+    Raises:
+        RefusedError: says how long the queue has to be.
+    """
+    if processor.batch_size > Limits(group.policy, group.queue_size, group.queue_bytes).window:
+        expected = f"at least {2 * processor.batch_size}, for batches of {processor.batch_size}, and not policy latest"
+        raise RefusedError(mismatch(what, f"a queue_size of {expected}", group.queue_size))
 
 
 def fault(error: Exception) -> str:

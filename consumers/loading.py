@@ -19,6 +19,15 @@ from consumers.processor import Processor, Setting, Statistic
 from ioc.core.errors import ConfigError, mismatch
 
 FORMS = "'package.module:Class' or 'path/to/file.py:Class'"
+PREFIX = "pvapy:"
+"""What the name of a class written for PvaPy begins with."""
+EXTRAS = {
+    **dict.fromkeys(("compress", "decompress"), "compress"),
+    **dict.fromkeys(("encrypt", "decrypt"), "crypto"),
+    "integrate": "pyfai",
+    "ptychonn": "ml",
+}
+"""The extra of the distribution that has what a processor of ours needs beyond the rest."""
 PRIVATE = "_rayfan_user_"
 """What the module names of users' files begin with."""
 
@@ -34,19 +43,33 @@ def load_processor(reference: str, where: str = "processor") -> type[Processor]:
     Raises:
         ConfigError: there is no such processor, or it does not import, or its class does not fit.
     """
+    if reference.startswith(PREFIX):
+        from consumers.pvapy.adapter import adapted  # only who wants a class of PvaPy needs it
+
+        return adapted(reference.removeprefix(PREFIX), where)
     module_part, _, class_name = reference.partition(":")
     if module_part.endswith(".py"):
         module = _import_file(Path(module_part).expanduser().resolve(), where)
     elif class_name and module_part:
         module = _import_module(module_part, where)
     elif module_part in bundled() and reference == module_part:
-        module = importlib.import_module(f"consumers.processors.{module_part}")
+        module = _import_bundled(module_part, where)
     else:
         raise ConfigError(mismatch(where, f"{', '.join(bundled())}, {FORMS}", reference))
     place = f"{where}: {_place(module)}"
     found = _named(module, class_name, place) if class_name else _only(module, place)
     _check_class(found, place)
     return found
+
+
+def _import_bundled(name: str, where: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"consumers.processors.{name}")
+    except ImportError as error:
+        if name not in EXTRAS:
+            raise
+        todo = f"pip install 'rayfan[{EXTRAS[name]}]'"
+        raise ConfigError(mismatch(where, f"what the processor {name} needs", str(error), todo)) from None
 
 
 def _import_file(path: Path, where: str) -> ModuleType:

@@ -26,6 +26,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from consumers.batch import Batch
 from ioc.core.errors import RefusedError, UserError, mismatch
 from ioc.core.frame import Attribute, Frame
 
@@ -139,7 +140,7 @@ class Processor:
     declared_statistics: ClassVar[tuple[Statistic, ...]] = ()
     batch_size: int = 1
     """Frames that `process_batch` is given at a time; 1: `process` is called with each frame. May be set in
-    `configure`."""
+    `configure`, where only the first one counts: the queue is made for it."""
     batch_timeout: float | None = None
     """s after which a batch that is not full is processed; None: it waits for more frames or the end of the series."""
 
@@ -172,14 +173,17 @@ class Processor:
 
         `frame.data` is a read-only view of shared memory that is used again afterwards: a processor that keeps it
         copies it. Returning the frame, or one with a view of its data, is fine. Whatever is raised counts the frame as
-        failed.
+        failed. The default makes a batch of one.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} overrides neither process nor process_batch")
+        if type(self).process_batch is Processor.process_batch:
+            raise NotImplementedError(f"{type(self).__qualname__} overrides neither process nor process_batch")
+        return self.process_batch(Batch([frame]), [metadata])
 
-    def process_batch(self, frames: Sequence[Frame], metadata: Sequence[Metadata]) -> Output:
+    def process_batch(self, frames: Batch, metadata: Sequence[Metadata]) -> Output:
         """Return the frames to publish for 1 to `batch_size` frames of one series; `metadata` has an entry a frame.
 
-        The default gives the frames to `process` one by one. Whatever is raised counts the whole batch as failed.
+        `frames.array` are their pixels as one array `[n, y, x]`, without a copy where they lie so. The default gives
+        the frames to `process` one by one. Whatever is raised counts the whole batch as failed.
         """
         outputs: list[Frame] = []
         for frame, entry in zip(frames, metadata, strict=True):

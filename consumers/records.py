@@ -44,6 +44,7 @@ CONSUMER = (
     Record("LatencyP99", FLOAT, "99th percentile of stamp to done", unit="s", precision=6),
     Record("LatencyMax", FLOAT, "Longest time from stamp to done", unit="s", precision=6),
     Record("ExecutionTime", FLOAT, "Time that one frame takes", unit="ms"),
+    Record("BatchCopies", COUNT, "Batches put together by a copy"),
     Record("Series", COUNT, "Series of the newest frame"),
     Record("UniqueId", COUNT, "Id of the newest frame"),
     Record("Processor", STRING, "Name of the processor", size=TEXT_SIZE),

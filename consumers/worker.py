@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from consumers.batch import Batch
 from consumers.processor import Output, Processor, Value, checked_statistics, frames_of
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
@@ -52,6 +53,7 @@ class WorkerSnapshot:
     series: int = 0
     unique_id: int = 0
     output_dropped: int = 0
+    batch_copies: int = 0
     last_error: str = ""
     statistics: dict[str, Value] = field(default_factory=dict)
 
@@ -84,6 +86,7 @@ class Worker:
         self._longest_ns = 0
         self._execution_ms = 0.0
         self._output_dropped = 0
+        self._batch_copies = 0
         self._last_error = ""
         self._last_log_ns = 0
         self._quiet_errors = 0
@@ -201,10 +204,12 @@ class Worker:
         self._pending = []
         begun = self._clock.monotonic_ns()
         self.busy_since_ns = begun
-        if len(frames) == 1:
+        if self.processor.batch_size == 1:
             good = self._guarded(frames, self.processor.process, frames[0], {})
         else:
-            good = self._guarded(frames, self.processor.process_batch, frames, [{}] * len(frames))
+            batch = Batch(frames)
+            good = self._guarded(frames, self.processor.process_batch, batch, [{}] * len(batch))
+            self._batch_copies += batch.copied
         self.busy_since_ns = None
         self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
         self._finish(frames, good)
@@ -311,6 +316,7 @@ class Worker:
             self._execution_ms,
             *self._newest,
             self._output_dropped,
+            self._batch_copies,
             self._last_error,
             self._statistics(),
         )

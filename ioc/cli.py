@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
     _add_bench(commands)
+    _add_processor(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
     schema.set_defaults(run=_schema)
     return parser
@@ -91,6 +92,29 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     from ioc.bench import cli as bench
 
     bench.add(commands)
+
+
+def _add_processor(commands: argparse._SubParsersAction) -> None:
+    processor = commands.add_parser("processor", help="list, describe or begin a processor")
+    actions = processor.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listed = actions.add_parser("list", help="processors that come with Rayfan")
+    described = actions.add_parser("describe", help="settings and statistics of a processor")
+    described.add_argument("name", metavar="NAME", help="name, PACKAGE.MODULE:CLASS, FILE.py:CLASS or pvapy:FILE:CLASS")
+    new = actions.add_parser("new", help="write a processor that runs, and its test, to begin with")
+    new.add_argument("name", metavar="NAME")
+    new.add_argument("--folder", type=Path, default=Path(), help="where to write; left out: here")
+    for one in (listed, described):
+        one.add_argument("--json", action="store_true", help="print JSON")
+    for one, function in ((listed, "show_list"), (described, "show_description"), (new, "write_new")):
+        one.add_argument("--debug", action="store_true", help="show tracebacks")
+        one.set_defaults(run=_of_consumers, function=function)
+
+
+def _of_consumers(options: argparse.Namespace) -> int:
+    """Run a function of consumers.cli, which nothing of `ioc` may import: by its name, as processes are started."""
+    from importlib import import_module
+
+    return getattr(import_module("consumers.cli"), options.function)(options)
 
 
 def _seconds(text: str) -> float:

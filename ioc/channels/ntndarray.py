@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from p4p import Type, Value
 
+from ioc.core.compressed import NAME, SHAPE, Codec, codec_of, parse_codec, without_note
+from ioc.core.compressed import TYPE as PIXEL_TYPE
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import Attribute, ColorMode, DataType, Frame
 
@@ -54,6 +56,7 @@ _MEMBER = {
     DataType.FLOAT64: ("doubleValue", 10),
 }
 """Member of the union and pvData scalar code (codec.parameters) of each data type."""
+_BY_CODE = {code: data_type for data_type, (_, code) in _MEMBER.items()}
 
 _TIME = ("S", "time_t", [("secondsPastEpoch", "l"), ("nanoseconds", "i"), ("userTag", "i")])
 _ALARM = ("S", "alarm_t", [("severity", "i"), ("status", "i"), ("message", "s")])
@@ -95,38 +98,51 @@ def is_empty(value: Value) -> bool:
 def to_value(frame: Frame) -> Value:
     """Return a frame as an NTNDArray; the pixels are copied (p4p always does), so the frame's memory is free again.
 
-    `uniqueId` is int32 and wraps around as areaDetector's counter does. Every field that can change from frame to
-    frame is marked as changed.
+    A compressed frame gets its `codec` as areaDetector writes it (ntndArrayConverter.cpp, fromCodec): the bytes in
+    `ubyteValue`, the type of the pixels in `codec.parameters`, their shape in `dimension`. `uniqueId` is int32 and
+    wraps around as areaDetector's counter does. Every field that can change from frame to frame is marked as changed.
 
     Raises:
         ValueError: the data type is none of areaDetector's, the shape is no image, or an attribute does not fit.
     """
     data = frame.data
+    codec = _codec(frame)
     if data.ndim not in (2, 3) or (data.ndim == 3 and data.shape[2] != 3):
         raise ValueError(mismatch(f"shape of frame {frame.unique_id}", "[y, x] or [y, x, 3]", data.shape))
     member, code = _MEMBER[DataType.of(data.dtype)]
+    shape, nbytes = data.shape, data.nbytes
+    if codec is not None:
+        shape, nbytes, code = codec.shape, codec.nbytes, _MEMBER[codec.data_type][1]
     stamp = {"secondsPastEpoch": frame.timestamp_ns // _NS, "nanoseconds": frame.timestamp_ns % _NS}
     return Value(
         TYPE,
         {
             "value": (member, data.reshape(-1)),
-            "codec": {"name": "", "parameters": ("i", code)},
+            "codec": {"name": codec.name if codec else "", "parameters": ("i", code)},
             "compressedSize": data.nbytes,
-            "uncompressedSize": data.nbytes,
-            "dimension": [{"size": size, "fullSize": size, "binning": 1} for size in data.shape[::-1]],
+            "uncompressedSize": nbytes,
+            "dimension": [{"size": size, "fullSize": size, "binning": 1} for size in shape[::-1]],
             "uniqueId": _wrapped(frame.unique_id),
             "dataTimeStamp": stamp,
-            "attribute": _attributes(frame),
+            "attribute": _attributes(frame, ColorMode.RGB1 if len(shape) == 3 else ColorMode.MONO),
             "timeStamp": stamp,
         },
     )
 
 
-def from_value(value: Value) -> Frame:
+def _codec(frame: Frame) -> Codec | None:
+    try:
+        return codec_of(frame)
+    except ProtocolError as error:
+        raise ValueError(str(error)) from None
+
+
+def from_value(value: Value, compressed: bool = False) -> Frame:
     """Return the frame of an NTNDArray; its data is a read-only view on what was received.
 
-    RGB2 and RGB3 images are copied into RGB1. Attributes that are no scalar or string are left out, `Series` and the
-    colour modes that the shape says are taken out of the attributes. A structure without `Series` is of series 0.
+    With `compressed`, an image that a codec of ours packed is taken as it is; else it is refused. RGB2 and RGB3
+    images are copied into RGB1. Attributes that are no scalar or string are left out, `Series` and the colour modes
+    that the shape says are taken out of the attributes. A structure without `Series` is of series 0.
 
     Raises:
         ProtocolError: it is no NTNDArray, has no image, is compressed, or its dimensions do not match its pixels.
@@ -135,37 +151,60 @@ def from_value(value: Value) -> Frame:
         found = value.getID() if isinstance(value, Value) else type(value).__name__
         raise ProtocolError(mismatch("image channel", TYPE_ID, found))
     try:
-        return _parse(value)
+        return _parse(value, compressed)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(f"NTNDArray: a field is missing or of another type than it should be: {error}") from None
 
 
-def _parse(value: Value) -> Frame:
+def _parse(value: Value, compressed: bool) -> Frame:
     unique_id = value["uniqueId"]
     where = f"NTNDArray {unique_id}"
     if not isinstance(unique_id, int):
         raise ProtocolError(mismatch(f"{where}, uniqueId", "an integer", unique_id))
-    _check_codec(value, where)
-    attributes = _scalars(value["attribute"])
+    packed = _check_codec(value, where, compressed)
+    attributes = without_note(_scalars(value["attribute"]))
     series = attributes.pop(SERIES, 0)
     if isinstance(series, bool) or not isinstance(series, int):
         raise ProtocolError(mismatch(f"{where}, attribute {SERIES}", "an integer", series))
     mode = attributes.get(COLOR_MODE)
-    data = _image(value["value"], [dimension["size"] for dimension in value["dimension"]], mode, where)
+    if packed:
+        data, note = _packed(value, where)
+        attributes.update(note)
+    else:
+        data = _image(value["value"], [dimension["size"] for dimension in value["dimension"]], mode, where)
     if mode == ColorMode.MONO or mode in _COLOR_AXIS:
         del attributes[COLOR_MODE]
     seconds, nanoseconds = value["timeStamp.secondsPastEpoch"], value["timeStamp.nanoseconds"]
     return Frame(series, unique_id, seconds * _NS + nanoseconds, data, attributes)
 
 
-def _check_codec(value: Value, where: str) -> None:
+def _check_codec(value: Value, where: str, compressed: bool) -> bool:
+    """Return whether the image is packed."""
     codec = value["codec.name"]
-    if codec:
+    if codec and not compressed:
         todo = "turn compression off at the source"
         raise ProtocolError(mismatch(f"{where}, codec", "no compression", codec, todo))
     for size in ("compressedSize", "uncompressedSize"):
         if value[size] < 0:
             raise ProtocolError(mismatch(f"{where}, {size}", "0 or more bytes", value[size]))
+    return bool(codec)
+
+
+def _packed(value: Value, where: str) -> tuple[NDArray, dict[str, Attribute]]:
+    """Return the bytes `[1, n]` of a packed image and the note of what they are."""
+    content, length = value["value"], value["compressedSize"]
+    data_type = _BY_CODE.get(value["codec.parameters"])
+    if not isinstance(content, np.ndarray) or content.dtype.itemsize != 1 or not 0 < length <= content.size:
+        raise ProtocolError(mismatch(f"{where}, value", f"{length} bytes of a codec", type(content).__name__))
+    if data_type is None:
+        raise ProtocolError(mismatch(f"{where}, codec.parameters", "a data type", value["codec.parameters"]))
+    shape = ",".join(str(dimension["size"]) for dimension in reversed(value["dimension"]))
+    note: dict[str, Attribute] = {NAME: value["codec.name"], SHAPE: shape, PIXEL_TYPE: data_type.value}
+    data = content[:length].view(np.uint8).reshape(1, -1)
+    codec = parse_codec(note, data)
+    if codec.nbytes != value["uncompressedSize"]:
+        raise ProtocolError(mismatch(f"{where}, uncompressedSize", f"{codec.nbytes} bytes", value["uncompressedSize"]))
+    return data, note
 
 
 def _image(pixels: Any, sizes: list[int], mode: Any, where: str) -> NDArray:
@@ -199,8 +238,8 @@ def _colored(data: NDArray, mode: Any, where: str) -> NDArray:
     return np.ascontiguousarray(np.moveaxis(data, axis, 2))  # the colours lie apart: a view would not be C order
 
 
-def _attributes(frame: Frame) -> list[dict[str, object]]:
-    mode = int(frame.color_mode)
+def _attributes(frame: Frame, color_mode: ColorMode) -> list[dict[str, object]]:
+    mode = int(color_mode)
     other = frame.attributes.get(COLOR_MODE)
     if mode == ColorMode.MONO and isinstance(other, int) and other not in _COLOR_AXIS:
         mode = int(other)  # Bayer and YUV images have two dimensions, as mono ones
@@ -209,7 +248,7 @@ def _attributes(frame: Frame) -> list[dict[str, object]]:
         {"name": SERIES, "value": ("l", frame.series), "descriptor": "Acquisition that the frame belongs to"},
         *(
             {"name": name, "value": _variant(name, value)}
-            for name, value in frame.attributes.items()
+            for name, value in without_note(frame.attributes).items()
             if name not in (COLOR_MODE, SERIES)
         ),
     ]

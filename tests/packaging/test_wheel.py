@@ -47,3 +47,27 @@ def test_runs_from_any_folder(rayfan: Path, tmp_path: Path, trap: str | None) ->
     ledger = json.loads(report.read_text())
     assert ledger["residue"] == 0
     assert ledger["published"] > 0
+
+
+@pytest.mark.timeout(120)
+def test_a_new_processor_runs_and_its_test_passes(rayfan: Path, tmp_path: Path) -> None:
+    environment = {**isolated_environment(), "XDG_RUNTIME_DIR": str(tmp_path)}
+    environment.pop("PYTHONPATH", None)
+
+    def said(*command: str | Path) -> str:
+        done = subprocess.run(
+            [str(word) for word in command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    said(rayfan, "processor", "new", "spots")
+    assert "Ran 2 tests" in said(rayfan.with_name("python"), "-m", "unittest", "test_spots.py")
+    assert "Hits" in said(rayfan, "processor", "describe", "spots.py")
+    assert "[needs: pip install 'rayfan[compress]']" in said(rayfan, "processor", "list")
+    report = ["--report", tmp_path / "ledger.json", "--set", f"prefix={random_prefix()}", "--duration", "1"]
+    said(rayfan, "up", *report, "--set", "groups.stats.processor=spots.py", "--set", "groups.stats.count=1")
+    ledger = json.loads((tmp_path / "ledger.json").read_text())
+    consumer = next(stage for stage in ledger["stages"] if stage["name"] == "Cons1")
+    assert ledger["residue"] == 0
+    assert consumer["processed"] == ledger["published"] > 0

@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 from p4p import Value
 
 from ioc.channels.ntndarray import TYPE, from_value, to_value
+from ioc.core.compressed import NAME, SHAPE
+from ioc.core.compressed import TYPE as PIXEL_TYPE
 from ioc.core.errors import ProtocolError
 from ioc.core.frame import DataType, Frame
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
-names = text.filter(lambda name: name not in ("ColorMode", "Series"))
+names = text.filter(lambda name: name not in ("ColorMode", "Series", NAME, SHAPE, PIXEL_TYPE))
 int64 = st.integers(-(1 << 63), (1 << 63) - 1)
 scalars = st.booleans() | int64 | st.floats(allow_nan=False) | text
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9), st.booleans()).map(

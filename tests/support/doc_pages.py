@@ -1,6 +1,6 @@
-"""Reference pages that are made from the code: configuration keys and records.
+"""Reference pages that are made from the code: configuration keys, records, processors.
 
-Run as a module, it writes both pages anew: `python -m tests.support.doc_pages`.
+Run as a module, it writes them anew: `python -m tests.support.doc_pages`.
 """
 
 import csv
@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from ioc.core import config
 from ioc.core.config import Config
 from ioc.core.demo import DEMO
+from tests.support.processor_page import processors_page
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -98,10 +99,11 @@ What a processor declares is added to its consumers: the statistic `Mean` is `$(
 
 
 def write() -> None:
-    """Write both pages."""
+    """Write all pages."""
     REFERENCE.mkdir(parents=True, exist_ok=True)
     (REFERENCE / "configuration.md").write_text(configuration_page(), encoding="utf-8")
     (REFERENCE / "records.md").write_text(records_page(), encoding="utf-8")
+    (REFERENCE / "processors.md").write_text(processors_page(COMMAND), encoding="utf-8")
 
 
 def _table_section(name: str, model: type[BaseModel]) -> str:

@@ -7,7 +7,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
-from consumers.loading import PRIVATE, bundled, load_processor
+from consumers.loading import EXTRAS, PRIVATE, bundled, load_processor
 from consumers.processor import Processor
 from consumers.processors.statistics import Statistics
 from ioc.core.errors import ConfigError
@@ -46,12 +46,25 @@ def error_of(reference: str) -> str:
     return message
 
 
-@pytest.mark.parametrize("name", ["passthrough", "statistics"])
+@pytest.mark.parametrize("name", bundled())
 def test_every_bundled_processor_loads_by_its_short_name(name: str) -> None:
-    assert name in bundled()
     found = load_processor(name)
     assert issubclass(found, Processor)
     found()
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("ptychonn", "onnxruntime"), ("compress", "lz4"), ("decrypt", "cryptography")]
+)
+def test_what_is_not_installed_is_said_with_what_to_install(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [
+        one for one in sys.modules if one.startswith(("consumers.", package)) and one != "consumers.loading"
+    ]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert f"pip install 'rayfan[{EXTRAS[name]}]'" in error_of(name)
 
 
 def test_a_processor_of_an_installed_module() -> None:
@@ -100,9 +113,7 @@ def test_processors_that_a_file_imports_or_hides_are_not_its_own(tmp_path: Path)
 @pytest.mark.parametrize("reference", ["nothing", "package.module", "", ":Class", "statistics:", "a/b"])
 def test_an_unknown_name_lists_the_known_ones_and_the_forms(reference: str) -> None:
     message = error_of(reference)
-    assert (
-        f"{KEY}: expected passthrough, split, statistics, 'package.module:Class' or 'path/to/file.py:Class'" in message
-    )
+    assert f"{KEY}: expected {', '.join(bundled())}, 'package.module:Class' or 'path/to/file.py:Class'" in message
     assert message.endswith(f"found {reference!r}")
 
 

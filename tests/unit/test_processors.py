@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from consumers.batch import Batch
 from consumers.processor import (
     Metadata,
     Output,
@@ -86,7 +87,7 @@ def test_an_init_that_does_not_call_the_base_is_fine() -> None:
 
 def test_the_default_batch_gives_the_frames_one_by_one() -> None:
     first, second = frame(np.zeros((1, 1)), 1), frame(np.zeros((1, 1)), 2)
-    assert Forgetful().process_batch([first, second], [{}, {}]) == [second, second]
+    assert Forgetful().process_batch(Batch([first, second]), [{}, {}]) == [second, second]
 
 
 def test_a_batch_processor_need_not_have_process() -> None:

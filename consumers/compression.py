@@ -1,0 +1,110 @@
+"""The codecs: bytes of pixels to fewer bytes and back, each as areaDetector's NDPluginCodec writes it.
+
+    lz4     one LZ4 block without a size in front                                (lz4)
+    bslz4   bitshuffle's blocks of its default size, each as LZ4 with its length (bitshuffle)
+    blosc   a Blosc 1 buffer, which says itself which compressor is inside       (numcodecs)
+    zstd    one Zstandard frame; stock areaDetector clients do not know it       (zstandard)
+
+What is unpacked comes from outside: every length is compared with what the frame says before a library sees it, and
+whatever is wrong is one ProtocolError. Source of the bslz4 blocks: bitshuffle, bshuf_default_block_size.
+"""
+
+from dataclasses import dataclass
+
+import bitshuffle
+import lz4.block
+import numpy as np
+import zstandard
+from numcodecs import Blosc
+from numpy.typing import NDArray
+
+from ioc.core.compressed import Codec
+from ioc.core.errors import ProtocolError, mismatch
+
+BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
+_BLOSC_HEADER = 16
+_BSHUF_BLOCK_BYTES, _BSHUF_LEAST, _BSHUF_MULTIPLE = 8192, 128, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How hard to try: `level` 0 to 9; `compressor` and `shuffle` are Blosc's own."""
+
+    level: int = 5
+    compressor: str = "lz4"
+    shuffle: str = "byte"
+
+
+def compress(name: str, pixels: NDArray, options: Options) -> NDArray[np.uint8]:
+    """Return the bytes `[n]` that codec `name` makes of C-ordered pixels."""
+    if name == "lz4":
+        content: object = lz4.block.compress(pixels.data, store_size=False)
+    elif name == "bslz4":
+        content = bitshuffle.compress_lz4(np.array(pixels.reshape(-1), copy=False), 0)
+    elif name == "blosc":
+        shuffle = {"none": Blosc.NOSHUFFLE, "byte": Blosc.SHUFFLE, "bit": Blosc.BITSHUFFLE}[options.shuffle]
+        content = Blosc(cname=options.compressor, clevel=options.level, shuffle=shuffle).encode(pixels)
+    else:
+        content = zstandard.ZstdCompressor(level=max(1, options.level)).compress(pixels.data)
+    return np.frombuffer(content, np.uint8)  # type: ignore[call-overload]
+
+
+def decompress(codec: Codec, content: NDArray[np.uint8]) -> NDArray:
+    """Return the pixels of `codec.shape` and type that the bytes `[n]` hold.
+
+    Raises:
+        ProtocolError: they are damaged, or hold more or less than that.
+    """
+    unpack = {"lz4": _lz4, "bslz4": _bslz4, "blosc": _blosc, "zstd": _zstd}[codec.name]
+    try:
+        pixels = unpack(codec, content)
+    except (RuntimeError, ValueError, lz4.block.LZ4BlockError, zstandard.ZstdError) as error:
+        raise ProtocolError(f"compressed frame, {codec.name}: {error}") from None
+    if len(pixels) != codec.nbytes:
+        raise ProtocolError(mismatch(f"compressed frame, {codec.name}", f"{codec.nbytes} bytes", len(pixels)))
+    return pixels.view(codec.data_type.dtype).reshape(codec.shape)
+
+
+def _lz4(codec: Codec, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.frombuffer(lz4.block.decompress(content.data, uncompressed_size=codec.nbytes), np.uint8)
+
+
+def _bslz4(codec: Codec, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    size = codec.data_type.dtype.itemsize
+    _check_blocks(codec.nbytes // size, size, content)
+    pixels = bitshuffle.decompress_lz4(content, (codec.nbytes // size,), codec.data_type.dtype, 0)
+    return pixels.view(np.uint8)
+
+
+def _check_blocks(count: int, size: int, content: NDArray[np.uint8]) -> None:
+    """Walk over the lengths of all blocks: bitshuffle is not told how long its input is, and believes them."""
+    block = max(_BSHUF_LEAST, _BSHUF_BLOCK_BYTES // size // _BSHUF_MULTIPLE * _BSHUF_MULTIPLE)
+    rest = count % block
+    blocks = count // block + (rest >= _BSHUF_MULTIPLE)
+    at, end = 0, len(content) - count % _BSHUF_MULTIPLE * size
+    view = content.data
+    for _ in range(blocks):
+        if at + 4 > end:
+            raise ProtocolError(mismatch("compressed frame, bslz4", f"{blocks} blocks", "fewer"))
+        at += 4 + int.from_bytes(view[at : at + 4], "big")
+    if at != end:
+        raise ProtocolError(mismatch("compressed frame, bslz4", f"blocks of {end} bytes", at))
+
+
+def _blosc(codec: Codec, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if len(content) < _BLOSC_HEADER:
+        raise ProtocolError(mismatch("compressed frame, blosc", f"at least {_BLOSC_HEADER} bytes", len(content)))
+    said = tuple(int(word) for word in content[4:_BLOSC_HEADER].view("<u4"))
+    if (said[0], said[2]) != (codec.nbytes, len(content)):
+        expected = f"{len(content)} bytes that hold {codec.nbytes}"
+        raise ProtocolError(mismatch("compressed frame, blosc", expected, (said[2], said[0])))
+    pixels = np.empty(codec.nbytes, np.uint8)
+    Blosc().decode(content, pixels)
+    return pixels
+
+
+def _zstd(codec: Codec, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    said = zstandard.frame_content_size(content.data)
+    if said != codec.nbytes:
+        raise ProtocolError(mismatch("compressed frame, zstd", f"a frame of {codec.nbytes} bytes", said))
+    return np.frombuffer(zstandard.ZstdDecompressor().decompress(content.data), np.uint8)

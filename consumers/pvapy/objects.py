@@ -1,0 +1,120 @@
+"""Frames as PvaPy's NtNdArray objects, and back. Imports pvaccess: never beside softioc, both bring EPICS libraries."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ioc.core.compressed import NAME, SHAPE, TYPE, codec_of, without_note
+from ioc.core.errors import UserError, mismatch
+from ioc.core.frame import Attribute, DataType, Frame
+
+pva: Any = import_module("pvaccess")
+"""A module of C++ classes without type hints."""
+COLOR_MODE, SERIES = "ColorMode", "Series"
+RGB1 = 2
+_NS = 1_000_000_000
+_FIELDS = {
+    DataType.INT8: ("byteValue", pva.BYTE),
+    DataType.UINT8: ("ubyteValue", pva.UBYTE),
+    DataType.INT16: ("shortValue", pva.SHORT),
+    DataType.UINT16: ("ushortValue", pva.USHORT),
+    DataType.INT32: ("intValue", pva.INT),
+    DataType.UINT32: ("uintValue", pva.UINT),
+    DataType.INT64: ("longValue", pva.LONG),
+    DataType.UINT64: ("ulongValue", pva.ULONG),
+    DataType.FLOAT32: ("floatValue", pva.FLOAT),
+    DataType.FLOAT64: ("doubleValue", pva.DOUBLE),
+}
+_BY_CODE = {int(code): data_type for data_type, (_, code) in _FIELDS.items()}
+_STATISTICS = {
+    bool: (pva.BOOLEAN,),
+    int: (pva.BYTE, pva.UBYTE, pva.SHORT, pva.USHORT, pva.INT, pva.UINT, pva.LONG, pva.ULONG),
+    float: (pva.FLOAT, pva.DOUBLE),
+    str: (pva.STRING,),
+}
+
+
+def statistic_types(declared: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of the Python types of a class's statistics; those that are no scalars are left out."""
+    return {
+        name: kind.__name__
+        for name, code in declared.items()
+        for kind, codes in _STATISTICS.items()
+        if any(code == one for one in codes)
+    }
+
+
+def to_object(frame: Frame) -> Any:
+    """Return a frame as PvaPy's classes expect it; the pixels are copied."""
+    codec = codec_of(frame)
+    field, code = _FIELDS[DataType.of(frame.data.dtype)]
+    shape, nbytes = frame.data.shape, frame.data.nbytes
+    if codec is not None:
+        shape, nbytes, code = codec.shape, codec.nbytes, _FIELDS[codec.data_type][1]
+    found = pva.NtNdArray()
+    found["uniqueId"] = _wrapped(frame.unique_id)
+    found["dimension"] = [pva.PvDimension(size, 0, size, 1, False) for size in reversed(shape)]
+    found["codec"] = pva.PvCodec(codec.name if codec else "", pva.PvInt(int(code)))
+    found["compressedSize"] = frame.data.nbytes
+    found["uncompressedSize"] = nbytes
+    stamp = pva.PvTimeStamp(frame.timestamp_ns // _NS, frame.timestamp_ns % _NS, 0)
+    found["timeStamp"] = stamp
+    found["dataTimeStamp"] = stamp
+    attributes = {COLOR_MODE: RGB1 if len(shape) == 3 else 0, **without_note(frame.attributes), SERIES: frame.series}
+    found["attribute"] = [pva.NtAttribute(name, _variant(value)) for name, value in attributes.items()]
+    found["value"] = {field: np.ascontiguousarray(frame.data).reshape(-1)}
+    return found
+
+
+def from_object(value: Any, given: Frame) -> Frame:
+    """Return the frame that a PvaPy class publishes; `given` is the one that it was called with.
+
+    Raises:
+        UserError: it is no NTNDArray with an image.
+    """
+    if not isinstance(value, pva.PvObject) or not {"uniqueId", "dimension", "value"} <= set(value.getStructureDict()):
+        raise UserError(mismatch("updateOutputChannel", "an NTNDArray", type(value).__name__))
+    shape = tuple(dimension["size"] for dimension in reversed(value["dimension"]))
+    field = pva.NtNdArray.getSelectedUnionFieldName(value)
+    if not shape or not field:
+        raise UserError(mismatch("updateOutputChannel", "an NTNDArray with an image", "one without"))
+    pixels = value["value"][0][field]
+    attributes = _attributes(value["attribute"])
+    series = attributes.pop(SERIES, given.series)
+    attributes.pop(COLOR_MODE, None)
+    codec = value["codec"]
+    if codec["name"]:
+        data_type = _BY_CODE[codec["parameters"][0]["value"]]
+        attributes |= {NAME: codec["name"], SHAPE: ",".join(map(str, shape)), TYPE: data_type.value}
+        shape, pixels = (1, len(pixels)), pixels.view(np.uint8)
+    if int(np.prod(shape)) != pixels.size:
+        raise UserError(mismatch("updateOutputChannel, dimension", f"a product of {pixels.size} pixels", shape))
+    stamp = value["timeStamp"]
+    unique_id = value["uniqueId"]
+    return Frame(
+        int(series),
+        given.unique_id if unique_id == _wrapped(given.unique_id) else unique_id & 0xFFFFFFFF,
+        stamp["secondsPastEpoch"] * _NS + stamp["nanoseconds"],
+        pixels.reshape(shape),
+        attributes,
+    )
+
+
+def _attributes(elements: list[Mapping[str, Any]]) -> dict[str, Attribute]:
+    pairs = ((one["name"], one["value"][0].get("value")) for one in elements if one["value"])
+    return {name: value for name, value in pairs if isinstance(value, bool | int | float | str)}
+
+
+def _variant(value: Attribute) -> Any:
+    if isinstance(value, bool):
+        return pva.PvBoolean(value)
+    if isinstance(value, int):
+        return pva.PvInt(value) if -(1 << 31) <= value < 1 << 31 else pva.PvLong(value)
+    return pva.PvDouble(value) if isinstance(value, float) else pva.PvString(value)
+
+
+def _wrapped(unique_id: int) -> int:
+    """Return an id as the int32 that NTNDArray has."""
+    return (unique_id + (1 << 31)) % (1 << 32) - (1 << 31)

@@ -1,0 +1,195 @@
+"""PvaPy classes, unchanged, as processors: frames there and back, arguments, statistics, and every way to fail."""
+
+import gc
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consumers.loading import load_processor
+from consumers.processor import Context, Value, checked_settings, checked_statistics, frames_of
+from consumers.pvapy.adapter import PvapyProcessor, record_names
+from consumers.pvapy.class_process import ClassError
+from consumers.pvapy.frame_pipe import FramePipe, PeerGone
+from ioc.core.errors import ConfigError, PeerError, RefusedError
+from ioc.core.frame import Frame
+from tests.support.frames import frame, noise
+
+HERE = Path(__file__).parents[1] / "support" / "pvapy_processors"
+INVERTING = f"pvapy:{HERE / 'inverting.py'}:InvertingProcessor"
+ARGUMENTS = '{"offset": 255, "copies": 2, "crashAt": 5, "failAt": 6, "exitAt": 7, "structureAt": 8}'
+CONTEXT = Context("Cons3", "pvapy", 2, 3, Path())
+
+
+@pytest.fixture(scope="module")
+def kind() -> type[PvapyProcessor]:
+    """Return the processor class that a PvaPy class becomes."""
+    found = load_processor(INVERTING)
+    assert issubclass(found, PvapyProcessor)
+    return found
+
+
+@pytest.fixture(scope="module")
+def started(kind: type[PvapyProcessor]) -> Iterator[PvapyProcessor]:
+    """Yield a started processor, stopped at the end."""
+    made = begun(kind, ARGUMENTS)
+    yield made
+    made.stop()
+    assert made._process is not None
+    assert not made._process.alive()
+
+
+@pytest.fixture
+def processor(started: PvapyProcessor) -> PvapyProcessor:
+    """Return the started processor, as if it were new."""
+    configure(started, Arguments=ARGUMENTS)
+    started.reset()
+    return started
+
+
+def begun(kind: type[PvapyProcessor], arguments: str) -> PvapyProcessor:
+    """Return a processor, configured and started as the consumer does it."""
+    made = kind()
+    configure(made, Arguments=arguments)
+    made.start(CONTEXT)
+    return made
+
+
+def configure(made: PvapyProcessor, **settings: Value) -> None:
+    """Configure a processor as the consumer does it."""
+    made.configure(checked_settings(made.declared_settings, settings))
+
+
+def figures(made: PvapyProcessor) -> dict[str, Value]:
+    """Return its statistics, checked as the consumer does it."""
+    return checked_statistics(made.declared_statistics, made.statistics())
+
+
+def test_the_statistics_of_the_class_are_declared(kind: type[PvapyProcessor]) -> None:
+    declared = {one.name: (one.type, one.description) for one in kind.declared_statistics}
+    assert declared == {
+        "nFrames": (int, "nFrames"),
+        "processingtime": (float, "processing_time"),
+        "mode": (str, "mode"),
+        "Restarts": (int, "Times that the class crashed"),
+    }
+
+
+def test_frames_go_through_the_class_and_its_statistics_are_told(processor: PvapyProcessor) -> None:
+    for number, dtype in enumerate(("uint8", "uint16", "int32", "float32"), 1):
+        given = frame(noise((5, 7), dtype, number), number)
+        found = frames_of(processor.process(given, {}))
+        assert len(found) == 2
+        for one in found:
+            assert (one.series, one.unique_id) == (7, number)
+            assert one.attributes == {"Energy": 12.4}
+            assert one.data.dtype == given.data.dtype
+            np.testing.assert_array_equal(one.data, (255 - given.data.astype(np.int64)).astype(dtype))
+    told = figures(processor)
+    assert (told["nFrames"], told["mode"], told["Restarts"]) == (4, "invert", 0)
+    assert isinstance(told["processingtime"], float)
+    processor.reset()
+    assert figures(processor)["nFrames"] == 0
+
+
+def test_arguments_reach_configure_and_what_it_refuses_is_told(processor: PvapyProcessor) -> None:
+    configure(processor, Arguments='{"offset": 9, "copies": 1}')
+    (found,) = frames_of(processor.process(frame(np.full((2, 3), 4, np.uint8)), {}))
+    np.testing.assert_array_equal(found.data, np.full((2, 3), 5))
+    with pytest.raises(ClassError, match=r"inverting\.py, line \d+: ValueError: offset below 0"):
+        configure(processor, Arguments='{"offset": -1}')
+    for text in ("[1]", "{", "offset=3"):
+        with pytest.raises(RefusedError, match="setting Arguments: expected a JSON object"):
+            configure(processor, Arguments=text)
+
+
+def test_an_error_of_the_class_costs_that_frame(processor: PvapyProcessor) -> None:
+    with pytest.raises(ClassError, match=r"inverting\.py, line \d+: RuntimeError: no such image"):
+        processor.process(frame(noise((2, 2), "uint8"), 6), {})
+    with pytest.raises(ClassError, match="updateOutputChannel: expected an NTNDArray, found 'PvObject'"):
+        processor.process(frame(noise((2, 2), "uint8"), 8), {})
+    assert len(frames_of(processor.process(frame(noise((2, 2), "uint8"), 9), {}))) == 2
+    assert figures(processor)["Restarts"] == 0
+
+
+@pytest.mark.parametrize(("unique_id", "end"), [(5, "killed by SIGSEGV"), (7, "exit code 7")])
+def test_a_crash_costs_that_frame_and_the_class_is_started_anew(
+    processor: PvapyProcessor, unique_id: int, end: str
+) -> None:
+    with pytest.raises(PeerError, match=f"the process of the class ended: {end}"):
+        processor.process(frame(noise((2, 2), "uint8"), unique_id), {})
+    assert figures(processor)["Restarts"] == 0
+    assert len(frames_of(processor.process(frame(noise((2, 2), "uint8"), 1), {}))) == 2
+    assert figures(processor)["Restarts"] == 1
+    assert figures(processor)["nFrames"] == 1
+
+
+def test_the_child_ends_with_its_consumer_even_if_it_hangs(kind: type[PvapyProcessor]) -> None:
+    made = begun(kind, "{}")
+    child = made._process
+    assert child is not None
+    child._child.send_signal(signal.SIGSTOP)  # as good as a class that hangs in C code with the interpreter's lock
+    os.close(child._life)  # what the kernel does when the consumer is killed
+    child._life = -1
+    child._child.send_signal(signal.SIGCONT)
+    assert child._child.wait(10) == -signal.SIGIO
+    child._pipe.close()
+
+
+def test_a_processor_of_pvapy_itself_saves_files(tmp_path: Path) -> None:
+    found = load_processor("pvapy:pvapy.hpc.adOutputFileProcessor:AdOutputFileProcessor")
+    assert issubclass(found, PvapyProcessor)
+    made = begun(found, f'{{"outputDirectory": "{tmp_path}", "outputFileNameFormat": "{{uniqueId:03}}.tiff"}}')
+    given = frame(noise((6, 8), "uint8"), 12)
+    (out,) = frames_of(made.process(given, {}))
+    np.testing.assert_array_equal(out.data, given.data)
+    told = figures(made)
+    made.stop()
+    assert (tmp_path / "012.tiff").stat().st_size == told["nBytesSaved"]
+    assert told["nFilesSaved"] == 1
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("pvapy:nothing", "expected pvapy:FILE.py:CLASS or pvapy:PACKAGE.MODULE:CLASS"),
+        ("pvapy:nothing.py:Class", "nothing.py: expected a Python file with a PvaPy processor"),
+        ("pvapy:no_such_module:Class", "No module named 'no_such_module'"),
+        (f"pvapy:{HERE / 'inverting.py'}:Nothing", "expected a class with a method process"),
+    ],
+)
+def test_a_class_that_cannot_be_had_is_one_error(reference: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=r"groups\.a\.processor: ") as caught:
+        load_processor(reference, "groups.a.processor")
+    assert message in str(caught.value)
+
+
+def test_names_of_records_are_short_and_differ() -> None:
+    names: dict[str, str] = dict.fromkeys(("a_b", "ab", "restarts", "9th", "_", "x" * 30, "x" * 31), "int")
+    found = record_names(names)
+    assert list(found.values()) == ["ab", "ab2", "restarts2", "N9th", "Value", "x" * 20, "x" * 18 + "2"]
+
+
+def test_frames_of_changing_shapes_leave_no_memory_behind() -> None:
+    ours, theirs = (FramePipe(one) for one in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    found: list[object] = []
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for size in range(1, 40):
+        ours.free()
+        for number in range(3):
+            ours.send_frame(frame(np.full((size, 3), size, np.uint16), number))
+        found = [theirs.receive(5) for _ in range(3)]
+        assert [one.unique_id for one in found if isinstance(one, Frame)] == [0, 1, 2]
+        assert all((one.data == size).all() for one in found if isinstance(one, Frame))
+    del found
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 8, "two segments and their maps, of 39"
+    ours.close()
+    with pytest.raises(PeerGone):
+        while True:
+            theirs.receive(5)
+    theirs.close()
