@@ -1,5 +1,6 @@
 """The ledger's arithmetic: every frame in one place, faults seen, time between two readings no fault."""
 
+from dataclasses import replace
 from typing import Any
 
 from ioc.channels.book import Counts
@@ -13,7 +14,7 @@ from ioc.core.status import (
     State,
     Status,
 )
-from ioc.supervisor.report import IngressAccount, MemberBook, Sources, as_json, build, excess
+from ioc.supervisor.report import Giver, IngressAccount, MemberBook, Sources, as_json, build, excess
 
 
 def detector(published: int, *groups: GroupStatus) -> Status:
@@ -207,3 +208,45 @@ def test_the_report_has_the_keys_that_scripts_rely_on() -> None:
 
 def test_excess_is_the_distance_from_the_interval() -> None:
     assert [excess(value, 2, 5) for value in (0, 2, 4, 5, 7)] == [-2, 0, 0, 0, 2]
+
+
+def test_every_hop_of_a_chain_closes_by_itself() -> None:
+    told = detector(100, group("a", member("Cons1", 60), member("Cons2", 40)))
+    givers = [Giver("Cons1", [group("b", member("Cons3", 50))]), Giver("Cons2", [group("b", member("Cons3", 40))])]
+    books = [
+        book("Cons1", received=60, processed=60, published=50, withheld=10),
+        book("Cons2", received=40, processed=40),
+        replace(book("Cons3", received=50, processed=50), giver="Cons1"),
+        replace(book("Cons3", received=40, processed=40), giver="Cons2"),
+    ]
+    ledger = build(Sources(told, books, givers=givers))
+    assert ledger.residue() == 0
+    assert [hop.name for hop in ledger.hops] == ["detector -> a", "Cons1 -> b", "Cons2 -> b"]
+    last = next(stage for stage in ledger.stages if stage.name == "Cons3")
+    assert (last.received, last.published) == (90, 90)
+    first = next(stage for stage in ledger.stages if stage.name == "Cons1")
+    assert first.withheld == {"filtered": 10}
+
+
+def test_faults_of_two_givers_do_not_hide_each_other() -> None:
+    givers = [Giver("Cons1", [group("b", member("Cons3", 50))]), Giver("Cons2", [group("b", member("Cons3", 40))])]
+    books = [
+        replace(book("Cons3", received=49, processed=49), giver="Cons1"),
+        replace(book("Cons3", received=41, processed=41), giver="Cons2"),
+    ]
+    assert build(Sources(detector(0), books, givers=givers)).residue() == 2
+
+
+def test_a_frame_that_is_neither_put_out_nor_withheld_is_residue() -> None:
+    told = detector(10, group("a", member("Cons1", 10)))
+    assert build(Sources(told, [book("Cons1", received=10, processed=10, published=9)])).residue() == 1
+    assert build(Sources(told, [book("Cons1", received=10, processed=10, published=12, made=2)])).residue() == 0
+
+
+def test_reasons_that_a_process_has_told_of_what_it_withheld() -> None:
+    told = detector(10, group("a", member("Coll1", 10)))
+    books = [book("Coll1", received=10, processed=10, published=5, withheld=5)]
+    (stage,) = build(Sources(told, books, withheld={"Coll1": {"late": 2, "duplicate": 1}})).stages[1:]
+    assert stage.withheld == {"late": 2, "duplicate": 1, "filtered": 2}
+    (stage,) = build(Sources(told, books, withheld={"Coll1": {"late": 7}})).stages[1:]
+    assert stage.withheld == {"filtered": 5}, "told after the book was read: the book counts"
