@@ -4,6 +4,8 @@ import time
 from collections import Counter
 from concurrent.futures import Future
 
+from pydantic import ValidationError
+
 from consumers.gathering import Gathering, Parts
 from consumers.inputs import Givers, open_books
 from consumers.local_output import LocalOutput
@@ -20,14 +22,14 @@ from ioc.core.clock import SystemClock
 from ioc.core.config import Config, Policy, collector_group
 from ioc.core.rate import RateMeter
 from ioc.core.reorder import Bounds, Reorder
-from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
 from ioc.records.server import RecordServer
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 
 BEFORE = "before_restart"
-"""Reason of frames that an earlier life of this process withheld: which of them for what died with it."""
+"""Reason of frames that a killed life of this process withheld after its last status: for what, died with it."""
 
 
 class Collector:
@@ -41,7 +43,7 @@ class Collector:
         self.config = spec.config.collectors[spec.table]
         self.output = LocalOutput.of(spec)
         self.books = open_books(spec)
-        self._withheld_before = self.books.counts.withheld
+        self._withheld_before = withheld_before(spec, self.books.counts.withheld)
         who = Hello(spec.name, collector_group(spec.table), 0)
         self.inputs = SeparateInputs(Member(Givers(spec, self.config.input), who, self.books), self.output)
         self.images = ImageChannels(f"{self.name} images")
@@ -80,8 +82,7 @@ class Collector:
         status = self.child.status()
         status.rate = self._rate.update(counts.published, time.monotonic_ns())
         status.last_error = status.last_error or now.last_error
-        withheld = Counter(self.gathering.withheld)
-        withheld[BEFORE] = self._withheld_before
+        withheld = self.gathering.withheld + self._withheld_before
         status.stage = StageStatus(
             received=counts.received - counts.returned,
             processed=counts.processed,
@@ -148,6 +149,17 @@ class Collector:
     def _set_wait(self, seconds: float) -> None:
         reorder = self.gathering.reorder
         reorder.bounds = Bounds(seconds, reorder.bounds.items, reorder.bounds.size_bytes)
+
+
+def withheld_before(spec: ProcessSpec, count: int) -> Counter[str]:
+    """Return why earlier lives withheld `count` frames, as their last status says; the rest has reason `BEFORE`."""
+    try:
+        told = Counter(Status.model_validate_json(spec.status_file.read_bytes()).stage.withheld)
+    except (OSError, ValidationError):
+        told = Counter()
+    if told.total() > count:
+        return Counter({BEFORE: count})
+    return told + Counter({BEFORE: count - told.total()})
 
 
 def gives_in_order(config: Config, giver: str) -> bool:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from consumers.collector import gives_in_order
+from consumers.collector import gives_in_order, withheld_before
 from ioc.console import picture
 from ioc.core.config import Config, load
 from ioc.core.errors import ConfigError
-from ioc.core.status import ProcessSpec, Role
+from ioc.core.status import ProcessSpec, Role, StageStatus, State, Status
 from ioc.core.topology import DETECTOR, depth, takers
 from ioc.distributor.takers import output_budget, takers_of
 from ioc.supervisor.plan import drain_step, drain_steps, plan
@@ -138,3 +138,14 @@ def test_when_a_gap_need_not_be_waited_for() -> None:
 def test_a_collector_is_a_process() -> None:
     spec = specs()["Coll1"]
     assert (spec.role, spec.table) == (Role.COLLECTOR, "all")
+
+
+def test_why_earlier_lives_of_a_collector_withheld_frames(tmp_path: Path) -> None:
+    spec = specs()["Coll1"].model_copy(update={"run_dir": tmp_path})
+    assert withheld_before(spec, 0) == {}
+    assert withheld_before(spec, 3) == {"before_restart": 3}
+    stage = StageStatus(withheld={"late": 2})
+    told = Status(role=spec.role, name=spec.name, pid=1, state=State.RUNNING, heartbeat_ns=1, stage=stage)
+    spec.status_file.write_text(told.model_dump_json())
+    assert withheld_before(spec, 5) == {"late": 2, "before_restart": 3}
+    assert withheld_before(spec, 1) == {"before_restart": 1}, "the book is right"
