@@ -45,7 +45,8 @@ class Consumer:
         self.processor, self.settings = open_processor(self.group, f"groups.{spec.table}")
         self.output = LocalOutput.of(spec)
         who = Hello(spec.name, spec.table, spec.member)
-        self.receiver, self.book = open_inputs(spec, self.group.input, who, self.output)
+        self.inputs = open_inputs(spec, self.group.input, who, self.output)
+        self.receiver, self.book = self.inputs.receiver, self.inputs.book
         clock = SystemClock()
         self.images = ImageChannels(f"{self.name} images")
         outputs: list[Publisher] = [self.output] if self.output is not None else []
@@ -139,6 +140,7 @@ class Consumer:
             drained = self.output.drain(max(0.0, limit - time.monotonic()))
         self.processor.stop()
         self.pva.stop()
+        self.inputs.close()
         self.images.close()
         return drained
 

@@ -9,6 +9,7 @@ from consumers.worker import Worker
 from ioc.channels import ejfat_uri
 from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatPublisher, PublisherSettings
+from ioc.channels.journal import Journal, open_member
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaServer
@@ -46,9 +47,9 @@ class Egress:
             )
         )
         self.book = Book(spec.book_file)
-        self.book.counts.returned += self.book.counts.in_hand  # an earlier life was killed with these in its hands
-        self.book.commit()
-        self.receiver = LocalReceiver(spec.socket, Hello(spec.name, egress_group(spec.table), 0), self.book)
+        self.journal = Journal(spec.journal_file, booked=True)
+        account = open_member(self.journal, self.book, self.name)
+        self.receiver = LocalReceiver(spec.socket, Hello(spec.name, egress_group(spec.table), 0), self.book, account)
         self.worker = Worker(self.receiver, self.book, Passthrough(), [self.publisher], SystemClock())
         prefix = spec.config.prefix
         self.status_name = f"{prefix}{self.name}:Status"
@@ -112,6 +113,7 @@ class Egress:
         drained = self.worker.drain(DRAIN_SECONDS)
         self.publisher.close(drain=True)
         self.pva.stop()
+        self.journal.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

@@ -11,13 +11,14 @@ from consumers.records import ingress_records
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatReceiver, ReceiverSettings
+from ioc.channels.journal import FOUND, REASONS, Account, Journal, open_member
 from ioc.channels.pva import ImageChannels, PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.sequence import Arrival, SequenceTracker
-from ioc.core.status import ExitCode, RangeStatus, SeriesStatus, StageStatus, Status
+from ioc.core.status import ExitCode, SeriesStatus, StageStatus, Status
 from ioc.records.server import RecordServer
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -27,14 +28,17 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 SERIES_REMEMBERED = 100
+SERIES_TOLD = 16
+"""Series that the status tells of, the newest."""
 
 
 class IngressLoop:
     """The thread that takes frames from the network and passes them on, keeping account of every series."""
 
-    def __init__(self, receiver: EjfatReceiver, book: Book, outputs: Sequence[Publisher]) -> None:
+    def __init__(self, receiver: EjfatReceiver, book: Book, account: Account, outputs: Sequence[Publisher]) -> None:
         self._receiver = receiver
         self._book = book
+        self._account = account
         self._outputs = outputs
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -57,20 +61,11 @@ class IngressLoop:
         return not self._thread.is_alive() and self.failure is None
 
     def series(self) -> list[SeriesStatus]:
-        """Return what arrived of each series; it has ended when its end marker has come."""
+        """Return what arrived of each of the last series; it has ended when its end marker has come."""
         with self._lock:
             return [
                 SeriesStatus(id=number, published=tracker.received, ended=number in self._published)
-                for number, tracker in self._trackers.items()
-            ]
-
-    def missed(self) -> list[RangeStatus]:
-        """Return the ids that did not arrive, by series."""
-        with self._lock:
-            return [
-                RangeStatus(series=number, first=first, last=last)
-                for number, tracker in self._trackers.items()
-                for first, last in tracker.missed
+                for number, tracker in list(self._trackers.items())[-SERIES_TOLD:]
             ]
 
     def _run(self) -> None:
@@ -99,20 +94,38 @@ class IngressLoop:
         """Book an item; return False for a frame that was here before: one that was sent again after a failure."""
         with self._lock:
             tracker = self._tracker(item)
-            new = True
+            before, new = tracker.highest, True
             if isinstance(item, EndOfSeries):
                 tracker.ended(item.published)
                 self._published[item.series] = item.published
-            elif tracker.arrived(item.unique_id) is Arrival.DUPLICATE:
-                self.repeated += 1
-                new = False
+                self._miss(item.series, before + 1, item.published)
             else:
-                self._book.counts.received += 1
+                new = self._arrive(item, tracker)
             while len(self._trackers) > SERIES_REMEMBERED:
                 oldest = next(iter(self._trackers))
                 del self._trackers[oldest]
                 self._published.pop(oldest, None)
         return new
+
+    def _arrive(self, frame: Frame, tracker: SequenceTracker) -> bool:
+        before, arrival = tracker.highest, tracker.arrived(frame.unique_id)
+        if arrival is Arrival.DUPLICATE:
+            self.repeated += 1
+            return False
+        if arrival is Arrival.LATE:
+            self._account.left.add(frame.series, frame.unique_id, FOUND)
+            self._book.counts.missed += 1
+        else:
+            self._miss(frame.series, before + 1, frame.unique_id - 1)
+        self._account.came.add(frame.series, frame.unique_id)
+        self._book.counts.received += 1
+        return True
+
+    def _miss(self, series: int, first: int, last: int) -> None:
+        """Note ids that did not come in their turn."""
+        if last >= first:
+            self._account.left.add_range(series, first, last, REASONS.index(Reason.LOST))
+            self._book.counts.missed += last - first + 1
 
     def _tracker(self, item: Item) -> SequenceTracker:
         tracker = self._trackers.get(item.series)
@@ -153,12 +166,12 @@ class Ingress:
         )
         self.port = self.receiver.port
         self.book = Book(spec.book_file)
-        self.book.counts.returned += self.book.counts.in_hand
-        self.book.commit()
+        self.journal = Journal(spec.journal_file, booked=True)
+        account = open_member(self.journal, self.book, self.name)
         prefix = spec.config.prefix
         self.images = ImageChannels(f"{self.name} images", window=BATCH)
         output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock())
-        self.loop = IngressLoop(self.receiver, self.book, [output])
+        self.loop = IngressLoop(self.receiver, self.book, account, [output])
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([self.images.provider, self.status_channels.provider])
@@ -196,7 +209,6 @@ class Ingress:
                 Reason.QUEUE_FULL.value: figures.dropped,
                 Reason.DUPLICATE.value: self.loop.repeated,
             },
-            missed=self.loop.missed(),
         )
         status.stage.dropped = {reason: count for reason, count in status.stage.dropped.items() if count}
         values: dict[str, Value] = {
@@ -232,6 +244,7 @@ class Ingress:
         drained = self.loop.drain(10.0)
         self.pva.stop()
         self.images.close()
+        self.journal.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

@@ -1,11 +1,13 @@
 """Where the frames of a consumer or collector come from: the connection to the detector, or to all of a giver."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from consumers.local_output import LocalOutput
 from ioc.channels.book import Book, book_name
 from ioc.channels.books import Books
+from ioc.channels.journal import Journal, open_member
 from ioc.channels.local_givers import Member
 from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_receiver import LocalReceiver
@@ -14,27 +16,41 @@ from ioc.core.status import ProcessSpec
 from ioc.core.topology import DETECTOR
 
 
-def open_inputs(
-    spec: ProcessSpec, giver: str, who: Hello, output: LocalOutput | None
-) -> tuple[LocalReceiver | LocalInputs, Book | Books]:
-    """Return the receiver of a process that takes the frames of `giver`, and its book.
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Where frames come from, and the accounts of them; `journal` None: a taker behind a chain keeps books only."""
+
+    receiver: LocalReceiver | LocalInputs
+    book: Book | Books
+    journal: Journal | None
+
+    def close(self) -> None:
+        """Let go of the journal; it stays for readers."""
+        if self.journal is not None:
+            self.journal.close()
+
+
+def open_inputs(spec: ProcessSpec, giver: str, who: Hello, output: LocalOutput | None) -> Inputs:
+    """Return the inputs of a process that takes the frames of `giver`.
 
     An `output` is looked after while frames are waited for.
     """
-    if giver == DETECTOR and output is None:
+    if giver != DETECTOR:
+        books = open_books(spec)
+        return Inputs(LocalInputs(Member(Givers(spec, giver), who, books), output), books, None)
+    journal = Journal(spec.journal_file, booked=True)
+    if output is None:
         book = Book(spec.book_file)
-        book.counts.returned += book.counts.in_hand  # an earlier life was killed with these in its hands
-        book.commit()
-        return LocalReceiver(spec.socket, who, book), book
-    books = open_books(spec)
-    return LocalInputs(Member(Givers(spec, giver), who, books), output), books
+        account = open_member(journal, book, spec.name)
+        return Inputs(LocalReceiver(spec.socket, who, book, account), book, journal)
+    books = Books(lambda _: spec.book_file, lambda book: open_member(journal, book, spec.name))
+    books.open(DETECTOR)
+    return Inputs(LocalInputs(Member(Givers(spec, giver), who, books), output), books, journal)
 
 
 def open_books(spec: ProcessSpec) -> Books:
-    """Return the books of a process, those that an earlier life left opened again."""
-    books = Books(lambda name: spec.run_dir / book_name(spec.name, None if name == DETECTOR else name))
-    if spec.book_file.exists():
-        books.open(DETECTOR)
+    """Return the books of a process behind a chain, those that an earlier life left opened again."""
+    books = Books(lambda name: spec.run_dir / book_name(spec.name, name))
     for path in sorted(spec.run_dir.glob(f"{spec.name}.*.book")):
         books.open(path.name.removeprefix(f"{spec.name}.").removesuffix(".book"))
     return books

@@ -23,6 +23,7 @@ from consumers.processor import Output, Processor, Value, checked_statistics, fr
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
 from ioc.channels.books import Books
+from ioc.channels.journal import FAILED
 from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.core.clock import Clock
@@ -220,6 +221,9 @@ class Worker:
             counts.processed += len(frames)
         else:
             counts.failed += len(frames)
+            if self.receiver.account is not None:
+                for frame in frames:
+                    self.receiver.account.left.add(frame.series, frame.unique_id, FAILED)
         now = self._clock.wall_ns()
         latencies = [now - frame.timestamp_ns for frame in frames]
         self._latencies_ns.extend(latencies)

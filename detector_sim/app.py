@@ -1,11 +1,9 @@
 """The detector process: puts source, acquisition, distributor, records and image channels together, and runs them."""
 
 import logging
-import os
 import threading
 import time
 from concurrent.futures import Future
-from pathlib import Path
 
 from detector_sim import readbacks
 from detector_sim.acquisition import Acquisition
@@ -16,7 +14,7 @@ from detector_sim.live import LiveImages
 from detector_sim.records import detector_records
 from detector_sim.source import open_source
 from ioc.channels.base import Link
-from ioc.channels.book import Book
+from ioc.channels.journal import Journal
 from ioc.channels.local import LocalServer
 from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
 from ioc.core.clock import SystemClock
@@ -54,10 +52,9 @@ class Detector:
         clock = SystemClock()
         self.useful = useful_slots(self.config)
         self.acquisition = Acquisition(self.config.detector, clock)
-        self.distributor = make_distributor(self.config)
+        self.distributor = make_distributor(self.config, Journal(spec.journal_file))
         self.server = LocalServer(spec.socket)
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
-        self.flow.book = open_book(spec.book_file)
         self.controls = Controls(self.flow, self.config.detector, self.make_store)
         self.images = ImageChannels("detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
@@ -144,6 +141,7 @@ class Detector:
         """Drain and shut down; return whether every member had finished."""
         drained = self.flow.drain(DRAIN_SECONDS)
         self.controls.close()
+        self.distributor.journal.close()
         self.server.close()
         self.pva.stop()
         self.images.close()
@@ -201,9 +199,9 @@ class Remote:
         """Do nothing: the flow sees that the link is not alive."""
 
 
-def make_distributor(config: Config) -> Distributor:
+def make_distributor(config: Config, journal: Journal | None = None) -> Distributor:
     """Return the distributor with the groups of a configuration: its takers in file order, then egresses."""
-    distributor = Distributor()
+    distributor = Distributor(journal)
     distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
     slot = IMAGE_SLOT
     for taker in takers_of(config, DETECTOR):
@@ -214,15 +212,6 @@ def make_distributor(config: Config) -> Distributor:
         shape = GroupShape(egress_group(name), 1, None, 1, limits)
         distributor.add_group(slot + number, shape, [f"Ejfat{number}"])
     return distributor
-
-
-def open_book(path: Path) -> Book:
-    """Return the detector's book: `published` over all lives, `taken` of them before this one, `link` the process."""
-    book = Book(path)
-    book.counts.link = os.getpid()
-    book.counts.taken = book.counts.published
-    book.commit()
-    return book
 
 
 def useful_slots(config: Config) -> int:

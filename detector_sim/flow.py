@@ -17,10 +17,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from detector_sim.acquisition import Acquisition
+from detector_sim.acquisition import Acquisition, DetectorState
 from detector_sim.images import Images
 from ioc.channels.base import Link
-from ioc.channels.book import Book
+from ioc.channels.journal import ABORTED, ENDED
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame, Segment, drop_all
 from ioc.core.clock import Clock
@@ -41,7 +41,8 @@ SNAPSHOT_SECONDS = 0.1
 LONGEST_SLEEP = 0.1
 BLOCKED_SLEEP = 0.005
 """s after which it is looked what members have finished with that were not asked to ring."""
-MOST_SERIES = 10_000
+MOST_SERIES = 16
+"""Series that a snapshot tells of, the newest; the journal has them all."""
 T = TypeVar("T")
 
 
@@ -74,7 +75,7 @@ class Flow:
         self.distributor = distributor
         self.server = server
         self.listener: Listener | None = None
-        self.book: Book | None = None
+        self._account = distributor.journal.account("", "detector")
         self.published = 0
         self.callbacks = True
         self.newest_ns = 0
@@ -164,6 +165,7 @@ class Flow:
             log.exception("the flow of frames ended with an error")
             raise
         finally:
+            self.distributor.commit()
             self._snap()
             self._over = True
             self._refuse_commands()
@@ -189,6 +191,7 @@ class Flow:
             now = self._clock.monotonic_ns()
             if now >= due_snapshot:
                 self._tidy()
+                self.distributor.commit()
                 self._snap()
                 self._at_the_door = True
                 due_snapshot = now + round(SNAPSHOT_SECONDS * 1e9)
@@ -233,8 +236,8 @@ class Flow:
             self.distributor.offer(frames)
             self.published += len(frames)
             self.newest_ns = frames[-1].timestamp_ns
-            self._count_series(len(frames))
-            self._commit()
+            self._count_series(frames)
+            self.distributor.commit()  # before members see what was assigned
         drop_all(frames)
         self._waiting_for = ""
         self._end(self.acquisition.taken(self.callbacks, len(frames)))
@@ -262,12 +265,6 @@ class Flow:
                 break
             frames.append(frame)
         return frames
-
-    def _commit(self) -> None:
-        """Leave on record how many frames there were, should this process be killed."""
-        if self.book is not None:
-            self.book.counts.published = self.book.counts.taken + self.published
-            self.book.commit()
 
     def _make(self, ahead: int) -> PooledFrame | None:
         """Return the frame that is `ahead` of the next one, None if there is none just now.
@@ -298,18 +295,25 @@ class Flow:
         unique_id = acquisition.published + 1 + ahead
         return PooledFrame(acquisition.series, unique_id, stamp, image.slot.array, image.attributes, image.slot)
 
-    def _count_series(self, frames: int) -> None:
+    def _count_series(self, frames: list[PooledFrame]) -> None:
         acquisition = self.acquisition
+        self._account.touch()
+        self._account.came.add_range(acquisition.series, frames[0].unique_id, frames[-1].unique_id)
         if not self._series or self._series[-1].id != acquisition.series:
             self._series.append(SeriesStatus(id=acquisition.series, published=0, ended=False))
             del self._series[:-MOST_SERIES]
-        self._series[-1].published += frames
+        self._series[-1].published += len(frames)
 
     def _end(self, marker: EndOfSeries | None) -> None:
         if marker is None:
             return
         self._drop_held()
         self._waiting_for = ""  # else the loop would go on looking for what nobody waits for any more
+        early = self.acquisition.state is not DetectorState.IDLE
+        # an end marker in the account: the series, and in place of an id one more than it has frames
+        self._account.touch()
+        self._account.left.add(marker.series, marker.published + 1, ABORTED if early else ENDED)
+        self.distributor.commit()
         self.distributor.end_series(marker)
         if self._series and self._series[-1].id == marker.series:
             self._series[-1].ended = True

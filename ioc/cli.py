@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
+    _add_ledger(commands)
     _add_bench(commands)
     _add_processor(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
@@ -86,6 +87,12 @@ def _add_up(commands: argparse._SubParsersAction) -> None:
     up.add_argument("--print-config", action="store_true", help="print the effective configuration and leave")
     up.add_argument("--debug", action="store_true", help="log more, and show tracebacks")
     up.set_defaults(run=_up)
+
+
+def _add_ledger(commands: argparse._SubParsersAction) -> None:
+    from ioc import ledger_command
+
+    ledger_command.add(commands)
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:

@@ -178,7 +178,7 @@ def run(folder: Path, case: Case, frame_rate: float | None, seconds: float) -> T
         (folder / PROCESSOR).write_text(processor_text(case))
     with Appliance(folder, toml(case, frame_rate), seconds) as running:
         if case.past_series:
-            _make_series(running, folder, case.past_series)
+            make_series(running, folder, case.past_series)
         running.wait_for_frames(case.members())
         running.wait(WARM_SECONDS + case.age)
         with Books(running, case.members()) as books:
@@ -189,7 +189,7 @@ def run(folder: Path, case: Case, frame_rate: float | None, seconds: float) -> T
     return trial(frame_rate, first, last, lost_frames(report))
 
 
-def _make_series(running: Appliance, folder: Path, count: int) -> None:
+def make_series(running: Appliance, folder: Path, count: int) -> None:
     """Have that many series of one frame acquired, and an endless one begun.
 
     Raises:

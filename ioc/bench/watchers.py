@@ -13,7 +13,7 @@ from typing import Any
 from ioc.bench.raw_ends import settings_given, tell
 
 CONNECT_SECONDS = 60.0
-QUIET_SECONDS = 15.0
+QUIET_SECONDS = 5.0
 """s without a further first event after which no more is expected."""
 
 
@@ -35,13 +35,15 @@ def watch_pva(names: Sequence[str], clients: int, tally: Tally) -> Callable[[], 
     from p4p.client.thread import Context
 
     contexts = [Context("pva", nt=False) for _ in range(clients)]
-    for client, context in enumerate(contexts):
-        for name in names:
-            context.monitor(name, lambda _value, client=client, name=name: tally.note(client, name))
+    kept = [  # a subscription that nobody holds ends
+        context.monitor(name, lambda _value, client=client, name=name: tally.note(client, name))
+        for client, context in enumerate(contexts)
+        for name in names
+    ]
 
     def end() -> None:
-        for context in contexts:
-            context.close()
+        for one in (*kept, *contexts):
+            one.close()
 
     return end
 

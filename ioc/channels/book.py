@@ -39,6 +39,7 @@ class Counts:
     bytes: int = 0
     made: int = 0
     withheld: int = 0
+    missed: int = 0
 
     @property
     def in_hand(self) -> int:
@@ -140,6 +141,7 @@ def _words(counts: Counts) -> tuple[int, ...]:
         counts.bytes,
         counts.made,
         counts.withheld,
+        counts.missed,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ioc.channels.book import Book, Counts
+from ioc.channels.journal import Account
 
 SUMMED = tuple(one.name for one in fields(Counts) if one.name not in ("link", "taken", "done"))
 WORK = ("published", "bytes", "made", "withheld")
@@ -18,10 +19,12 @@ WORK = ("published", "bytes", "made", "withheld")
 class Books:
     """One book a giver. `counts` is their sum; of its fields only the worker's are to be changed from outside."""
 
-    def __init__(self, path_of: Callable[[str], Path]) -> None:
-        """Keep the book for a giver at `path_of(giver)`."""
+    def __init__(self, path_of: Callable[[str], Path], open_account: Callable[[Book], Account] | None = None) -> None:
+        """Keep the book for a giver at `path_of(giver)`; `open_account` gives it an account of ids besides."""
         self.counts = Counts()
         self._path_of = path_of
+        self._open_account = open_account
+        self._accounts: dict[str, Account] = {}
         self._books: dict[str, Book] = {}
         self._settled = Counts()
 
@@ -30,12 +33,19 @@ class Books:
         book = self._books.get(giver)
         if book is None:
             book = self._books[giver] = Book(self._path_of(giver))
-            book.counts.returned += book.counts.in_hand
-            book.commit()
+            if self._open_account is not None:
+                self._accounts[giver] = self._open_account(book)
+            else:
+                book.counts.returned += book.counts.in_hand
+                book.commit()
             for counts in (self.counts, self._settled):
                 for name in SUMMED:
                     setattr(counts, name, getattr(counts, name) + getattr(book.counts, name))
         return book
+
+    def account(self, giver: str) -> Account | None:
+        """Return the account of ids that came from a giver; None if only their number is kept."""
+        return self._accounts.get(giver)
 
     def received(self, frames: int) -> None:
         """Add frames that a receiver has booked as received."""

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ioc.channels.base import Counters
 from ioc.channels.books import Books
+from ioc.channels.journal import Account
 from ioc.channels.local_receiver import RETRY_SECONDS, LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.core.frame import Frame, Item
@@ -110,6 +111,11 @@ class LocalGivers:
         """Return whether it asked to leave and everything that was on its way has been handed on."""
         return self._leaving and all(one.receiver.finished and not one.ahead for one in self.inputs.values())
 
+    @property
+    def account(self) -> Account | None:
+        """Where ids are noted, if this member has one giver only, who keeps account of ids."""
+        return next((one.receiver.account for one in self.inputs.values()), None)
+
     def counters(self) -> Counters:
         counts = self.books.counts
         errors = sum(one.receiver.counters().errors for one in self.inputs.values())
@@ -189,4 +195,7 @@ class LocalGivers:
                 one.receiver.rejoin()
                 one.gone = False
                 return one
-        return Input(name, LocalReceiver(path, self._member.who, self.books.open(name)))
+        return Input(name, self._connection(name, path))
+
+    def _connection(self, name: str, path: Path) -> LocalReceiver:
+        return LocalReceiver(path, self._member.who, self.books.open(name), self.books.account(name))

@@ -15,6 +15,7 @@ import numpy as np
 from ioc.channels import local_wire as wire
 from ioc.channels.base import Counters
 from ioc.channels.book import Book
+from ioc.channels.journal import Account
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import EndOfSeries, Frame, Item
 
@@ -30,11 +31,15 @@ class LocalReceiver:
     `missed` is the distributor's word on how many frames it dropped for this member so far.
     """
 
-    def __init__(self, path: Path, who: wire.Hello, book: Book) -> None:
-        """Receive as member `who` from the distributor that listens at `path`, counting in `book`."""
+    def __init__(self, path: Path, who: wire.Hello, book: Book, account: Account | None = None) -> None:
+        """Receive as member `who` from the distributor that listens at `path`, counting in `book`.
+
+        `account` is where the ids are noted; without one, nobody will know which they were.
+        """
         self._path = path
         self._who = who
         self._book = book
+        self.account = account
         self._socket: socket.socket | None = None
         self._knocking: socket.socket | None = None
         self._bell: memoryview | None = None
@@ -82,6 +87,8 @@ class LocalReceiver:
             self._out += len(batch)
             counts = self._book.counts
             counts.taken += len(batch)
+            if self.account is not None:
+                self.account.came.extend(batch)  # first: a commit says how many of these ids count
             counts.received += sum(isinstance(item, Frame) for item in batch)
             self._book.commit()
         return batch

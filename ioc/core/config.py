@@ -183,7 +183,7 @@ class CollectorConfig(_Queued):
     """One stream in order out of what several consumers put out."""
 
     input: str
-    """Where the frames come from: `groups.NAME`; `collectors.NAME` and `detector` work as well."""
+    """Where the frames come from: `groups.NAME`, or `collectors.NAME`."""
     wait: float = Field(default=1.0, ge=0, le=3600)
     """s that a frame waits for those before it; then these are missing, and late should they still come."""
     most_waiting: int = Field(default=1024, ge=1, le=65536)

@@ -62,7 +62,6 @@ class Stage:
     queued: int = 0
     in_flight: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    missed: list[MissedRange] = field(default_factory=list)
     published: int | None = None
     """Frames put out; None: its last word is not known, or nothing is put out."""
     made: int = 0
@@ -86,7 +85,6 @@ class Stage:
         self.queued += other.queued
         self.in_flight += other.in_flight
         self.dropped += other.dropped
-        self.missed += other.missed
         if other.published is not None:
             self.published = (self.published or 0) + other.published
         self.made += other.made
@@ -121,11 +119,13 @@ class Ledger:
     series: list[tuple[int, int]]
     stages: list[Stage]
     hops: list[Hop]
+    excess: int = 0
+    """Frames of series that are over, which a stage finished and was never given."""
 
     def residue(self) -> int:
-        """Return the sum of all that stages and hops leave unexplained, as absolute values; 0 is the only good one."""
-        inside = sum(abs(stage.residue()) + abs(stage.output_residue()) for stage in self.stages)
-        return inside + sum(abs(hop.residue()) for hop in self.hops)
+        """Return the sum of all that is left unexplained, as absolute values; 0 is the only good one."""
+        stages = sum(abs(stage.residue()) + abs(stage.output_residue()) for stage in self.stages)
+        return stages + sum(abs(hop.residue()) for hop in self.hops) + self.excess
 
     def complete(self) -> bool:
         """Return whether every published frame has reached its end: nothing queued, nothing in flight, residue 0."""

@@ -74,6 +74,11 @@ class ProcessSpec(_Message):
         """The counters of the process that outlive it."""
         return self.run_dir / f"{self.name}.book"
 
+    @property
+    def journal_file(self) -> Path:
+        """What became of which frame, as the process tells it; outlives it, too."""
+        return self.run_dir / f"{self.name}.journal"
+
     def gone_file(self, member: str) -> Path:
         """Where the supervisor says that it has given a member up: nobody is to wait for it."""
         return self.run_dir / f"{member}.gone"
@@ -97,19 +102,11 @@ class ProcessSpec(_Message):
 
 
 class SeriesStatus(_Message):
-    """One series: published so far, and whether its end marker is out."""
+    """One series: published (at an ingress: arrived) so far, and whether its end marker is out."""
 
     id: int
     published: int
     ended: bool
-
-
-class RangeStatus(_Message):
-    """Ids that a stage never completed."""
-
-    series: int
-    first: int
-    last: int
 
 
 class StageStatus(_Message):
@@ -120,7 +117,6 @@ class StageStatus(_Message):
     failed: int = 0
     queued: int = 0
     dropped: dict[str, int] = {}
-    missed: list[RangeStatus] = []
     published: int = 0
     withheld: dict[str, int] = {}
     """Frames that were processed and not put out, on purpose, by reason."""
@@ -145,13 +141,12 @@ class MemberStatus(_Message):
     capacity: int = 1
     lag_seconds: float = 0.0
     dropped: dict[str, int] = {}
-    missed: list[RangeStatus] = []
 
 
 class GroupStatus(_Message):
     """One distributor group: `turns` = frames times members whose turn it was.
 
-    `nobody` counts the frames that no member was there for, `missed` names them.
+    `nobody` counts the frames that no member was there for.
     """
 
     slot: int
@@ -166,7 +161,6 @@ class GroupStatus(_Message):
     ack_timeout: float = 10.0
     turns: int = 0
     nobody: int = 0
-    missed: list[RangeStatus] = []
     members: list[MemberStatus] = []
 
 

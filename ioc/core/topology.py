@@ -34,6 +34,8 @@ def _fault(inputs: Mapping[str, str], remote: frozenset[str], taker: str, giver:
     if giver != DETECTOR and giver not in inputs:
         known = ", ".join([DETECTOR, *(node for node in inputs if node != taker)])
         return f"{taker}.input: expected one of {known}, found {giver!r}"
+    if giver == DETECTOR and taker.startswith("collectors."):
+        return f"{taker}.input: expected 'groups.NAME' or 'collectors.NAME', found {giver!r}, which is in order already"
     if giver in remote:
         return (
             f"{taker}.input: expected a giver whose members Rayfan starts, found {giver!r} with placement 'remote', "

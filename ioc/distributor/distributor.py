@@ -13,6 +13,7 @@ member each; otherwise to its successor. It may then come behind the end marker 
 from collections.abc import Iterator, Sequence
 
 from ioc.channels.base import Link
+from ioc.channels.journal import Journal
 from ioc.channels.local_pool import PooledFrame
 from ioc.core.config import Policy
 from ioc.core.errors import RefusedError, mismatch
@@ -22,11 +23,16 @@ from ioc.core.status import GroupStatus
 from ioc.distributor.group import Group, GroupShape
 from ioc.distributor.seat import Seat
 
+NOBODY = "nobody"
+"""The account in each group of the frames that no member was there for."""
+
 
 class Distributor:
     """All groups of one channel; used by one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal | None = None) -> None:
+        """Keep accounts in `journal`; without one, in memory only."""
+        self.journal = journal or Journal()
         self.groups: dict[int, Group] = {}
         self.last_end: EndOfSeries | None = None
         self._seated: list[tuple[Group, Seat]] = []
@@ -40,7 +46,7 @@ class Distributor:
     def add_group(self, slot: int, shape: GroupShape, members: list[str]) -> Group:
         """Make a group in `slot` with a seat for each of the `members` that will be started for it."""
         self.settle()
-        group = Group(slot, shape)
+        group = Group(slot, shape, self.journal.account(shape.name, NOBODY))
         self.groups[slot] = group
         self._changed = True
         for name in members:
@@ -96,7 +102,8 @@ class Distributor:
             raise RefusedError(mismatch("member channel", f"one of the slots {sorted(self.groups)}", slot))
         seat = next((seat for seat in group.seats if seat.name == name), None)
         if seat is None:
-            seat = Seat(name, set_number, group.shape.limits, expected=False)
+            account = self.journal.account(group.shape.name, name)
+            seat = Seat(name, set_number, group.shape.limits, False, account)
             group.seats.append(seat)
         link.expect_acknowledgement(group.shape.acknowledgement)
         self._sit(group, seat, link)
@@ -118,6 +125,7 @@ class Distributor:
                     self._changed = True
                     if group.shape.limits.policy is Policy.ACKNOWLEDGED:
                         group.hand_over(seat)
+                        self.commit()
                     seat.abandon()
 
     def muster(self) -> None:
@@ -161,6 +169,12 @@ class Distributor:
         for series, first, last in unseen:
             for group in self._vacant:
                 group.miss(series, first, last)
+
+    def commit(self) -> None:
+        """Put the present accounts on record: before members are given what they say was assigned."""
+        if self._unseen:
+            self.settle()
+        self.journal.commit()
 
     def statuses(self, now_ns: int) -> list[GroupStatus]:
         """Return shape and accounts of all groups; `now_ns` counts from 1970."""
@@ -244,6 +258,7 @@ class Distributor:
 
     def _pass_on(self, group: Group, seat: Seat) -> None:
         waits = group.shape.limits.policy is Policy.ACKNOWLEDGED and group.hand_over(seat)
+        self.commit()  # before anybody is given what moved
         if not seat.expected and not waits:
             seat.abandon()
 
@@ -267,7 +282,8 @@ class Distributor:
             if seat.name == name:
                 return seat
         index = len(group.members) if index is None else index
-        seat = Seat(name, set_of(index, group.shape.sets_in_effect), group.shape.limits, expected=True)
+        account = self.journal.account(group.shape.name, name)
+        seat = Seat(name, set_of(index, group.shape.sets_in_effect), group.shape.limits, True, account)
         group.members.append(name)
         group.seats.append(seat)
         self._changed = True

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ioc.channels.journal import Account
 from ioc.channels.local_pool import PooledFrame
 from ioc.core.config import ACK_TIMEOUT, Policy
+from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
 from ioc.core.partition import START, Turn, deal
-from ioc.core.sequence import Ranges
 from ioc.core.status import GroupStatus
-from ioc.distributor.seat import Seat, range_statuses
+from ioc.distributor.seat import Seat
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,19 @@ class Roster:
 
 @dataclass(slots=True)
 class Group:
-    """One group: its shape, its seats and whose turn it is. `members` names the seats of local members."""
+    """One group: its shape, its seats and whose turn it is. `members` names the seats of local members.
+
+    `account` is that of nobody: of the frames that no member was there for. It counts the turns, too.
+    """
 
     slot: int
     shape: GroupShape
+    account: Account
     members: list[str] = field(default_factory=list)
     seats: list[Seat] = field(default_factory=list)
     turn: Turn = START
     turns: int = 0
     nobody: int = 0
-    missed: dict[int, Ranges] = field(default_factory=dict)
     roster: Roster = field(default_factory=Roster)
 
     def muster(self) -> None:
@@ -91,12 +95,14 @@ class Group:
         runs, self.turn = deal(roster.sets, self.turn, self.shape.updates, len(frames))
         shares: dict[int, list[PooledFrame]] = {}
         at = 0
+        self.account.touch()
         for number, many in runs:
             shares.setdefault(number, []).extend(frames[at : at + many])
             at += many
         for number, share in shares.items():
             for seat in roster.seats[number]:
                 self.turns += len(share)
+                self.account.turns += len(share)
                 seat.assign(share)
 
     def hand_over(self, gone: Seat) -> bool:
@@ -119,7 +125,8 @@ class Group:
         """Book the frames `first` to `last` (both included) of a series, which no member is there for."""
         self.turns += last - first + 1
         self.nobody += last - first + 1
-        self.missed.setdefault(series, Ranges()).add(first, last)
+        self.account.turns += last - first + 1
+        self.account.drop_range(series, first, last, Reason.NO_MEMBER)
 
     def status(self, now_ns: int) -> GroupStatus:
         """Return shape and accounts."""
@@ -137,6 +144,5 @@ class Group:
             ack_timeout=shape.ack_timeout,
             turns=self.turns,
             nobody=self.nobody,
-            missed=range_statuses(self.missed),
             members=[seat.status(now_ns) for seat in self.seats],
         )

@@ -7,16 +7,16 @@ is booked as dropped, by id, otherwise. `assigned = completed + dropped + queued
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ioc.channels.base import Link
+from ioc.channels.journal import MOVED, Account
 from ioc.channels.local_pool import PooledFrame, drop_all, hold_all
 from ioc.core.config import Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits, MemberQueue
-from ioc.core.sequence import Ranges
-from ioc.core.status import MemberStatus, RangeStatus
+from ioc.core.status import MemberStatus
 
 Waiting = PooledFrame | EndOfSeries
 MOST_DEATHS = 2
@@ -26,10 +26,11 @@ MOST_DEATHS = 2
 class Seat:
     """The place of one member."""
 
-    def __init__(self, name: str, set_number: int, limits: Limits, expected: bool) -> None:
+    def __init__(self, name: str, set_number: int, limits: Limits, expected: bool, account: Account) -> None:
         """Make an empty seat; `expected` means that a member is (re)started for it, so it is worth waiting for.
 
-        A seat that is not `wanted` any more gets no further frames; what waits is still delivered.
+        A seat that is not `wanted` any more gets no further frames; what waits is still delivered. `account` is where
+        it says what became of which id; a member that is not expected has no book, so its seat says what it finished.
         """
         self.name = name
         self.set_number = set_number
@@ -40,8 +41,9 @@ class Seat:
         self.assigned = 0
         self.completed = 0
         self.dropped: Counter[Reason] = Counter()
-        self.missed: dict[int, Ranges] = {}
         self.last_end: int | None = None
+        self.account = account
+        self._tells_done = not expected
         self._on_way: deque[Waiting] = deque()
         self._frames_on_way = 0
         self._seen = 0
@@ -74,6 +76,8 @@ class Seat:
     def assign(self, frames: Sequence[PooledFrame]) -> None:
         """Put frames of one size into the queue; what has to go for them is booked."""
         self.assigned += len(frames)
+        self.account.touch()
+        self.account.came.extend(frames)
         hold_all(frames)
         if self.queue.room(frames[0].data.nbytes) >= len(frames):
             self.queue.extend(frames)
@@ -162,11 +166,16 @@ class Seat:
         """Return the frames that wait, which are not this member's any more."""
         frames = self.queue.take_frames()
         self.assigned -= len(frames)
+        self.account.touch()
+        for frame in frames:
+            self.account.left.add(frame.series, frame.unique_id, MOVED)
         return frames
 
     def adopt(self, frames: list[PooledFrame]) -> None:
         """Take frames that another member gave away; they are older than what waits here, so they come first."""
         self.assigned += len(frames)
+        self.account.touch()
+        self.account.came.extend(frames)
         self.queue.put_back(list(frames))
 
     def abandon(self) -> None:
@@ -198,7 +207,6 @@ class Seat:
             capacity=self.queue.capacity(),
             lag_seconds=max(0.0, (now_ns - oldest.timestamp_ns) / 1e9) if oldest else 0.0,
             dropped={reason.value: count for reason, count in self.dropped.items()},
-            missed=range_statuses(self.missed),
         )
 
     def _collect(self) -> None:
@@ -210,6 +218,10 @@ class Seat:
         frames = [item for item in finished if isinstance(item, PooledFrame)]
         self._frames_on_way -= len(frames)
         self.completed += len(frames)
+        self.account.completed = self.completed
+        self.account.touch()
+        if self._tells_done:
+            self.account.done.extend(frames)
         drop_all(frames)
 
     def _survivors(self, left: list[Waiting]) -> list[Waiting]:
@@ -223,15 +235,6 @@ class Seat:
 
     def _drop(self, frame: PooledFrame, reason: Reason) -> None:
         self.dropped[reason] += 1
-        self.missed.setdefault(frame.series, Ranges()).add(frame.unique_id, frame.unique_id)
+        self.account.drop(frame.series, frame.unique_id, reason)
         assert frame.slot is not None
         frame.slot.drop()
-
-
-def range_statuses(missed: Mapping[int, Ranges]) -> list[RangeStatus]:
-    """Return missed ids, by series, as a status tells them."""
-    return [
-        RangeStatus(series=series, first=first, last=last)
-        for series, ranges in missed.items()
-        for first, last in ranges
-    ]

@@ -9,6 +9,8 @@ TEXT_SIZE = 256
 """Bytes of a message."""
 ABSENT = "Absent"
 """State of a slot without a process."""
+GOES_ON = "goes on"
+"""State of a series that has not ended."""
 HEALTH = ("OK", "Degraded", "Failed")
 
 INT, COUNT, FLOAT, BOOL, ENUM, STRING = Kind.INT, Kind.COUNT, Kind.FLOAT, Kind.BOOL, Kind.ENUM, Kind.STRING
@@ -23,6 +25,18 @@ LEDGER = (
     Record("Dropped", COUNT, "Frames dropped, all reasons", unit=FRAMES, alarms=ANY_LOSS),
     Record("Failed", COUNT, "Frames that a processor failed on", unit=FRAMES, alarms=ANY_LOSS),
     Record("Queued", COUNT, "Frames on their way", unit=FRAMES),
+    Record("Series", COUNT, "Id of the newest series, 0: none"),
+    Record("SeriesPublished", COUNT, "Frames published in it", unit=FRAMES),
+    Record("SeriesProcessed", COUNT, "Of these, processed by every group", unit=FRAMES),
+    Record("SeriesDropped", COUNT, "Of these, dropped, for every member", unit=FRAMES, alarms=ANY_LOSS),
+    Record("SeriesComplete", BOOL, "Whether it ended and all is settled"),
+    Record(
+        "SeriesEnded",
+        ENUM,
+        "How it ended",
+        choices=(GOES_ON, "normal", "aborted", "crashed"),
+        severities=(Severity.NO_ALARM, Severity.NO_ALARM, Severity.MINOR, Severity.MAJOR),
+    ),
 )
 
 APPLIANCE = (

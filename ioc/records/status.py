@@ -12,7 +12,7 @@ from p4p import Type, Value
 from p4p.server import ServerOperation
 from p4p.server.thread import SharedPV
 
-from ioc.core.status import GroupStatus, MemberStatus, RangeStatus, State, Status
+from ioc.core.status import GroupStatus, MemberStatus, State, Status
 
 TYPE_ID = "rayfan:Status:1.0"
 MAJOR_SEVERITY = 2
@@ -21,7 +21,6 @@ DEVICE_STATUS = 1
 """`alarm.status` of an alarm that the device raised (EPICS normative types, alarm_t)."""
 
 _REASONS = ("aS", None, [("reason", "s"), ("count", "l")])
-_RANGES = ("aS", None, [("series", "l"), ("first", "l"), ("last", "l")])
 _MEMBERS = (
     "aS",
     None,
@@ -35,7 +34,6 @@ _MEMBERS = (
         ("highWater", "l"),
         ("lagSeconds", "d"),
         ("dropped", _REASONS),
-        ("missed", _RANGES),
     ],
 )
 _GROUPS = (
@@ -70,7 +68,6 @@ STATUS_TYPE = Type(
         ("failed", "l"),
         ("queued", "l"),
         ("dropped", _REASONS),
-        ("missed", _RANGES),
         ("series", ("aS", None, [("id", "l"), ("published", "l"), ("ended", "?")])),
         ("groups", _GROUPS),
         ("figures", ("aS", None, [("name", "s"), ("value", "d"), ("text", "s")])),
@@ -164,7 +161,6 @@ def status_value(status: Status, wall_ns: int) -> Value:
             "failed": stage.failed,
             "queued": stage.queued,
             "dropped": _reasons(stage.dropped),
-            "missed": _ranges(stage.missed),
             "series": [{"id": one.id, "published": one.published, "ended": one.ended} for one in status.series],
             "groups": [_group(group) for group in status.groups],
             "figures": [_figure(name, figure) for name, figure in status.figures.items()],
@@ -180,10 +176,6 @@ def status_value(status: Status, wall_ns: int) -> Value:
 
 def _reasons(dropped: Mapping[str, int]) -> list[dict[str, Any]]:
     return [{"reason": reason, "count": count} for reason, count in dropped.items()]
-
-
-def _ranges(missed: Iterable[RangeStatus]) -> list[dict[str, Any]]:
-    return [{"series": one.series, "first": one.first, "last": one.last} for one in missed]
 
 
 def _figure(name: str, figure: float | int | str) -> dict[str, Any]:
@@ -203,7 +195,6 @@ def _member(member: MemberStatus) -> dict[str, Any]:
         "highWater": member.high_water,
         "lagSeconds": member.lag_seconds,
         "dropped": _reasons(member.dropped),
-        "missed": _ranges(member.missed),
     }
 
 

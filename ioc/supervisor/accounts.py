@@ -1,219 +1,425 @@
-"""Reads books and statuses in the order that the ledger needs, and keeps what processes said in earlier lives."""
+"""Follows journals and books from sample to sample, closes the accounts of lives that are over, and stores them.
+
+How it works: the books of members are read before and after the detector's journal, whose commit covers all seats at
+once. What a member finished by the first reading was given to it by then. When a detector was killed, what it had
+dealt out and its members had not finished is *pending*: by series and id. A member that lives may still finish some of
+it; once it has another link, or is gone, the rest is lost, and named.
+"""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
-from pydantic import BaseModel
-
-from ioc.channels.book import BookReader, Counts, book_name
+from ioc.channels.book import BookReader, Counts
+from ioc.channels.journal import ABORTED, ENDED, MOVED, REASONS, Figures, JournalReader
+from ioc.channels.trail import Run, TrailReader
+from ioc.core.config import IMAGE_GROUP, egress_group
 from ioc.core.errors import PeerError
-from ioc.core.status import GroupStatus, ProcessSpec, RangeStatus, Role, StageStatus, State, Status
-from ioc.core.topology import DETECTOR, takers
-from ioc.supervisor.lives import add_groups, add_lives, close_groups, close_life
-from ioc.supervisor.plan import drain_step, needs_port_of, node_of
-from ioc.supervisor.report import Giver, IngressAccount, MemberBook, Sources
-from ioc.supervisor.run_folder import RunFolder
+from ioc.core.ledger import Reason
+from ioc.core.status import ProcessSpec, Role
+from ioc.supervisor.appliance import SeriesView
+from ioc.supervisor.chain import ChainAccounts, is_behind
+from ioc.supervisor.ledger_store import LedgerStore
+from ioc.supervisor.plan import needs_port_of
+from ioc.supervisor.report import Chain, IngressAccount, MemberBook, Moment, Seat, Sources
+from ioc.supervisor.series import DETECTOR_STAGE, Ended, Place, SeriesBook
+from ioc.supervisor.tracks import MemberTrack, Track, kept, remaining, runs_of
+from ioc.supervisor.wires import LOST, Wire
 from ioc.supervisor.worker import Worker
 
-MEMBERS = (Role.CONSUMER, Role.COLLECTOR, Role.EGRESS)
-CHAINED = (Role.CONSUMER, Role.COLLECTOR)
-"""Who may give frames to others, besides the detector."""
-PAST = "past.json"
-SETTLING = 1.0
-"""s that a detector's status may be behind the books of its members."""
+MEMBERS = (Role.CONSUMER, Role.EGRESS)
+BOOKED = (Role.INGRESS, *MEMBERS)
+"""Who has a book, in the order of reading: what arrived was sent by then."""
+SAVE_SECONDS = 0.2
+NOBODY = "nobody"
 
 
-Pair = tuple[str, str]
-"""A giver and one of its members: each pair has a book."""
+@dataclass(slots=True)
+class Pending:
+    """What a killed detector had dealt out to one member, by series; `link` is the member's link at that time."""
+
+    link: int
+    ids: dict[int, set[int]] = field(default_factory=dict)
 
 
-class Past(BaseModel):
-    """The accounts of lives that are over: of those that give frames, what members received then, what ingresses lost.
+@dataclass(slots=True)
+class SeatTrack:
+    """The trails of one account of the detector, followed."""
 
-    `groups`, `received` by members and frames `published`, by name of the giver; the detector's groups are in its own
-    status.
-    """
-
-    detector: Status | None = None
-    groups: dict[str, list[GroupStatus]] = {}
-    received: dict[str, dict[str, int]] = {}
-    published: dict[str, int] = {}
-    dropped: dict[str, dict[str, int]] = {}
-    missed: dict[str, list[RangeStatus]] = {}
+    came: Track = field(default_factory=Track)
+    left: Track = field(default_factory=Track)
+    done: Track = field(default_factory=Track)
 
 
 class Accounts:
-    """The books of all members over the last seconds, and the statuses of lives that are over."""
+    """All accounts of an appliance; used by the supervisor's thread."""
 
-    def __init__(self, folder: RunFolder, settling: float) -> None:
-        """Keep readings for `settling` seconds: longer than any status, or frame on a wire, may be late."""
-        self._folder = folder
+    def __init__(self, store: LedgerStore, settling: float) -> None:
+        """Keep accounts in `store`; a frame on a wire may be `settling` seconds late."""
+        self.book = SeriesBook(store)
+        self.chain = ChainAccounts()
+        self._store = store
         self._settling_ns = round(settling * 1e9)
-        self._readers: dict[Path, BookReader] = {}
-        self._read: dict[Pair, deque[tuple[int, Counts]]] = {}
-        self._last: dict[str, Status] = {}
-        self._past = Past()
-        self._dead: set[str] = set()
+        self._books: dict[str, BookReader] = {}
+        self._journals: dict[str, JournalReader] = {}
+        self._counts: dict[str, tuple[Counts, Counts]] = {}
+        self._sent: dict[str, deque[tuple[int, int]]] = {}
+        self._figures: list[Figures] = []
+        self._seats: dict[Place, SeatTrack] = {}
+        self._members: dict[str, MemberTrack] = {}
+        self._wires: dict[str, Wire] = {}
+        self._lost: Counter[Place] = Counter()
+        self._pending: dict[Place, Pending] = {}
+        self._life: int | None = None
+        self._closed = False
+        self._saved_ns = 0
 
-    def recall(self) -> None:
-        """Go on with what an earlier supervisor knew of lives that were over."""
-        self._past = Past.model_validate_json(self._folder.read(PAST) or "{}")
+    def recall(self, state: dict[str, Any]) -> None:
+        """Go on with what an earlier supervisor stored."""
+        if not state:
+            return
+        self._life, self._closed = state["life"], state["closed"]
+        self.chain.recall(state.get("chain", {}))
+        self._lost = Counter({Place(*place): count for place, count in state["lost"]})
+        for place, tracks in state["seats"]:
+            self._seats[Place(*place)] = SeatTrack(*(Track.of(one) for one in tracks))
+        self._members = {name: MemberTrack.of(track) for name, track in state["members"].items()}
+        for name, place, wire in state["wires"]:
+            self._wires[name] = Wire(Place(*place), self._settling_ns)
+            self._wires[name].resume(wire)
+        for place, link, pieces in state["pending"]:
+            pending = self._pending[Place(*place)] = Pending(link)
+            for series, first, step, count in pieces:
+                pending.ids.setdefault(series, set()).update(range(first, first + step * count, step))
+        for number in self._store.unsettled():
+            self.book.series(number)
+        self.book.newest = state["newest"]
 
     def sample(self, workers: Iterable[Worker], now_ns: int) -> None:
-        """Read everything once."""
+        """Read everything once, and store what is new."""
         workers = list(workers)
-        self._dead = {worker.name for worker in workers if not worker.alive}
-        for worker in workers:  # before the books are read again: what they say still is of the earlier life
-            self._notice_new_life(worker)
-        for worker in workers:
-            for giver in givers_of(worker.spec, workers):
-                readings = self._read.setdefault((giver, worker.name), deque([(0, Counts())]))
-                readings.append((now_ns, self._counts(book_of(worker.spec, giver), readings[-1][1])))
-                while readings[1][0] <= now_ns - self._settling_ns:
-                    readings.popleft()
-
-    def sources(self, workers: Sequence[Worker], settled: bool) -> Sources:
-        """Return what the ledger is made from; `settled`: every process is over, the last reading is exact."""
+        booked = [worker for role in BOOKED for worker in workers if worker.spec.role is role]
+        booked = [worker for worker in booked if not is_behind(worker.spec)]
+        before = {worker.name: self._read_book(worker.spec) for worker in booked}
         detector = next((worker for worker in workers if worker.spec.role is Role.DETECTOR), None)
+        if detector is not None:
+            self._follow_detector(detector.spec, workers)
+        self._counts = {worker.name: (before[worker.name], self._read_book(worker.spec)) for worker in booked}
+        for worker in reversed(booked):
+            if worker.spec.role in MEMBERS:
+                self._follow_member(worker, workers, now_ns)
+            else:
+                self._follow_ingress(worker, now_ns)
+        if detector is not None and not detector.alive and self._figures and not self._closed:
+            self._close_life(workers)
+        self._resolve(workers)
+        self.chain.sample(workers, now_ns)
+        if now_ns - self._saved_ns >= SAVE_SECONDS * 1e9:
+            self.save(now_ns)
+
+    def save(self, now_ns: int) -> None:
+        """Store what changed since the last time."""
+        self._saved_ns = now_ns
+        changed = {number: one for number, one in self.book if number in self.book.changed}
+        self._store.save(changed, self.book.missed, self._state())
+        self.book.stored()
+
+    def finish(self, workers: Iterable[Worker], now_ns: int) -> None:
+        """Close what nobody is left to finish, and store it."""
+        workers = list(workers)
+        for name, wire in self._wires.items():
+            trails = self._trails(name)
+            if wire.open and trails is not None:
+                wire.close(trails, self._counts[name][1], self.book)
+        self._resolve(workers)
+        self.save(now_ns)
+
+    def sources(self, workers: Sequence[Worker], over: bool) -> Sources:
+        """Return what the ledger is made from; `over`: every process has ended."""
+        names = {worker.name: worker for worker in workers}
+        seats = [
+            Seat(one, self._lost[Place(one.group, one.name)], Place(one.group, one.name) in self._pending)
+            for one in self._figures
+        ]
         members = [
-            self._book(worker, giver, settled)
-            for worker in sorted(workers, key=lambda one: drain_step(one.spec))
-            for giver in givers_of(worker.spec, workers)
+            self._member(worker)
+            for role in MEMBERS
+            for worker in workers
+            if worker.spec.role is role and not is_behind(worker.spec)
         ]
         ingresses = [self._ingress(worker, workers) for worker in workers if worker.spec.role is Role.INGRESS]
-        status = self._detector(detector) if detector else None
-        givers = [self._giver(worker) for worker in workers if gives(worker.spec)]
-        withheld = {worker.name: worker.status.stage.withheld for worker in workers if worker.status is not None}
-        return Sources(status, members, ingresses, givers, withheld)
+        detector = names.get(DETECTOR_STAGE)
+        alive = detector is not None and detector.alive and not self._closed
+        hops = self.chain.hops(over)
+        chain = Chain(hops, self.chain.stages(hops), self.chain.withheld())
+        return Sources(seats, members, ingresses, self._moment(alive, over), chain)
+
+    def newest(self) -> SeriesView | None:
+        """Return the account of the newest series over all groups but that of the image channel."""
+        number = self.book.newest
+        one = self.book.look(number) if number is not None else None
+        if one is None or number is None:
+            return None
+        groups = {place.group for place in self._seats if place.group not in ("", IMAGE_GROUP)}
+        return SeriesView(
+            id=number,
+            published=one.published,
+            processed=one.processed(groups),
+            dropped=one.dropped(groups),
+            complete=one.complete,
+            ended=one.ended.value if one.ended else None,
+        )
+
+    def _moment(self, alive: bool, over: bool) -> Moment:
+        newest = self.book.newest
+        one = self.book.look(newest) if newest is not None else None
+        series = [] if one is None or newest is None else [(newest, one.published)]
+        return Moment(alive, over, series, self.book.excess(self._seats))
 
     def close(self) -> None:
-        """Let go of the books."""
-        for reader in self._readers.values():
+        """Let go of books and journals."""
+        self.chain.close()
+        for reader in (*self._books.values(), *self._journals.values()):
             reader.close()
-        self._readers.clear()
+        self._books.clear()
+        self._journals.clear()
 
-    def _notice_new_life(self, worker: Worker) -> None:
-        status = worker.status
-        if status is None:
+    def _member(self, worker: Worker) -> MemberBook:
+        earlier, counts = self._readings(worker.name)
+        return MemberBook(worker.name, place_of(worker.spec).group, counts, earlier, worker.alive)
+
+    def _readings(self, name: str) -> tuple[Counts, Counts]:
+        return self._counts.get(name, (Counts(), Counts()))
+
+    def _follow_detector(self, spec: ProcessSpec, workers: list[Worker]) -> None:
+        journal = self._journal(spec)
+        if journal is None:
             return
-        last = self._last.get(worker.name)
-        self._last[worker.name] = status
-        if last is None or last.pid == status.pid:
-            return
-        past = self._past
-        if worker.spec.role is Role.DETECTOR or gives(worker.spec):
-            self._close(worker, last)
-        elif worker.spec.role is Role.INGRESS:
-            past.dropped[worker.name] = self._dropped(worker.name, last)
-            past.missed[worker.name] = self._missed(worker.name, last)
-        self._folder.write(PAST, past.model_dump_json())
+        figures, life = journal.read(), journal.life
+        if self._life is not None and life > self._life:
+            if not self._closed:  # it died and was started again while nobody looked
+                self._figures = [_as_before(one) for one in figures]
+                self._advance(journal, self._figures)
+                self._close_life(workers)
+            self._closed = False
+        self._life = life
+        self._figures = figures
+        self._advance(journal, figures)
 
-    def _close(self, worker: Worker, last: Status) -> None:
-        """Close the life of a giver that ended with the status `last`."""
-        past, name = self._past, worker.name
-        received, published = self._received(name), self._published(worker, last.pid)
-        if worker.spec.role is Role.DETECTOR:
-            closed = close_life(last, received, published)
-            past.detector = closed if past.detector is None else add_lives(past.detector, closed)
-        else:
-            groups, published = close_groups(last.groups, received, published)
-            past.groups[name] = add_groups(past.groups.get(name, []), groups)
-            past.published[name] = past.published.get(name, 0) + published
-        past.received[name] = dict(Counter(past.received.get(name, {})) + Counter(received))
-
-    def _giver(self, worker: Worker) -> Giver:
-        """Return the groups of a process in a chain, over all its lives."""
-        status, name = worker.status, worker.name
-        past = self._past.groups.get(name, [])
-        if status is None:
-            return Giver(name, past)
-        groups = status.groups
-        if not worker.current and status.state is not State.STOPPED:
-            groups, _ = close_groups(groups, self._received(name), self._published(worker, status.pid))
-        return Giver(name, add_groups(past, groups))
-
-    def _detector(self, worker: Worker) -> Status | None:
-        status, past = worker.status, self._past.detector
-        if status is None:
-            return past
-        if not worker.current and status.state is not State.STOPPED:
-            status = close_life(status, self._received(worker.name), self._published(worker, status.pid))
-        return status if past is None else add_lives(past, status)
-
-    def _published(self, worker: Worker, pid: int) -> int:
-        """Return what a giver published in its life as process `pid`, from its books."""
-        if worker.spec.role is not Role.DETECTOR:
-            books = [readings[-1][1].published for (_, name), readings in self._read.items() if name == worker.name]
-            return sum(books) - self._past.published.get(worker.name, 0)
-        counts = self._counts(worker.spec.book_file, Counts())
-        total = counts.published if counts.link == pid else counts.taken
-        past = self._past.detector
-        return total - (past.stage.processed if past is not None else 0)
-
-    def _received(self, giver: str) -> dict[str, int]:
-        """Return what each member received from the present life of a giver."""
-        past = self._past.received.get(giver, {})
-        received = {}
-        for (source, name), readings in self._read.items():
-            if source != giver:
+    def _advance(self, journal: JournalReader, figures: list[Figures]) -> None:
+        for number, one in enumerate(figures):
+            place = Place(one.group, one.name)
+            came, left, done = journal.trails(number)
+            seat = self._seats.setdefault(place, SeatTrack())
+            if not one.group:
+                self.book.published(seat.came.follow(came, one.came))
+                for run in seat.left.follow(left, one.left):
+                    if run.mark in (ENDED, ABORTED) and run.series is not None:
+                        self.book.end(run.series, Ended.NORMAL if run.mark == ENDED else Ended.ABORTED)
                 continue
-            counts = readings[-1][1]
-            back = counts.returned + (counts.in_hand if name in self._dead else 0)
-            received[name] = counts.received - back - past.get(name, 0)
-        return received
+            self.book.give(place, seat.came.follow(came, one.came))
+            self.book.finish(place, seat.done.follow(done, one.done))
+            for run in seat.left.follow(left, one.left):
+                if run.mark == MOVED:
+                    self.book.give(place, [run], -1)
+                    continue
+                if one.name == NOBODY:
+                    self.book.give(place, [run])
+                self.book.drop(place, run, REASONS[run.mark].value)
 
-    def _dropped(self, name: str, status: Status) -> dict[str, int]:
-        return dict(Counter(self._past.dropped.get(name, {})) + Counter(status.stage.dropped))
+    def _follow_member(self, worker: Worker, workers: list[Worker], now_ns: int) -> None:
+        trails, place, counts = self._trails_of(worker.spec), place_of(worker.spec), self._counts[worker.name][0]
+        if trails is None:
+            return
+        track = self._members.setdefault(worker.name, MemberTrack())
+        done = track.follow(trails[0], counts)
+        self.book.finish(place, done)
+        pending = self._pending.get(place)
+        for run in done:
+            if pending is not None and run.series in pending.ids:
+                pending.ids[run.series].difference_update(range(run.first, run.last + 1, run.step))
+        failed = track.left.follow(trails[1], counts.failed)
+        for run in failed:
+            self.book.fail(place, run)
+        if worker.spec.role is Role.EGRESS:
+            wire = self._wire_behind(worker, workers)
+            if wire is not None:
+                self.book.give(wire.place, done)
+                self.book.give(wire.place, failed, -1)
+                wire.sent(done, now_ns)
 
-    def _missed(self, name: str, status: Status) -> list[RangeStatus]:
-        return [*self._past.missed.get(name, []), *status.stage.missed]
+    def _wire_behind(self, egress: Worker, workers: list[Worker]) -> Wire | None:
+        table = needs_port_of(egress.spec)
+        for worker in workers:
+            if table is not None and worker.spec.role is Role.INGRESS and worker.spec.table == table:
+                return self._wires.setdefault(worker.name, Wire(place_of(worker.spec), self._settling_ns))
+        return None
 
-    def _book(self, worker: Worker, giver: str, settled: bool) -> MemberBook:
-        readings = self._read.get((giver, worker.name)) or deque([(0, Counts())])
-        latest = readings[-1][1]
-        earlier = latest if settled else readings[0][1]
-        return MemberBook(worker.name, worker.spec.table or "", latest, earlier, worker.alive, giver)
+    def _follow_ingress(self, worker: Worker, now_ns: int) -> None:
+        wire = self._wires.setdefault(worker.name, Wire(place_of(worker.spec), self._settling_ns))
+        if worker.status is not None:
+            wire.told_by(worker.status.pid, worker.status.stage.dropped)
+        trails = self._trails_of(worker.spec)
+        if trails is None:
+            return
+        counts = self._counts[worker.name][0]
+        wire.follow(trails, counts, self.book)
+        if wire.watch(worker.alive, worker.running, now_ns):
+            wire.close(trails, counts, self.book)
 
-    def _counts(self, path: Path, last: Counts) -> Counts:
-        try:
-            if path not in self._readers:
-                self._readers[path] = BookReader(path)
-            return self._readers[path].read()
-        except PeerError:  # not made yet: nothing was counted
-            return last
+    def _close_life(self, workers: list[Worker]) -> None:
+        """Name what a detector that is gone had dealt out and nobody has finished."""
+        self._closed = True
+        self.book.crash()
+        members = {worker.name: worker for worker in workers if worker.spec.role in MEMBERS}
+        for number, one in enumerate(self._figures):
+            place = Place(one.group, one.name)
+            for series in self.book.unsettled(place) if one.group else ():
+                worker = members.get(one.name)
+                ids = self._unfinished(number, one, series, worker)
+                if worker is None:
+                    self._lose(place, series, ids)
+                    continue
+                pending = self._pending.setdefault(place, Pending(0))
+                pending.link = self._readings(worker.name)[0].link  # the newest: what is older came by it, or before
+                pending.ids[series] = set(ids)
+
+    def _unfinished(self, number: int, one: Figures, series: int, worker: Worker | None) -> list[int]:
+        came, left, done = self._journals[DETECTOR_STAGE].trails(number)
+        given = came.read(came.start(one.came), one.came)[0]
+        gone = left.read(left.start(one.left), one.left)[0]
+        finished = done.read(done.start(one.done), one.done)[0]
+        if worker is not None and (trails := self._trails_of(worker.spec)) is not None:
+            counts = self._readings(worker.name)[0]
+            received = kept(trails[0].read(trails[0].start(counts.received), counts.received, counts.returned)[0])
+            finished = _without_last(received, counts.in_hand)
+        return remaining(series, given, gone, finished).tolist()
+
+    def _resolve(self, workers: Iterable[Worker]) -> None:
+        by_name = {worker.name: worker for worker in workers}
+        for place, pending in list(self._pending.items()):
+            worker, track = by_name.get(place.stage), self._members.get(place.stage)
+            if worker is not None and worker.alive:
+                same = self._readings(worker.name)[0].link == pending.link
+                if same or (track is not None and track.has(pending.ids)):
+                    continue
+            for series, ids in pending.ids.items():
+                self._lose(place, series, sorted(ids))
+            del self._pending[place]
+
+    def _lose(self, place: Place, series: int, ids: list[int]) -> None:
+        row = self.book.row(series, place)
+        count = row.waiting
+        if count <= 0:
+            return
+        self._lost[place] += count
+        if len(ids) == count:
+            for run in runs_of(series, ids):
+                self.book.drop(place, run, LOST)
+        else:
+            row.exact = False
+            row.dropped[LOST] += count
 
     def _ingress(self, worker: Worker, workers: Iterable[Worker]) -> IngressAccount:
-        feeders = tuple(
-            other.name
+        feeders = [
+            other
             for other in workers
             if other.spec.role is Role.EGRESS and needs_port_of(other.spec) == worker.spec.table
+        ]
+        wire = self._wires.get(worker.name)
+        dropped = split(wire.missed + wire.away, wire.told + wire.told_last) if wire is not None else {}
+        return IngressAccount(
+            self._member(worker),
+            dropped,
+            tuple(other.name for other in feeders),
+            wire is not None and wire.open,
+            wire.overdue if wire is not None else 0,
         )
-        stage = StageStatus()
-        if worker.status is not None:
-            lost = {
-                "dropped": self._dropped(worker.name, worker.status),
-                "missed": self._missed(worker.name, worker.status),
-            }
-            stage = worker.status.stage.model_copy(update=lost)
-        return IngressAccount(worker.name, worker.spec.table or "", stage, feeders, worker.restarts)
+
+    def _journal(self, spec: ProcessSpec) -> JournalReader | None:
+        try:
+            if spec.name not in self._journals:
+                reader = JournalReader(spec.journal_file)
+                reader.read()
+                self._journals[spec.name] = reader
+            return self._journals[spec.name]
+        except PeerError:  # not made yet: there is nothing in it
+            return None
+
+    def _trails(self, name: str) -> list[TrailReader] | None:
+        journal = self._journals.get(name)
+        return journal.trails(0) if journal is not None and journal.read() else None
+
+    def _trails_of(self, spec: ProcessSpec) -> list[TrailReader] | None:
+        self._journal(spec)
+        return self._trails(spec.name)
+
+    def _read_book(self, spec: ProcessSpec) -> Counts:
+        try:
+            if spec.name not in self._books:
+                self._books[spec.name] = BookReader(spec.book_file)
+            return self._books[spec.name].read()
+        except PeerError:  # not made yet: nothing was counted
+            return self._readings(spec.name)[1]
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "life": self._life,
+            "closed": self._closed,
+            "newest": self.book.newest,
+            "lost": [[list(place), count] for place, count in self._lost.items()],
+            "seats": [
+                [list(place), [track.state() for track in (seat.came, seat.left, seat.done)]]
+                for place, seat in self._seats.items()
+            ],
+            "chain": self.chain.state(),
+            "members": {name: track.state() for name, track in self._members.items()},
+            "wires": [[name, list(wire.place), wire.state()] for name, wire in self._wires.items()],
+            "pending": [
+                [
+                    list(place),
+                    one.link,
+                    [
+                        [run.series, run.first, run.step, run.count]
+                        for series, ids in one.ids.items()
+                        for run in runs_of(series, sorted(ids))
+                    ],
+                ]
+                for place, one in self._pending.items()
+            ],
+        }
 
 
-def gives(spec: ProcessSpec) -> bool:
-    """Return whether a process of a chain has takers for its frames."""
-    return spec.role in CHAINED and bool(takers(spec.config.inputs, node_of(spec)))
+def place_of(spec: ProcessSpec) -> Place:
+    """Return the place of a process in the ledger."""
+    table = spec.table or ""
+    return Place(egress_group(table) if spec.role is Role.EGRESS else table, spec.name)
 
 
-def givers_of(spec: ProcessSpec, workers: Iterable[Worker]) -> list[str]:
-    """Return the names of the processes that give frames to a member; none for who is no member."""
-    if spec.role not in MEMBERS:
-        return []
-    source = spec.config.inputs[node_of(spec)] if spec.role in CHAINED else DETECTOR
-    if source == DETECTOR:
-        return [DETECTOR]
-    return [one.name for one in workers if one.spec.role in CHAINED and node_of(one.spec) == source]
+def split(total: int, reasons: Counter[str]) -> dict[str, int]:
+    """Return frames that did not arrive by what the ingress knows of why; what it does not know of is lost."""
+    parts: dict[str, int] = {}
+    for reason in (Reason.INCOMPLETE.value, Reason.CORRUPT.value, Reason.QUEUE_FULL.value):
+        count = min(reasons[reason], total)
+        if count:
+            parts[reason] = count
+            total -= count
+    return parts | ({LOST: total} if total else {})
 
 
-def book_of(spec: ProcessSpec, giver: str) -> Path:
-    """Return the book that a member keeps with a giver."""
-    return spec.run_dir / book_name(spec.name, None if giver == DETECTOR else giver)
+def _as_before(one: Figures) -> Figures:
+    """Return figures as the life before left them."""
+    return Figures(
+        one.group, one.name, one.came_before, one.left_before, one.done, 0, one.turns, 0, 0, one.dropped
+    )  # fmt: skip
+
+
+def _without_last(runs: list[Run], count: int) -> list[Run]:
+    left = list(runs)
+    while count > 0 and left:
+        last = left.pop()
+        if last.count > count:
+            left.append(last.split(last.count - count)[0])
+        count -= last.count
+    return left

@@ -23,6 +23,17 @@ class ProcessView(BaseModel):
     last_error: str = ""
 
 
+class SeriesView(BaseModel):
+    """The newest series, in frames: `processed` by every group, `dropped` by any; `ended` None while it goes on."""
+
+    id: int
+    published: int = 0
+    processed: int = 0
+    dropped: int = 0
+    complete: bool = False
+    ended: str | None = None
+
+
 class Appliance(BaseModel):
     """The appliance at `heartbeat_ns` (CLOCK_MONOTONIC); counts in frames.
 
@@ -40,6 +51,7 @@ class Appliance(BaseModel):
     last_error: str = ""
     published: int = 0
     series_published: int = 0
+    series: SeriesView | None = None
     residue: int = 0
     complete: bool = False
     dropped: int = 0

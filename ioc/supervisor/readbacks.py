@@ -1,9 +1,9 @@
 """What the records of the supervisor show of an appliance."""
 
 from ioc.core.status import State
-from ioc.records.ledger_records import ABSENT, PROCESS_SLOTS
+from ioc.records.ledger_records import ABSENT, GOES_ON, PROCESS_SLOTS
 from ioc.records.table import Value
-from ioc.supervisor.appliance import Appliance, ProcessView
+from ioc.supervisor.appliance import Appliance, ProcessView, SeriesView
 
 
 def values(view: Appliance) -> dict[str, Value]:
@@ -16,6 +16,7 @@ def values(view: Appliance) -> dict[str, Value]:
         "Ledger:Dropped_RBV": view.dropped,
         "Ledger:Failed_RBV": view.failed,
         "Ledger:Queued_RBV": view.queued,
+        **_series(view.series or SeriesView(id=0)),
         "Health_RBV": view.health,
         "StatusMessage_RBV": view.last_error or view.message,
         "Processes_RBV": len(running),
@@ -27,6 +28,17 @@ def values(view: Appliance) -> dict[str, Value]:
         process = view.processes[slot - 1] if slot <= len(view.processes) else None
         shown.update(_slot(f"Proc{slot}:", process))
     return shown
+
+
+def _series(series: SeriesView) -> dict[str, Value]:
+    return {
+        "Ledger:Series_RBV": series.id,
+        "Ledger:SeriesPublished_RBV": series.published,
+        "Ledger:SeriesProcessed_RBV": series.processed,
+        "Ledger:SeriesDropped_RBV": series.dropped,
+        "Ledger:SeriesComplete_RBV": series.complete,
+        "Ledger:SeriesEnded_RBV": series.ended or GOES_ON,
+    }
 
 
 def _slot(place: str, process: ProcessView | None) -> dict[str, Value]:

@@ -11,22 +11,27 @@ import os
 import select
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.ledger import Ledger
 from ioc.core.status import ExitCode, ProcessSpec, Role, State
-from ioc.supervisor.accounts import SETTLING, Accounts
+from ioc.supervisor.accounts import Accounts
 from ioc.supervisor.appliance import Appliance
 from ioc.supervisor.crew import Crew
+from ioc.supervisor.ledger_report import whole_report
+from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.overview import Life, look_over, verdict
 from ioc.supervisor.plan import MODULES, drain_step, drain_steps
-from ioc.supervisor.report import as_json, build
+from ioc.supervisor.report import build
 from ioc.supervisor.run_folder import Birth, RunFolder
-from ioc.supervisor.worker import Fate, Rules
+from ioc.supervisor.worker import Fate, Rules, Worker
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1
+SETTLING = 1.0
+"""s that a frame may take from an egress to its ingress, besides the time that an event may take to become whole."""
 VIEW_SECONDS = 0.2
 Watcher = Callable[[Appliance], None]
 
@@ -52,7 +57,9 @@ class Supervisor:
         self.crew = Crew(spec, folder, self._around.modules, self._around.rules)
         self._clock = self._around.clock
         longest = max((one.event_timeout for one in spec.config.ingress.values()), default=0.0)
-        self._accounts = Accounts(folder, SETTLING + longest)
+        self._settling = SETTLING + longest
+        self._store: LedgerStore | None = None
+        self._accounts: Accounts | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._requests = 0
         self._taken_up = 0
@@ -75,9 +82,8 @@ class Supervisor:
             self._end_earlier(earlier)
             survivors = []
         if not survivors:
-            self.folder.clean()
             births = []
-        self._accounts.recall()
+        self._accounts = self._open_ledger(bool(survivors))
         self.folder.write("supervisor.spec", Birth(spec=self.spec, pid=os.getpid()).model_dump_json())
         self.crew.muster(births, now)
         self._tick()
@@ -103,6 +109,7 @@ class Supervisor:
 
     def ledger(self) -> Ledger:
         """Return the account of all processes now."""
+        assert self._accounts is not None
         return build(self._accounts.sources(self.crew.workers, self._over()))
 
     def abandon(self) -> None:
@@ -114,10 +121,42 @@ class Supervisor:
         """Let go of everything; processes that run go on."""
         for worker in self.crew:
             worker.close()
-        self._accounts.close()
+        if self._accounts is not None and self._store is not None:
+            self._accounts.close()
+            self._store.close()
         os.close(self._wake)
         if self._launcher is not None:
             os.close(self._launcher)
+
+    def _open_ledger(self, going_on: bool) -> Accounts:
+        """Go on with the run whose processes live; else close what is left of the run before, and begin one."""
+        self._store = LedgerStore(self.folder.path / FILE)
+        accounts = Accounts(self._store, self._settling)
+        state = self._store.resume()
+        if state is not None and going_on:
+            accounts.recall(state)
+            return accounts
+        if state is not None:
+            self._close_run_before(accounts, state)
+            accounts = Accounts(self._store, self._settling)
+        if not going_on:
+            self.folder.clean()
+        self._store.begin(self.spec.config.prefix)
+        return accounts
+
+    def _close_run_before(self, accounts: Accounts, state: dict[str, Any]) -> None:
+        """Complete the ledger of a run whose processes were all killed, from what they left behind."""
+        assert self._store is not None
+        accounts.recall(state)
+        workers = [Worker(birth.spec, "", self.folder, self._around.rules) for birth in self.folder.births()]
+        workers = [worker for worker in workers if worker.spec.role is not Role.SUPERVISOR]
+        accounts.sample(workers, 0)
+        accounts.finish(workers, 0)
+        ledger = build(accounts.sources(workers, True))
+        self._store.totals(ledger.published, ledger.residue())
+        self._store.end(None)
+        accounts.close()
+        log.warning("the run before was killed: %d frames, residue %d", ledger.published, ledger.residue())
 
     @property
     def _drain_seconds(self) -> float:
@@ -135,6 +174,7 @@ class Supervisor:
     def _end_earlier(self, spec: ProcessSpec) -> None:
         around = Surroundings(self._around.modules, self._around.rules, self._clock)
         earlier = Supervisor(spec, self.folder, around)
+        earlier._accounts = earlier._open_ledger(True)
         earlier.crew.muster(self.folder.births(), self._clock.monotonic_ns())
         for worker in earlier.crew:
             if not worker.alive:
@@ -166,8 +206,9 @@ class Supervisor:
             self._advance_drain(now)
         else:
             self.crew.reconcile(now)
+        assert self._accounts is not None
+        self._accounts.sample(self.crew, now)  # first: what a process that is gone left is read before its next life
         self.crew.start_due(now)
-        self._accounts.sample(self.crew, now)
         if now - self._viewed_ns >= VIEW_SECONDS * 1e9:
             self._viewed_ns = now
             self._show(look_over(self.crew, self.ledger(), self._life, now))
@@ -215,13 +256,18 @@ class Supervisor:
         now = self._clock.monotonic_ns()
         for worker in self.crew:
             worker.look(now)
+        assert self._accounts is not None and self._store is not None
         self._accounts.sample(self.crew, now)
+        self._accounts.finish(self.crew, now)
         ledger = self.ledger()
         code, message = verdict(self.crew, ledger, self._life)
         since = self._life.running_since_ns
         extras = {one.name: {"restarts": one.restarts, "exit": one.exit_code} for one in self.crew}
         whole = {"duration": 0.0 if since is None else round((now - since) / 1e9, 3), "exit": int(code)}
-        self.folder.write("ledger.json", json.dumps(as_json(self.spec.config.prefix, ledger, {**extras, "": whole})))
+        self._store.totals(ledger.published, ledger.residue())
+        self._store.end(int(code))
+        report = whole_report(self.spec.config.prefix, ledger, {**extras, "": whole}, self._store)
+        self.folder.write("ledger.json", json.dumps(report))
         last = look_over(self.crew, ledger, self._life, now)
         last.state = State.STOPPED if code is ExitCode.DRAINED else State.FAILED
         last.message, last.last_error, last.exit_code = "", message, int(code)
@@ -229,6 +275,7 @@ class Supervisor:
         return code
 
     def _show(self, view: Appliance) -> None:
+        view.series = self._accounts.newest() if self._accounts is not None else None
         self.view = view
         self.folder.write("appliance.json", view.model_dump_json())
         for watcher in self.watchers:

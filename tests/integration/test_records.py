@@ -16,7 +16,6 @@ import pytest
 from ioc.core.status import (
     GroupStatus,
     MemberStatus,
-    RangeStatus,
     Role,
     SeriesStatus,
     StageStatus,
@@ -430,7 +429,6 @@ STATUS = Status(
         processed=88,
         failed=2,
         dropped={"queue_full": 7, "lost": 1},
-        missed=[RangeStatus(series=3, first=91, last=100)],
     ),
     groups=[
         GroupStatus(
@@ -456,7 +454,6 @@ def test_the_status_structure_says_all_that_the_process_does() -> None:
     found = value.todict()
     assert (found["role"], found["state"], found["pid"], found["received"]) == ("detector", "Running", 4711, 90)
     assert found["dropped"] == [{"reason": "queue_full", "count": 7}, {"reason": "lost", "count": 1}]
-    assert found["missed"] == [{"series": 3, "first": 91, "last": 100}]
     assert found["series"] == [{"id": 3, "published": 100, "ended": True}]
     assert found["groups"][0]["members"][0]["dropped"] == [{"reason": "replaced", "count": 10}]
     assert [figure["text"] for figure in found["figures"]] == ["0.002", "none"]

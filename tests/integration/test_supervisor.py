@@ -167,7 +167,7 @@ def test_duration_ends_with_drain_in_flow_order_and_a_report(whole: Up) -> None:
     assert any(event.startswith("Ejfat1 destination 127.0.0.1:") for event in whole.events())
     told = json.loads(report.read_text())
     assert (told["prefix"], told["residue"], told["published"]) == ("TS:", 0, 10)
-    assert told["series"] == [{"id": 7, "published": 10}]
+    assert told["series"] == [{"id": 7, "published": 10, "ended": "normal"}]
     assert [stage["name"] for stage in told["stages"]] == ["detector", "Cons1", "Cons2", "Ejfat1", "EjfatIn1"]
     assert told["complete"] and told["exit"] == 0
     assert "every frame is accounted for" in output

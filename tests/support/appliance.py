@@ -107,35 +107,73 @@ def _is_ours(pid: int) -> bool:
 
 
 def assert_closed(report: dict[str, Any]) -> None:
-    """Check the conservation of frames from the report alone, stage by stage and group by group."""
+    """Check the conservation of frames from the report alone: by stage, by group, and by series and group."""
     assert report["residue"] == 0, report
-    # what a killed giver had dealt out and nobody received is counted, but which ids it were died with it
-    givers = {hop["name"].partition(" -> ")[0] for hop in report["hops"]}
-    killed = any(stage["restarts"] for stage in report["stages"] if stage["name"] in givers)
-    without_ids = {"duplicate", "lost"} if killed else {"duplicate"}
-    for stage in report["stages"]:
-        assert stage["received"] == stage["processed"] + stage["failed"] + stage["queued"], stage
-        if stage["name"].startswith("EjfatIn") and stage["restarts"]:
-            continue  # what was sent while nobody listened is counted at the sender; its ids were seen by nobody
-        missed = sum(last - first + 1 for first, last in stage["missed_ranges"])
-        dropped = {reason: count for reason, count in stage["dropped"].items() if reason not in without_ids}
-        assert missed == sum(dropped.values()), stage
+    behind = {hop["name"].partition(" -> ")[2] for hop in report["hops"] if hop["name"].startswith(("Cons", "Coll"))}
     for hop in report["hops"]:
         assert hop["residue"] == 0, hop
-        if not hop["name"].startswith("Ejfat"):
+        if hop["name"].startswith(("Cons", "Coll")):
             _assert_dealt_out(report, hop)
+    for stage in report["stages"]:
+        assert stage["received"] == stage["processed"] + stage["failed"] + stage["queued"], stage
+        if stage["group"] in behind:
+            continue  # behind the detector's own groups ids are not kept, only their number
+        assert count_ids(stage["missed"]) == sum(stage["dropped"].values()), f"a drop without an id: {stage}"
+        assert count_ids(stage["failed_ids"]) == stage["failed"], f"a failure without an id: {stage}"
+    _assert_series_closed(report, behind)
+    turns = {"Cons", "Ejfat"}  # groups that deal out every frame once, or show it to all of a set
+    groups = {one["group"] for one in report["stages"] if one["name"].rstrip("0123456789") in turns}
+    for group in groups - behind:
+        meant = sum(
+            stage["received"] + sum(stage["dropped"].values())
+            for stage in report["stages"]
+            if stage["group"] == group and not stage["name"].startswith("EjfatIn")
+        )
+        assert _is_dealt(meant, report["published"]), f"group {group}: {meant} frames of {report['published']}"
 
 
 def _assert_dealt_out(report: dict[str, Any], hop: dict[str, Any]) -> None:
-    """Check that a giver dealt out what it published: to one member each, or to all of a set."""
+    """Check that a process in a chain dealt out what it published: to one member each, or to all of a set."""
     giver = next(stage for stage in report["stages"] if stage["name"] == hop["name"].partition(" -> ")[0])
-    published = giver["published"]
-    if giver["name"] != "detector" and giver["restarts"]:
+    if giver["restarts"]:
         return  # what it put out a moment before it was killed is in the books of those behind only
-    if published:
-        assert hop["given"] % published == 0 and hop["given"] >= published, f"{hop}: of {published} frames"
-    else:
-        assert hop["given"] == 0, hop
+    assert _is_dealt(hop["given"], giver["published"]), f"{hop}: of {giver['published']} frames"
+
+
+def _is_dealt(count: int, published: int) -> bool:
+    """Return whether every frame was meant for one member, or for each of the two, three, ... members of a set."""
+    return count == published or (published > 0 and count > published and count % published == 0)
+
+
+def _assert_series_closed(report: dict[str, Any], behind: set[str]) -> None:
+    """Check that every series is accounted for in every group, and that the series make up the totals."""
+    assert sum(one["published"] for one in report["series"]) == report["published"]
+    published = {one["id"]: one["published"] for one in report["series"]}
+    stages = {(stage["group"] or "", stage["name"]): stage for stage in report["stages"]}
+    dealt: dict[tuple[str, int], int] = {}
+    for row in report["accounts"]:
+        assert row["exact"], row
+        assert row["waiting"] == 0, f"frames of a series are on their way at the end: {row}"
+        assert row["given"] == row["processed"] + row["failed"] + sum(row["dropped"].values()), row
+        if row["stage"].rstrip("0123456789") in ("Cons", "Ejfat") or row["stage"].endswith(".nobody"):
+            key = row["group"], row["series"]
+            dealt[key] = dealt.get(key, 0) + row["received"] + sum(row["dropped"].values())
+    for (group, series), count in dealt.items():
+        assert _is_dealt(count, published[series]), (
+            f"series {series}, group {group}: {count} frames of {published[series]}"
+        )
+    for key, stage in stages.items():
+        rows = [row for row in report["accounts"] if (row["group"], row["stage"]) == key]
+        if stage["name"] != "detector" and stage["group"] not in behind:
+            found = [sum(row[what] for row in rows) for what in ("processed", "failed")]
+            assert found == [stage["processed"], stage["failed"]], f"{stage} against its series {rows}"
+            dropped = sum(sum(row["dropped"].values()) for row in rows)
+            assert dropped == sum(stage["dropped"].values()), f"{stage} against its series {rows}"
+
+
+def count_ids(ranges: list[list[int]]) -> int:
+    """Return how many ids are in ranges [series, first, last]."""
+    return sum(last - first + 1 for _, first, last in ranges)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import threading
 from pathlib import Path
 
 from ioc.channels.book import Book
+from ioc.channels.journal import ENDED, Journal, open_member
 from ioc.core.config import egress_group
 from ioc.core.errors import ConfigError
 from ioc.core.status import (
@@ -79,7 +80,8 @@ class Fake:
         elif self.spec.role is Role.INGRESS:
             assert self.socket is not None
             status.port = self.socket.getsockname()[1]
-            status.stage = StageStatus(received=self.number("frames", 0), processed=self.number("frames", 0))
+            frames = self.number("frames", 0)
+            status.stage = StageStatus(received=frames, processed=frames)
         return status
 
     def groups(self) -> list[GroupStatus]:
@@ -106,9 +108,37 @@ class Fake:
         """Book the frames of a consumer or egress, once over all lives."""
         book = Book(self.spec.book_file)
         frames = self.number("frames", 0)
-        book.counts.received = book.counts.processed = book.counts.published = frames
+        journal = Journal(self.spec.journal_file, booked=True)
+        account = open_member(journal, book, self.spec.name)
+        for unique_id in range(account.came.total + 1, frames + 1):
+            account.came.add(SERIES, unique_id)
+        book.counts.received = book.counts.processed = frames
         book.commit()
         book.close()
+        journal.close()
+
+    def keep_journal(self) -> None:
+        """Book what a detector published and dealt out, once over all lives."""
+        journal = Journal(self.spec.journal_file)
+        own = journal.account("", self.spec.name)
+        own.touch()
+        for unique_id in range(own.came.total + 1, _frames(self.spec.name) + 1):
+            own.came.add(SERIES, unique_id)
+        if not own.left.total:
+            own.left.add(SERIES, own.came.total + 1, ENDED)
+        for group in self.groups():
+            nobody = journal.account(group.name, "nobody")
+            nobody.touch()
+            nobody.turns = group.turns
+            for member in group.members:
+                account = journal.account(group.name, member.name)
+                before = account.came.total
+                account.touch()
+                for unique_id in range(before + 1, member.assigned + 1):
+                    account.came.add(SERIES, unique_id)
+                account.completed = member.completed - before
+        journal.commit()
+        journal.close()
 
 
 def _frames(name: str) -> int:
@@ -135,6 +165,10 @@ def main(child: Child) -> ExitCode:
         fake.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         fake.socket.bind(("127.0.0.1", fake.spec.config.ingress[fake.spec.table].port))
     if fake.spec.role in (Role.CONSUMER, Role.EGRESS):
+        fake.keep_book()
+    if fake.spec.role is Role.DETECTOR:
+        fake.keep_journal()
+    if fake.spec.role is Role.INGRESS:
         fake.keep_book()
     if fake.spec.destination:
         fake.event(f"destination {fake.spec.destination}")

@@ -1,7 +1,7 @@
 """A flow with a source that counts, and members in threads, for tests of the distributor."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from detector_sim.acquisition import Acquisition
 from detector_sim.flow import Flow
 from detector_sim.images import ImageStore
 from ioc.channels.book import Book
+from ioc.channels.journal import MOVED, Journal, JournalReader
 from ioc.channels.local import LocalServer
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
+from ioc.channels.trail import Cursor, Run
 from ioc.core.clock import SystemClock
 from ioc.core.config import DetectorConfig, Policy
 from ioc.core.frame import EndOfSeries, Frame
@@ -103,7 +105,7 @@ def running_flow(run_dir: Path, group: GroupShape, source: CountingSource, **det
     """Yield a started flow with one group in slot 1; drained at the end, with the conservation checked."""
     config = DetectorConfig.model_validate({"frame_rate": 1e6, "acquire_time": 0.0, **detector})
     clock = SystemClock()
-    distributor = Distributor()
+    distributor = Distributor(Journal(run_dir / "detector.journal"))
     names = [f"Cons{index + 1}" for index in range(group.count)]
     distributor.add_group(1, group, names)
     store = ImageStore(source, 1 << 22, 500)
@@ -118,6 +120,29 @@ def running_flow(run_dir: Path, group: GroupShape, source: CountingSource, **det
         assert_conserved(flow)
 
 
+def left(flow: Flow, name: str) -> list[Run]:
+    """Return the ids that the journal says a member was not given, without those that went to another one."""
+    path = flow.distributor.journal.path
+    assert path is not None
+    return left_runs(path, name)
+
+
+def left_runs(path: Path, name: str) -> list[Run]:
+    """Return the ids that a journal says the accounts of a name dropped."""
+    reader = JournalReader(path)
+    runs: list[Run] = []
+    for number, account in enumerate(reader.read()):
+        if account.name == name:
+            runs += reader.trails(number)[1].read(Cursor(), account.left)[0]
+    reader.close()
+    return [run for run in runs if run.mark != MOVED]
+
+
+def ids_in(runs: Iterable[Run]) -> set[int]:
+    """Return the ids of runs."""
+    return {run.first + run.step * at for run in runs for at in range(run.count)}
+
+
 def assert_conserved(flow: Flow) -> None:
     """Check that every turn of every group is accounted for."""
     assert flow.failure is None
@@ -126,7 +151,7 @@ def assert_conserved(flow: Flow) -> None:
         for member in group.members:
             booked = member.completed + sum(member.dropped.values()) + member.queued + member.in_flight
             assert member.assigned == booked, member
-            missed = sum(piece.last - piece.first + 1 for piece in member.missed)
+            missed = sum(run.count for run in left(flow, member.name))
             assert missed == sum(member.dropped.values()), "every drop has an id"
             total += member.assigned
         assert group.turns == total

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def test_a_later_repeat_looks_around_the_knee_before() -> None:
 def test_a_later_repeat_goes_unpaced_again_if_that_was_the_knee() -> None:
     machine = Machine(5000.0, loses_unpaced=False)
     assert knee(machine, EFFORT, Trial(None, 4000.0, 0)) == Trial(None, 5000.0, 0)
+
+
+@pytest.mark.parametrize("noisy", range(16))
+def test_one_noisy_run_does_not_lower_the_knee(noisy: int) -> None:
+    machine = Machine(5000.0)
+
+    def run(rate: float | None, seconds: float) -> Trial:
+        trial = machine(rate, seconds)
+        return replace(trial, lost=7) if len(machine.runs) == noisy + 1 else trial
+
+    best = knee(run, EFFORT)
+    assert best is not None and best.good
+    assert 0.95 * 5000 < best.reached <= 5000
 
 
 def test_no_knee_where_every_run_loses() -> None:
@@ -234,6 +248,7 @@ def test_the_table_has_a_line_for_every_case_and_point() -> None:
             "memcpy_gbps": 10.0,
             "tcp_loopback_gbps": 3.0,
             "udp_bare_gbps": {"1500": 4.0, "9000": None},
+            "sendmsg_gbps": {"1500": 4.5, "9000": None},
             "conditions": conditions(),
         },
         "seconds": 1.0,

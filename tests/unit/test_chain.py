@@ -127,9 +127,7 @@ def test_a_bounded_output_drops_by_id(tmp_path: Path) -> None:
     first.publish([frame(unique_id) for unique_id in range(1, 30)])
     assert ids(chain.receive(8)) == list(range(22, 30))
     chain.settled()
-    account = chain.account("Cons1")
-    assert account.dropped == {"queue_full": 21}
-    assert [(one.first, one.last) for one in account.missed] == [(1, 21)]
+    assert chain.account("Cons1").dropped == {"queue_full": 21}
     chain.close()
 
 

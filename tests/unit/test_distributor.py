@@ -1,18 +1,23 @@
 """The distributor without sockets: who gets what in a burst, and who is not even looked at."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ioc.channels.base import Accepted, Counters
+from ioc.channels.journal import REASONS, Journal
 from ioc.channels.local_pool import PooledFrame, Segment
+from ioc.channels.trail import Run
 from ioc.core.config import Policy
 from ioc.core.frame import EndOfSeries, Item
+from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import Group, GroupShape
 from ioc.distributor.seat import Seat
+from tests.support.flows import left_runs
 
 SIZE = 6
 
@@ -127,19 +132,22 @@ def test_a_queue_in_bytes_takes_as_many_as_fit_and_one_at_least(segment: Segment
         assert offer(distributor, burst(segment, 1, 8)) == room
 
 
-def test_a_member_that_may_drop_gets_frames_one_by_one_when_it_is_full_and_loses_the_oldest(segment: Segment) -> None:
-    distributor = Distributor()
+def test_a_member_that_may_drop_gets_frames_one_by_one_when_it_is_full_and_loses_the_oldest(
+    segment: Segment, tmp_path: Path
+) -> None:
+    distributor = Distributor(Journal(tmp_path / "a.journal"))
     distributor.add_group(1, shape("g", 1, Policy.BOUNDED, queue=2), [])
     joined(distributor, "g", 1)
     offered = [offer(distributor, burst(segment, first, 9)) for first in (1, 3, 4, 5)]
     assert offered == [2, 1, 1, 1]
     (account,) = distributor.statuses(0)[0].members
     assert (account.assigned, account.queued, account.in_flight, account.dropped) == (5, 2, 1, {"queue_full": 2})
-    assert [(piece.first, piece.last) for piece in account.missed] == [(2, 3)]
+    distributor.commit()
+    assert left_runs(tmp_path / "a.journal", account.name) == [Run(1, 2, 1, 2, REASONS.index(Reason.QUEUE_FULL))]
 
 
-def test_frames_that_nobody_is_there_for_are_booked_by_id_when_somebody_looks(segment: Segment) -> None:
-    distributor = Distributor()
+def test_frames_that_nobody_is_there_for_are_booked_by_id_when_somebody_looks(segment: Segment, tmp_path: Path) -> None:
+    distributor = Distributor(Journal(tmp_path / "a.journal"))
     distributor.add_group(1, shape("empty", 1), [])
     distributor.add_group(2, shape("g", 1), [])
     joined(distributor, "g", 1)
@@ -149,7 +157,8 @@ def test_frames_that_nobody_is_there_for_are_booked_by_id_when_somebody_looks(se
     offer(distributor, burst(segment, 7, 9))
     account = distributor.statuses(0)[0]
     assert (account.turns, account.nobody) == (9, 6)
-    assert [(piece.series, piece.first, piece.last) for piece in account.missed] == [(1, 1, 6)]
+    distributor.commit()
+    assert left_runs(tmp_path / "a.journal", "nobody") == [Run(1, 1, 1, 6, REASONS.index(Reason.NO_MEMBER))]
     assert link.ids() == [7, 8, 9]
 
 
@@ -183,7 +192,7 @@ class Visits:
         return call
 
 
-@pytest.mark.parametrize("idle", [0, 7, 500])
+@pytest.mark.parametrize("idle", [0, 7, 40])
 def test_a_burst_visits_only_who_has_something_to_do(
     idle: int, segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,156 @@
+"""The account of an ingress: what its egresses sent, what arrived, and what was sent while it was away.
+
+Rules: an id is missed when the ingress notes it: a later one came, or the end marker. Only what was sent while the
+ingress was away, and in the moments before and after, is found by comparing what was sent with what arrived, by id;
+that window is closed once the next life has run for `settling` seconds. Any other shortfall stays unexplained.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ioc.channels.book import Counts
+from ioc.channels.journal import FOUND
+from ioc.channels.trail import Run, TrailReader
+from ioc.core.ledger import Reason
+from ioc.supervisor.ledger_store import continues
+from ioc.supervisor.series import Place, SeriesBook
+from ioc.supervisor.tracks import MemberTrack, kept, remaining, runs_of
+
+LOST = Reason.LOST.value
+SERIES_BOOKED = 16
+"""Series of which is remembered what was booked here, should the ingress come to miss it, too."""
+
+
+@dataclass(slots=True)
+class Wire:
+    """One ingress as the supervisor follows it. `missed`: frames that it noted itself, `away`: found here.
+
+    `total` counts what was sent. `told`: why frames did not arrive, as lives before the present one say.
+    """
+
+    place: Place
+    settling_ns: int
+    track: MemberTrack = field(default_factory=MemberTrack)
+    missed: int = 0
+    away: int = 0
+    total: int = 0
+    told: Counter[str] = field(default_factory=Counter)
+    told_last: Counter[str] = field(default_factory=Counter)
+    pid: int | None = None
+    _recent: deque[tuple[int, list[Run]]] = field(default_factory=deque)
+    _exposed: list[Run] | None = None
+    _closes_ns: int | None = None
+    _booked: dict[int, set[int]] = field(default_factory=dict)
+
+    @property
+    def open(self) -> bool:
+        """Whether there may be frames that were sent while the ingress was away and are not booked yet."""
+        return self._exposed is not None
+
+    @property
+    def overdue(self) -> int:
+        """Frames that were sent so long ago that they have arrived, or never will."""
+        return self.total - sum(run.count for _, runs in self._recent for run in runs)
+
+    def told_by(self, pid: int, dropped: Mapping[str, int]) -> None:
+        """Take note of what a life of the ingress says about why frames did not arrive."""
+        if pid != self.pid:
+            self.told += self.told_last
+            self.pid = pid
+        self.told_last = Counter(dropped)
+
+    def sent(self, runs: list[Run], now_ns: int) -> None:
+        """Take note of what its egresses sent."""
+        self._recent.append((now_ns, runs))
+        self.total += sum(run.count for run in runs)
+        while self._recent[0][0] < now_ns - self.settling_ns:
+            self._recent.popleft()
+        if self._exposed is not None:
+            _join(self._exposed, runs)
+
+    def follow(self, trails: list[TrailReader], counts: Counts, book: SeriesBook) -> None:
+        """Book what arrived and what the ingress missed since the last time."""
+        came, left, _ = trails
+        book.finish(self.place, self.track.follow(came, counts))
+        for run in self.track.left.follow(left, counts.missed):
+            if run.mark == FOUND:
+                self.missed -= run.count
+                book.row(run.series, self.place).dropped[LOST] -= run.count
+                book.missed.append((self.place, run, "found"))
+            else:
+                for piece in self._not_booked(run):
+                    self.missed += piece.count
+                    book.drop(self.place, piece, LOST)
+
+    def watch(self, alive: bool, running: bool, now_ns: int) -> bool:
+        """Open the window when the ingress is gone; return whether it is time to close it."""
+        if not alive:
+            self._closes_ns = None
+            if self._exposed is None:
+                self._exposed = []
+                for _, runs in self._recent:
+                    _join(self._exposed, runs)
+        elif self._exposed is not None and running and self._closes_ns is None:
+            self._closes_ns = now_ns + self.settling_ns
+        return self._closes_ns is not None and now_ns >= self._closes_ns
+
+    def close(self, trails: list[TrailReader], counts: Counts, book: SeriesBook) -> None:
+        """Book as lost, by id, what was sent in the window and neither arrived nor was missed."""
+        exposed, self._exposed, self._closes_ns = self._exposed or [], None, None
+        came, left, _ = trails
+        arrived = kept(came.read(came.start(counts.received), counts.received, counts.returned)[0])
+        noted = [run for run in left.read(left.start(counts.missed), counts.missed)[0] if run.mark != FOUND]
+        for series in {run.series for run in exposed if run.series is not None}:
+            ids = remaining(series, exposed, arrived, noted).tolist()
+            for run in runs_of(series, ids):
+                book.drop(self.place, run, LOST)
+            if ids:
+                self._booked[series] = self._booked.get(series, set()) | set(ids)
+                self.away += len(ids)
+        for series in list(self._booked)[:-SERIES_BOOKED]:
+            del self._booked[series]
+
+    def state(self) -> dict[str, Any]:
+        """Return what `resume` needs to go on from here."""
+        return {
+            "track": self.track.state(),
+            "missed": self.missed,
+            "away": self.away,
+            "total": self.total,
+            "told": [dict(self.told), dict(self.told_last)],
+            "pid": self.pid,
+            "exposed": None if self._exposed is None else [_words(run) for run in self._exposed],
+            "booked": [_words(run) for series, ids in self._booked.items() for run in runs_of(series, sorted(ids))],
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.track = MemberTrack.of(state["track"])
+        self.missed, self.away, self.total, self.pid = (state[key] for key in ("missed", "away", "total", "pid"))
+        self.told, self.told_last = (Counter(told) for told in state["told"])
+        self._exposed = None if state["exposed"] is None else [Run(*words) for words in state["exposed"]]
+        for series, first, step, count in state["booked"]:
+            self._booked.setdefault(series, set()).update(range(first, first + step * count, step))
+
+    def _not_booked(self, run: Run) -> list[Run]:
+        booked = self._booked.get(run.series or 0)
+        if not booked:
+            return [run]
+        ids = range(run.first, run.last + 1, run.step)
+        return runs_of(run.series or 0, [unique_id for unique_id in ids if unique_id not in booked], run.mark)
+
+
+def _words(run: Run) -> list[int | None]:
+    return [run.series, run.first, run.step, run.count]
+
+
+def _join(runs: list[Run], more: Iterable[Run]) -> None:
+    """Append runs, and lengthen the last one where it goes on."""
+    for run in more:
+        last = runs[-1] if runs else None
+        if last is not None and last.step == run.step and continues(last, run):
+            runs[-1] = Run(last.series, last.first, last.step, last.count + run.count)
+        else:
+            runs.append(run)
