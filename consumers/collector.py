@@ -14,10 +14,12 @@ from consumers.records import collector_records
 from consumers.tiles import Numbering, Stitcher
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
+from ioc.channels.images import open_images
 from ioc.channels.local_givers import Member
 from ioc.channels.local_separate import Held, SeparateInputs
 from ioc.channels.local_wire import Hello
-from ioc.channels.pva import ImageChannels, PvaServer
+from ioc.channels.memory_book import MemoryBook
+from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import Config, Policy, collector_group
 from ioc.core.rate import RateMeter
@@ -46,11 +48,13 @@ class Collector:
         self._withheld_before = withheld_before(spec, self.books.counts.withheld)
         who = Hello(spec.name, collector_group(spec.table), 0)
         self.inputs = SeparateInputs(Member(Givers(spec, self.config.input), who, self.books), self.output)
-        self.images = ImageChannels(f"{self.name} images")
+        self.images = open_images(spec.config.image_server, f"{self.name} images")
+        self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
         prefix, clock = spec.config.prefix, SystemClock()
         outputs: list[Publisher] = [self.output] if self.output is not None else []
+        self.shown = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), clock, self.memory)
         if "pva" in self.config.outputs:
-            outputs.append(ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), clock))
+            outputs.append(self.shown)
         bounds = Bounds(self.config.wait, self.config.most_waiting, self.config.waiting_bytes)
         reorder: Reorder[Held] = Reorder(bounds, gives_in_order(spec.config, self.config.input))
         tiles = self.config.tiles
@@ -62,7 +66,7 @@ class Collector:
             self.output.idle = self.gathering.run_commands
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         self.records = RecordServer(prefix, collector_records(self.name), self._put)
         self._begun = time.monotonic()
         self._rate = RateMeter()
@@ -105,6 +109,9 @@ class Collector:
             "Incomplete": now.incomplete,
             "Failed": counts.failed,
             "Dropped": self.inputs.missed,
+            "Shed": self.shown.shed,
+            "MemoryUsed": self.memory.used,
+            "MemoryLimit": self.memory.limit,
             "MissingRanges": now.missing_ranges,
             "Complete": int(now.complete),
             "Series": now.series,
@@ -136,6 +143,7 @@ class Collector:
             drained = self.output.drain(max(0.0, limit - time.monotonic()))
         self.pva.stop()
         self.images.close()
+        self.memory.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

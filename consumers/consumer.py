@@ -16,8 +16,10 @@ from consumers.processor import Value as SettingValue
 from consumers.records import consumer_records
 from consumers.worker import Worker
 from ioc.channels.base import Publisher
+from ioc.channels.images import open_images
 from ioc.channels.local_wire import Hello
-from ioc.channels.pva import ImageChannels, PvaServer
+from ioc.channels.memory_book import MemoryBook
+from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import GroupConfig
 from ioc.core.errors import ConfigError, RefusedError, mismatch
@@ -48,16 +50,18 @@ class Consumer:
         self.inputs = open_inputs(spec, self.group.input, who, self.output)
         self.receiver, self.book = self.inputs.receiver, self.inputs.book
         clock = SystemClock()
-        self.images = ImageChannels(f"{self.name} images")
+        self.images = open_images(spec.config.image_server, f"{self.name} images")
+        self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        self.shown = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
         outputs: list[Publisher] = [self.output] if self.output is not None else []
         if "pva" in self.group.outputs:
-            outputs.append(ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock))
+            outputs.append(self.shown)
         self.worker = Worker(self.receiver, self.book, self.processor, outputs, clock)
         if self.output is not None:
             self.output.idle = self.worker.run_commands
         self.status_name = f"{self.prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         options = ServerOptions(
             (Template(DATABASES / "consumer.template", {"R": f"{self.name}:"}),), on_refused=self._refused
         )
@@ -81,6 +85,7 @@ class Consumer:
             raise ConfigError(f"groups.{spec.table}.processor: start: {fault(error)}") from None
         self.records.start()
         self._show_settings()
+        self.images.start()
         self.pva.start()
         self.worker.start()
         self.child.report_with(self.sample)
@@ -142,6 +147,7 @@ class Consumer:
         self.pva.stop()
         self.inputs.close()
         self.images.close()
+        self.memory.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
@@ -208,6 +214,9 @@ class Consumer:
             "Queued": stage.queued,
             "Published": self.book.counts.published,
             "Filtered": self.book.counts.withheld,
+            "Shed": self.shown.shed,
+            "MemoryUsed": self.memory.used,
+            "MemoryLimit": self.memory.limit,
             "Rate": status.rate,
             "LatencyP50": now.latency_p50,
             "LatencyP99": now.latency_p99,

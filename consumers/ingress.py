@@ -11,8 +11,10 @@ from consumers.records import ingress_records
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatReceiver, ReceiverSettings
+from ioc.channels.images import open_images
 from ioc.channels.journal import FOUND, REASONS, Account, Journal, open_member
-from ioc.channels.pva import ImageChannels, PvaServer
+from ioc.channels.memory_book import MemoryBook
+from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.ledger import Reason
@@ -153,13 +155,16 @@ class Ingress:
         config = spec.config.ingress[spec.table]
         self.child = child
         self.name = spec.name
+        budget = spec.config.budget
+        self.memory_limit = min(config.memory or budget.ingress, budget.ingress)
+        self.memory = MemoryBook(spec.memory_file, spec.name, budget.channels)
         self.receiver = EjfatReceiver.open(
             ReceiverSettings(
                 config.address,
                 config.port,
                 event_timeout=config.event_timeout,
                 max_event_bytes=config.max_event_bytes,
-                memory=config.memory,
+                memory=part_of(self.memory_limit),
                 queue_size=config.queue_size,
                 receive_buffer=config.receive_buffer,
             )
@@ -169,12 +174,12 @@ class Ingress:
         self.journal = Journal(spec.journal_file, booked=True)
         account = open_member(self.journal, self.book, self.name)
         prefix = spec.config.prefix
-        self.images = ImageChannels(f"{self.name} images", window=BATCH)
-        output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock())
+        self.images = open_images(spec.config.image_server, f"{self.name} images", window=BATCH)
+        output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock(), self.memory)
         self.loop = IngressLoop(self.receiver, self.book, account, [output])
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         self.records = RecordServer(prefix, ingress_records(self.name), self._put)
         self._begun = time.monotonic()
         self._rate = RateMeter()
@@ -183,6 +188,7 @@ class Ingress:
     def start(self) -> None:
         """Serve the records and begin to receive."""
         self.records.start()
+        self.images.start()
         self.pva.start()
         self.loop.start()
         self.child.report_with(self.sample)
@@ -207,6 +213,7 @@ class Ingress:
                 Reason.LOST.value: figures.lost,
                 Reason.CORRUPT.value: figures.corrupt,
                 Reason.QUEUE_FULL.value: figures.dropped,
+                Reason.SHED.value: figures.shed,
                 Reason.DUPLICATE.value: self.loop.repeated,
             },
         )
@@ -222,6 +229,9 @@ class Ingress:
             "ByteRate": self._byte_rate.update(counts.bytes, now),
             "Port": self.port,
             "ReceiveBuffer": figures.receive_buffer,
+            "Shed": figures.shed,
+            "MemoryUsed": figures.memory_used,
+            "MemoryLimit": self.memory_limit,
         }
         status.figures = dict(values)
         values |= {
@@ -244,11 +254,20 @@ class Ingress:
         drained = self.loop.drain(10.0)
         self.pva.stop()
         self.images.close()
+        self.memory.close()
         self.journal.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
         return None
+
+
+def part_of(share: int) -> int:
+    """Return the memory of a receiver that keeps within a share: for unfinished events, whole ones and spare buffers.
+
+    Both kinds of event may take as much, and buffers that are kept for the next ones a quarter of it.
+    """
+    return share * 4 // 9
 
 
 def main(child: Child) -> ExitCode:

@@ -22,7 +22,7 @@ from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.status import GroupStatus, ProcessSpec
 from ioc.core.topology import takers
 from ioc.distributor.distributor import Distributor
-from ioc.distributor.takers import output_budget, takers_of, useful_slots
+from ioc.distributor.takers import takers_of, useful_slots
 from ioc.supervisor.child import write_whole
 from ioc.supervisor.plan import node_of
 
@@ -77,7 +77,7 @@ class LocalOutput:
         for taker in takers_of(config, node):
             distributor.add_group(taker.slot, taker.shape, taker.members)
         server = LocalServer(spec.output_socket(node, spec.name), spec.name)
-        store = FrameStore(output_budget(config), useful_slots(config, node))
+        store = FrameStore(config.budget.chain, useful_slots(config, node))
         return cls(Outlet(spec, distributor, server, store))
 
     @property

@@ -28,6 +28,8 @@ LAST_ERROR = Record("LastError", STRING, "Last error, empty: none", size=TEXT_SI
 STATUS_MESSAGE = Record("StatusMessage", STRING, "What happened last", size=TEXT_SIZE)
 PID = Record("Pid", INT, "Process id")
 UPTIME = Record("Uptime", FLOAT, "Time since the process began", unit="s", precision=0)
+MEMORY_USED = Record("MemoryUsed", COUNT, "Bytes of frames that wait here", unit="byte")
+MEMORY_LIMIT = Record("MemoryLimit", COUNT, "Bytes of frames that may wait", unit="byte")
 
 CONSUMER = (
     STATE,
@@ -39,6 +41,9 @@ CONSUMER = (
     Record("Queued", COUNT, "Frames received, not finished with", unit="frame"),
     Record("Published", COUNT, "Frames put out", unit="frame"),
     Record("Filtered", COUNT, "Frames that it put nothing out for", unit="frame"),
+    Record("Shed", COUNT, "Frames not put out for lack of memory", unit="frame", alarms=ANY_LOSS),
+    MEMORY_USED,
+    MEMORY_LIMIT,
     Record("Rate", FLOAT, "Frames processed per second", unit="Hz", precision=2),
     Record("LatencyP50", FLOAT, "Median time from stamp to done", unit="s", precision=6),
     Record("LatencyP99", FLOAT, "99th percentile of stamp to done", unit="s", precision=6),
@@ -73,6 +78,9 @@ COLLECTOR = (
     Record("Incomplete", COUNT, "Frames of which tiles were missing", unit="frame", alarms=ANY_LOSS),
     Record("Failed", COUNT, "Frames or tiles that do not fit", unit="frame", alarms=ANY_LOSS),
     Record("Dropped", COUNT, "Frames meant for it and dropped", unit="frame", alarms=ANY_LOSS),
+    Record("Shed", COUNT, "Frames not put out for lack of memory", unit="frame", alarms=ANY_LOSS),
+    MEMORY_USED,
+    MEMORY_LIMIT,
     Record("MissingRanges", STRING, "Ids that never came, present series", size=TEXT_SIZE),
     Record("Complete", BOOL, "Whether all of the last series came"),
     Record("Series", COUNT, "Series of the newest frame"),
@@ -116,6 +124,9 @@ INGRESS = (
     Record("KernelDrops", COUNT, "Packets the kernel had no room for", unit="packet", alarms=ANY_LOSS),
     Record("Rate", FLOAT, "Frames received per second", unit="Hz", precision=2),
     Record("ByteRate", FLOAT, "Bytes received per second", unit="B/s", precision=0),
+    Record("Shed", COUNT, "Frames dropped for lack of memory", unit="frame", alarms=ANY_LOSS),
+    MEMORY_USED,
+    MEMORY_LIMIT,
     Record("Port", INT, "UDP port that is listened on"),
     Record("ReceiveBuffer", INT, "Receive buffer that the kernel gave", unit="byte"),
     PID,

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 from detector_sim import readbacks
@@ -13,13 +14,17 @@ from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
 from detector_sim.records import detector_records
 from detector_sim.source import open_source
-from ioc.channels.base import Link
+from ioc.channels.acknowledged import AcknowledgedLink
+from ioc.channels.base import ImageLink
+from ioc.channels.images import open_images
 from ioc.channels.journal import Journal
 from ioc.channels.local import LocalServer
-from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.core.clock import SystemClock
 from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group
 from ioc.core.forecast import Forecasts
+from ioc.core.ledger import MissedRange, Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
@@ -37,6 +42,10 @@ log = logging.getLogger(__name__)
 IMAGE_SLOT = 0
 """The group of plain PVA clients of the image channel; it has no records of its own."""
 IMAGE_QUEUE = 64
+SOURCE_PART = 4
+"""One part in so many of the pool is for frames of a foreign detector that wait to be taken in."""
+SHOWN_RANGES = 16
+"""Ranges of ids that a figure lists."""
 QUORUM_SECONDS = 30.0
 """How long acquire_at_start waits for the members that are to be started."""
 
@@ -51,17 +60,22 @@ class Detector:
         self.prefix = spec.config.prefix
         clock = SystemClock()
         self.useful = useful_slots(self.config)
+        self.foreign: PvaReceiver | None = None
         self.acquisition = Acquisition(self.config.detector, clock)
         self.distributor = make_distributor(self.config, Journal(spec.journal_file))
         self.server = LocalServer(spec.socket)
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
-        self.controls = Controls(self.flow, self.config.detector, self.make_store)
-        self.images = ImageChannels("detector images", window=16)
+        self.controls = Controls(self.flow, self.config.detector, self.another_store)
+        self.images = open_images(self.config.image_server, "detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
-        self.images.members(self.prefix, Remote(self.flow))
+        remote = Remote(self.flow)
+        self.images.members(self.prefix, remote)
+        self.acknowledgements = AcknowledgeChannels(self.prefix, remote.admits, remote.link)
         self.status_name = f"{self.prefix}cam1:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.images.provider, self.status_channels.provider])
+        self.pva = PvaServer(
+            [*self.images.beside_acknowledgements(self.acknowledgements), self.status_channels.provider]
+        )
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions(templates, on_refused=self._refused)
         self.records = RecordServer(self.prefix, detector_records(), self._put, options)
@@ -80,13 +94,15 @@ class Detector:
             {
                 "cam1:ImageMode": self.acquisition.image_mode.value,
                 "cam1:NumImages": self.acquisition.num_images,
-                "cam1:PoolMaxMem_RBV": self.config.memory_budget / 1e6,
+                "cam1:PoolMaxMem_RBV": self.config.budget.pool / 1e6,
+                "cam1:MemoryLimit_RBV": self.config.budget.pool,
                 "cam1:DriverVersion_RBV": _version(),
                 "cam1:SDKVersion_RBV": _version(),
                 "Pva1:PvName_RBV": f"{self.prefix}Pva1:Image",
                 **readbacks.demands(self.flow.snapshot),
             }
         )
+        self.images.start()
         self.pva.start()
         self.child.report_with(self.sample)
         self.child.running()
@@ -117,6 +133,9 @@ class Detector:
         status.groups = snapshot.groups
         status.message = f"{self.acquisition.message}" + (f" ({snapshot.waiting_for})" if snapshot.waiting_for else "")
         status.stage = StageStatus(received=snapshot.published, processed=snapshot.published)
+        if self.foreign is not None:
+            status.figures |= merged_figures(self.foreign.missed())
+            self.records.set("cam1:SourceMissed_RBV", int(status.figures["SourceMissed"]))
         self.status_channels.post(self.status_name, status)
         return status
 
@@ -147,12 +166,27 @@ class Detector:
         self.images.close()
         return drained
 
-    def make_store(self, config: DetectorConfig) -> Images:
-        """Return the images that a configuration asks for."""
+    def make_store(self, config: DetectorConfig, reserved: int = 0) -> Images:
+        """Return the images that a configuration asks for, where `reserved` bytes of the pool are taken up.
+
+        Raises:
+            UserError: they do not fit into what the pool has left while earlier ones are still on their way.
+        """
+        budget = self.config.budget
         if config.source.kind == "pva":
             assert config.source.channel is not None
-            return LiveImages(PvaReceiver(config.source.channel), self.config.memory_budget, self.useful)
-        return ImageStore(open_source(config), self.config.memory_budget, self.useful)
+            waiting = budget.pool // SOURCE_PART
+            self.foreign = PvaReceiver(config.source.channel, queue_bytes=waiting)
+            return LiveImages(self.foreign, (budget.pool - waiting) // 2, self.useful)
+        return ImageStore(open_source(config), min(budget.images, budget.pool - reserved), self.useful)
+
+    def another_store(self, config: DetectorConfig) -> Images:
+        """Return the images that are to take over from those served now.
+
+        Raises:
+            UserError: there is no memory for both.
+        """
+        return self.make_store(config, self.flow.reserved_bytes)
 
     def _put(self, name: str, value: Value) -> Future | None:
         return self.controls.put(name, value)
@@ -184,19 +218,30 @@ class Remote:
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
+        self._links: dict[MemberAddress, tuple[ImageLink, AcknowledgedLink]] = {}
+
+    def link(self, address: MemberAddress) -> AcknowledgedLink | None:
+        """Return the link of a member, None if it is not there; any thread may call."""
+        known = self._links.get(address)
+        return known[1] if known is not None else None
 
     def admits(self, address: MemberAddress) -> bool:
         """Return whether the slot has a group: a client may join any set of it, beside local members too."""
         group = next((group for group in self._flow.snapshot.groups if group.slot == address.slot), None)
         return group is not None and address.slot != IMAGE_SLOT
 
-    def joined(self, address: MemberAddress, link: Link) -> None:
+    def joined(self, address: MemberAddress, link: ImageLink) -> None:
         """Hand the member to the flow."""
         name = f"Set{address.set}Member{address.member}"
-        self._flow.submit(lambda: self._flow.distributor.join_remote(address.slot, address.set, name, link))
+        outer = AcknowledgedLink(link, self._flow.wake)
+        self._links[address] = (link, outer)
+        self._flow.submit(lambda: self._flow.distributor.join_remote(address.slot, address.set, name, outer))
 
-    def left(self, address: MemberAddress, link: Link) -> None:
-        """Do nothing: the flow sees that the link is not alive."""
+    def left(self, address: MemberAddress, link: ImageLink) -> None:
+        """Forget the member; the flow sees that the link is not alive."""
+        known = self._links.get(address)
+        if known is not None and known[0] is link:
+            del self._links[address]
 
 
 def make_distributor(config: Config, journal: Journal | None = None) -> Distributor:
@@ -212,6 +257,16 @@ def make_distributor(config: Config, journal: Journal | None = None) -> Distribu
         shape = GroupShape(egress_group(name), 1, None, 1, limits)
         distributor.add_group(slot + number, shape, [f"Ejfat{number}"])
     return distributor
+
+
+def merged_figures(missed: Sequence[MissedRange]) -> dict[str, float | int | str]:
+    """Return the frames of a foreign detector that pvAccess merged before they came in, by its own series and ids.
+
+    They are no frames of our series, so they are not in the ledger; of the ranges the newest are listed.
+    """
+    ranges = ", ".join(f"{one.series}:{one.first}-{one.last}" for one in missed[-SHOWN_RANGES:])
+    count = sum(one.last - one.first + 1 for one in missed)
+    return {"SourceMissed": count, "SourceMissedIds": f"{Reason.MERGED.value} {ranges}" if ranges else ""}
 
 
 def useful_slots(config: Config) -> int:

@@ -110,6 +110,10 @@ class Flow:
             self._refuse_commands()
         return future
 
+    def wake(self) -> None:
+        """Have the loop look what members have finished with; any thread may call."""
+        os.eventfd_write(self._wake, 1)
+
     def acquire(self) -> "Future[None]":
         """Begin an acquisition; the Future is done when it has ended."""
         ended: Future[None] = Future()
@@ -133,6 +137,12 @@ class Flow:
         self._retired += self._store.close()
         self._store = store
         self._image = 0
+        self.distributor.bound_windows(store.capacity)
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Shared memory of the images served now and of earlier ones that are still on their way."""
+        return self._store.size_bytes + sum(segment.size for segment in self._retired)
 
     @property
     def store(self) -> Images:
@@ -345,6 +355,7 @@ class Flow:
 
     def _tidy(self) -> None:
         self.distributor.hand_on()
+        self.distributor.bound_windows(self._store.capacity)
         self._retired += self._store.retired()
         for segment in [segment for segment in self._retired if segment.held == 0]:
             self._retired.remove(segment)

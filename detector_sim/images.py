@@ -52,6 +52,11 @@ class Images(Protocol):
         ...
 
     @property
+    def capacity(self) -> int | None:
+        """Return how many frames can be on their way at a time, None: any number, because no memory is taken."""
+        ...
+
+    @property
     def short_of_memory(self) -> bool:
         """Whether `image` returned None the last time because no memory was free, not because there was no image."""
         ...
@@ -89,8 +94,14 @@ class ImageStore:
         slots = source.period if self.pinned and source.period else min(useful, budget // max(image_bytes, 1))
         if not self.pinned and slots < FEWEST_SLOTS:
             raise UserError(
-                mismatch("memory_budget", f"at least {FEWEST_SLOTS} images of {image_bytes} bytes", f"{budget} bytes")
+                mismatch(
+                    "memory_budget, the detector's share",
+                    f"at least {FEWEST_SLOTS} images of {image_bytes} bytes",
+                    f"{budget} bytes",
+                    "one set of images gets half of its pool",
+                )
             )
+        self._slots = slots
         self.segment = Segment(source.shape, source.dtype, slots)
         self.short_of_memory = False
         self._ready = self._fill() if self.pinned else []
@@ -114,6 +125,11 @@ class ImageStore:
     def size_bytes(self) -> int:
         """Return the bytes of shared memory reserved."""
         return self.segment.size
+
+    @property
+    def capacity(self) -> int | None:
+        """Return how many frames can be on their way at a time, None: any number, they lie ready."""
+        return None if self.pinned else self._slots
 
     def image(self, index: int) -> Image | None:
         """Return image `index` (from 0); None if all memory is in use for now.

@@ -29,7 +29,9 @@ class LiveImages:
         self.short_of_memory = False
         self._held: Frame | None = None
         self._retired: list[Segment] = []
+        self._earlier: list[Segment] = []
         self._segment: Segment | None = None
+        self._slots: int | None = None
         self._shape: tuple[int, ...] = (1, 1)
         self._dtype = np.dtype(np.uint8)
 
@@ -48,6 +50,11 @@ class LiveImages:
         """Return the bytes of shared memory reserved."""
         return self._segment.size if self._segment is not None else 0
 
+    @property
+    def capacity(self) -> int | None:
+        """Return how many frames of the present size can be on their way at a time; None before the first."""
+        return self._slots
+
     def image(self, index: int) -> Image | None:
         """Return the next frame that came, None if none did or no memory is free; `index` means nothing here.
 
@@ -59,7 +66,7 @@ class LiveImages:
         if frame is None:
             return None
         segment = self._fitting(frame)
-        slot = segment.take()
+        slot = segment.take() if segment is not None else None
         if slot is None:
             self._held = frame
             self.short_of_memory = True
@@ -89,7 +96,8 @@ class LiveImages:
         self._receiver.release(len(items))
         return next((item for item in items if isinstance(item, Frame)), None)
 
-    def _fitting(self, frame: Frame) -> Segment:
+    def _fitting(self, frame: Frame) -> Segment | None:
+        """Return the segment for a frame; None while two earlier ones still hold frames that are on their way."""
         data = frame.data
         if self._segment is not None and (data.shape, data.dtype) == (self._shape, self._dtype):
             return self._segment
@@ -97,9 +105,14 @@ class LiveImages:
         if slots < FEWEST_SLOTS:
             needed = f"at least {FEWEST_SLOTS} images of {data.nbytes} bytes"
             raise UserError(mismatch("memory_budget", needed, f"{self._budget} bytes"))
+        self._earlier = [segment for segment in self._earlier if segment.held]
+        if self._segment is not None and self._earlier and self._segment.held:
+            return None
         if self._segment is not None:
             self._retired.append(self._segment)
+            self._earlier.append(self._segment)
         self._segment = Segment(data.shape, data.dtype, slots)
+        self._slots = slots
         self._shape, self._dtype = data.shape, data.dtype
         log.info("frames are %s %s from now on", data.shape, data.dtype)
         return self._segment

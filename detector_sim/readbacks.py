@@ -33,7 +33,8 @@ def camera(flow: Flow, config: DetectorConfig, rate: float) -> Values:
         "cam1:TimeStamp_RBV": max(0.0, flow.newest_ns / 1e9 - EPICS_EPOCH),
         "cam1:QueueSize_RBV": _int(sum(member.queued for member in members)),
         "cam1:DroppedArrays_RBV": sum(sum(member.dropped.values()) for member in members),
-        "cam1:PoolUsedMem_RBV": flow.store.size_bytes / 1e6,
+        "cam1:PoolUsedMem_RBV": flow.reserved_bytes / 1e6,
+        "cam1:MemoryUsed_RBV": flow.reserved_bytes,
     }
 
 

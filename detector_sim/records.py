@@ -93,8 +93,11 @@ COUNTERS = (
     Record("TimeStamp", FLOAT, "Time of the newest frame, since 1990", unit="s", precision=3),
     Record("QueueSize", INT, "Frames that wait for members", unit="frame"),
     Record("DroppedArrays", COUNT, "Frames that no member took", unit="frame", alarms=Alarms(high=1)),
+    Record("SourceMissed", COUNT, "Frames merged on the way from a source", unit="frame", alarms=Alarms(high=1)),
     Record("PoolMaxMem", FLOAT, "Shared memory for frames", unit="MB", precision=1),
     Record("PoolUsedMem", FLOAT, "Shared memory that frames take up", unit="MB", precision=1),
+    Record("MemoryUsed", COUNT, "Shared memory that frames take up", unit="byte"),
+    Record("MemoryLimit", COUNT, "Shared memory for frames", unit="byte"),
 )
 
 IDENTITY = (

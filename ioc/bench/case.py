@@ -114,7 +114,7 @@ def detector_toml(case: Case, frame_rate: float | None) -> str:
         memory = (2 * prepared - 1) * case.frame_bytes
     return "".join(
         [
-            f"memory_budget = {memory}\n",
+            f"memory_budget = {-(-8 * memory // 3)}\n",  # one set of images gets three eighths of it
             "\n[detector]\n",
             f"frame_rate = {frame_rate or UNPACED}\n",
             "acquire_time = 0.0\n",

@@ -137,3 +137,12 @@ class Link(Publisher, Protocol):
     def ring_at(self, done: int) -> None:
         """Ask that `fileno` become readable when the member has finished with `done` items."""
         ...
+
+
+class ImageLink(Link, Protocol):
+    """The publisher to all clients of an image channel."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks at the channel now."""
+        ...

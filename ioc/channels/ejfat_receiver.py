@@ -62,8 +62,9 @@ class ReceiverFigures:
     """What arrived and what did not.
 
     Events: `complete`, `incomplete` (given up), `lost` (gaps in the numbers, nothing whole), `corrupt` (whole, but no
-    item or a wrong checksum), `dropped` (found the queue full). Datagrams: `packets`, `bad`, `duplicates`, `repeats`
-    (of events complete already; copies of end markers), `late`, `kernel_drops`. `receive_buffer` is bytes granted.
+    item or a wrong checksum), `dropped` (found the queue full), `shed` (found the memory full). Datagrams: `packets`,
+    `bad`, `duplicates`, `repeats` (of events complete already; copies of end markers), `late`, `kernel_drops`.
+    `receive_buffer` is bytes granted, `memory_used` bytes of events, whole or not, that are here.
     """
 
     complete: int = 0
@@ -71,6 +72,8 @@ class ReceiverFigures:
     lost: int = 0
     corrupt: int = 0
     dropped: int = 0
+    shed: int = 0
+    memory_used: int = 0
     packets: int = 0
     bytes: int = 0
     bad: int = 0
@@ -113,7 +116,7 @@ class EjfatReceiver:
         self._recent: deque[Incomplete] = deque(maxlen=RECENT_INCOMPLETE)
         self._lost_ranges: dict[int, list[tuple[int, int]]] = {}
         self._looked = ReceiverFigures()
-        self._corrupt = self._dropped = self._items = self._bytes = 0
+        self._corrupt = self._dropped = self._shed = self._items = self._bytes = 0
         self._last_error = ""
         self._failure: Exception | None = None
         self._ended = False
@@ -186,6 +189,8 @@ class EjfatReceiver:
             incomplete=tally.incomplete,
             corrupt=self._corrupt,
             dropped=self._dropped,
+            shed=self._shed,
+            memory_used=self._reassembler.held + self._held_bytes,
             packets=tally.packets,
             bytes=tally.bytes,
             bad=tally.bad,
@@ -303,11 +308,13 @@ class EjfatReceiver:
         size = item.data.nbytes if isinstance(item, Frame) else 0
         most = self._settings.queue_size if size else 2 * self._settings.queue_size
         with self._ready:
-            room = len(self._queue) < most and self._held_bytes + size <= self._settings.memory
-            if room:
+            room = len(self._queue) < most
+            fits = self._held_bytes + size <= self._settings.memory
+            if room and fits:
                 self._queue.append(_Queued(item, buffer, size))
                 self._held_bytes += size
                 self._ready.notify()
-        if not room:
-            self._dropped += 1
+        if not (room and fits):
+            self._dropped += not room
+            self._shed += room
             self._pool.give(buffer)

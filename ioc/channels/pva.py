@@ -14,9 +14,8 @@ from typing import Protocol
 from p4p.server import DynamicProvider, Server
 from p4p.server.raw import SharedPV
 
-from ioc.channels.base import Link
+from ioc.channels.base import ImageLink
 from ioc.channels.pva_channel import ImageChannel
-from ioc.channels.pva_member import AcknowledgeChannel, MemberChannel
 from ioc.channels.pva_poster import Poster
 from ioc.channels.pva_receiver import PvaReceiver
 from ioc.core.errors import RayfanBug, mismatch
@@ -50,12 +49,28 @@ class Membership(Protocol):
         """Return whether such a member may exist now; called on p4p's thread."""
         ...
 
-    def joined(self, address: MemberAddress, link: Link) -> None:
+    def joined(self, address: MemberAddress, link: ImageLink) -> None:
         """Take a member whose first client has connected; called on the poster's thread."""
         ...
 
-    def left(self, address: MemberAddress, link: Link) -> None:
+    def left(self, address: MemberAddress, link: ImageLink) -> None:
         """Take notice that the last client of a member has gone, and its link with it; on the poster's thread."""
+        ...
+
+
+class Beside(Protocol):
+    """Other channels of the same provider: p4p has the first dynamic provider of a server make every channel."""
+
+    def serves(self, name: str) -> bool:
+        """Return whether a name is one of these."""
+        ...
+
+    def testChannel(self, name: str) -> bool | bytes:  # noqa: N802 - p4p's name
+        """Say whether a name is served now."""
+        ...
+
+    def makeChannel(self, name: str, peer: str) -> SharedPV:  # noqa: N802 - p4p's name
+        """Return the SharedPV for one client."""
         ...
 
 
@@ -88,7 +103,7 @@ class ImageChannels:
         self.provider = DynamicProvider(name, self)  # p4p keeps no reference: without this one nothing is served
         self._channels: dict[str, ImageChannel] = {}
         self._members: list[Members] = []
-        self._acknowledging: set[SharedPV] = set()  # p4p keeps no reference; each takes itself out at its end
+        self.beside: Beside | None = None
         self._open: dict[int, ImageChannel] = {}  # by SharedPV, only for the poster's thread
         self.poster.start()
 
@@ -118,8 +133,10 @@ class ImageChannels:
         channel = self._channels.get(name)
         if channel is not None:
             return channel.alive()
+        if self.beside is not None and self.beside.serves(name):
+            return self.beside.testChannel(name)
         for members in self._members:
-            address = members.address(name) or members.acknowledges(name)
+            address = members.address(name)
             if address is not None:
                 return members.membership.admits(address) or DynamicProvider.NotYet
         return False
@@ -127,11 +144,8 @@ class ImageChannels:
     def makeChannel(self, name: str, peer: str) -> SharedPV:  # noqa: N802 - p4p's name
         """Return a closed SharedPV for one client; it is opened when the poster has the newest frame for it."""
         log.debug("%s opens %s", peer, name)
-        for members in self._members:
-            address = members.acknowledges(name)
-            if address is not None:
-                handler = AcknowledgeChannel(name, partial(members.link, address), self._acknowledging)
-                return handler.serve()
+        if self.beside is not None and self.beside.serves(name):
+            return self.beside.makeChannel(name, peer)
         return SharedPV(handler=_Client(self, name))
 
     def connected(self, name: str, pv: SharedPV) -> None:
@@ -173,26 +187,15 @@ class Members:
     def __init__(self, prefix: str, membership: Membership, images: ImageChannels) -> None:
         self.membership = membership
         self._images = images
-        place = re.escape(prefix) + r"Dist([1-9]\d?):Set([1-9]\d?):Member([1-9]\d?)"
-        self._pattern = re.compile(place + ":Image", re.ASCII)
-        self._ack_pattern = re.compile(place + ":Ack", re.ASCII)
-        self._links: dict[MemberAddress, MemberChannel] = {}
+        self._pattern = re.compile(re.escape(prefix) + r"Dist([1-9]\d?):Set([1-9]\d?):Member([1-9]\d?):Image", re.ASCII)
+        self._links: dict[MemberAddress, ImageChannel] = {}
 
     def address(self, name: str) -> MemberAddress | None:
         """Return the member that a channel name stands for, None if it is no member's."""
         match = self._pattern.fullmatch(name)
         return MemberAddress(*map(int, match.groups())) if match else None
 
-    def acknowledges(self, name: str) -> MemberAddress | None:
-        """Return the member that acknowledges on a channel name, None if it is no such name."""
-        match = self._ack_pattern.fullmatch(name)
-        return MemberAddress(*map(int, match.groups())) if match else None
-
-    def link(self, address: MemberAddress) -> MemberChannel | None:
-        """Return the link of a member, None if it is not there; any thread may call."""
-        return self._links.get(address)
-
-    def links(self) -> list[MemberChannel]:
+    def links(self) -> list[ImageChannel]:
         """Return the links of the members that are there."""
         return list(self._links.values())
 
@@ -203,7 +206,7 @@ class Members:
             return link
         if not self.membership.admits(address):
             return None
-        link = MemberChannel(name, self._images.window, self._images.poster)
+        link = ImageChannel(name, self._images.window, self._images.poster)
         self._links[address] = link
         self.membership.joined(address, link)
         return link

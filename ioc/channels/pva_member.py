@@ -1,127 +1,64 @@
-"""The channel of one member of a group: an image channel whose clients may acknowledge what they got.
+"""The RPC channels `<prefix>Dist<slot>:Set<set>:Member<member>:Ack` on which PVA members acknowledge, served by p4p."""
 
-Rules under policy Acknowledged. A client is dealt frames only once it has said, by an RPC on the channel `...:Ack`,
-that it acknowledges; one that never does is shown nothing and holds nobody up (`ready` is False). It has at most its
-window of frames at a time. A frame is done when it was acknowledged, and its memory is kept until then. A member that
-has frames and acknowledges none for `within` seconds is not there any more: its clients are cut off, and what it had
-goes to others (ioc/distributor). Under the other policies a frame is done when it was posted, as in every image
-channel.
-"""
-
-import logging
-import time
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 
 from p4p import Type, Value
-from p4p.server import ServerOperation
+from p4p.server import DynamicProvider, ServerOperation
 from p4p.server.raw import SharedPV
 
-from ioc.channels.base import Accepted, Refusal
-from ioc.channels.pva_channel import ImageChannel
-from ioc.channels.pva_poster import Poster
-from ioc.core.acknowledgement import MODEST_WINDOW, Acknowledgement, Answer, Outstanding, parse
+from ioc.channels.acknowledged import AcknowledgedLink
+from ioc.channels.pva import MemberAddress
+from ioc.core.acknowledgement import parse
 from ioc.core.errors import PeerError, ProtocolError, mismatch
-from ioc.core.frame import Frame, Item
-
-log = logging.getLogger(__name__)
 
 ANSWER = Type([("acknowledged", "l"), ("unknown", "l"), ("waiting", "l")], id="rayfan:Acknowledged:1.0")
 """What a call returns: frames acknowledged by it, ids that were not out, frames that are still out."""
 URI_ID = "epics:nt/NTURI:1.0"
 
-
-class MemberChannel(ImageChannel):
-    """The link to the clients of one member channel; implements base.Link."""
-
-    def __init__(self, name: str, window: int, poster: Poster) -> None:
-        super().__init__(name, window, poster)
-        self._out = Outstanding()
-        self._within_ns: int | None = None
-        self._says_so = False
-        self._wanted = MODEST_WINDOW
-        self._moved_ns = 0  # when it last acknowledged, or was given a frame while it had none
-
-    @property
-    def ready(self) -> bool:
-        return self._within_ns is None or (self._says_so and self.watched)
-
-    def expect_acknowledgement(self, within: float | None) -> None:
-        with self._lock:
-            self._within_ns = None if within is None else round(within * 1e9)
-            self._moved_ns = time.monotonic_ns()
-
-    def publish(self, items: Sequence[Item]) -> Accepted:
-        with self._lock:
-            fitting = _leading(items, self._room())[: max(0, self._window - len(self._queue))]
-            if not self._out.frames:
-                self._moved_ns = time.monotonic_ns()
-            for item in fitting:  # before they are posted: the answer may be faster than we are
-                self._out.give(item)
-        taken = super().publish(fitting)
-        if taken.refusal is None and len(fitting) < len(items):
-            return Accepted(taken.count, Refusal.FULL)
-        return taken
-
-    def done(self) -> int:
-        with self._lock:
-            return self._out.settle(self._done, self._within_ns is not None)
-
-    def alive(self) -> bool:
-        if not self._alive or self._within_ns is None or not self._out.frames:
-            return self._alive
-        with self._lock:
-            silent_ns = time.monotonic_ns() - self._moved_ns
-            if self._out.frames and silent_ns > self._within_ns:
-                self._alive = False
-                text = "%s: has %d frames and acknowledged none for %.1f s; it is cut off and they go to others"
-                log.warning(text, self._name, self._out.frames, silent_ns / 1e9)
-        return self._alive
-
-    def ring_at(self, done: int) -> None:
-        if self._within_ns is None:
-            super().ring_at(done)
-            return
-        with self._lock:
-            if self._out.done >= done:
-                self._bell.ring()
-
-    def acknowledge(self, said: Acknowledgement) -> Answer:
-        """Book what a client said; any thread may call.
-
-        Raises:
-            PeerError: the member is not there any more, so its frames went to others.
-        """
-        with self._lock:
-            if not self._alive:
-                raise PeerError(f"{self._name}: the member is not there any more; monitor the channel again")
-            self._says_so = True
-            self._wanted = said.window or self._wanted
-            answer = self._out.acknowledge(said)
-            if answer.acknowledged:
-                self._moved_ns = time.monotonic_ns()
-            self._bell.ring()
-        return answer
-
-    def _room(self) -> int | None:
-        """Return how many frames may be given now, None for any number."""
-        if self._within_ns is None:
-            return None
-        return max(0, self._wanted - self._out.frames) if self._says_so else 0
+LinkOf = Callable[[MemberAddress], AcknowledgedLink | None]
 
 
-class AcknowledgeChannel:
-    """What p4p calls about the channel `...:Ack` of one member."""
+class AcknowledgeChannels:
+    """A provider of one such channel for every member that may exist."""
 
-    def __init__(self, name: str, link_of: Callable[[], MemberChannel | None], served: set[SharedPV]) -> None:
-        self._name = name
+    def __init__(self, prefix: str, admits: Callable[[MemberAddress], bool], link_of: LinkOf) -> None:
+        """Prepare; `admits` and `link_of` are called on p4p's thread and must return at once."""
+        place = re.escape(prefix) + r"Dist([1-9]\d?):Set([1-9]\d?):Member([1-9]\d?):Ack"
+        self._pattern = re.compile(place, re.ASCII)
+        self._admits = admits
         self._link_of = link_of
-        self._served = served
+        self._served: set[SharedPV] = set()  # p4p keeps no reference; each is taken out when its client has gone
+        self.provider = DynamicProvider("acknowledgements", self)
 
-    def serve(self) -> SharedPV:
-        """Return the SharedPV for one client, which is among those that are served until the client has gone."""
-        pv = SharedPV(handler=self, initial=Value(ANSWER))
+    def serves(self, name: str) -> bool:
+        """Return whether a name is that of such a channel."""
+        return self._address(name) is not None
+
+    def testChannel(self, name: str) -> bool | bytes:  # noqa: N802 - p4p's name
+        """Say whether a name is served; p4p remembers a plain no, so a member that may come later gets another one."""
+        address = self._address(name)
+        return address is not None and (self._admits(address) or DynamicProvider.NotYet)
+
+    def makeChannel(self, name: str, peer: str) -> SharedPV:  # noqa: N802 - p4p's name
+        """Return the SharedPV for one client."""
+        pv = SharedPV(handler=_Caller(name, self._address(name), self._link_of, self._served), initial=Value(ANSWER))
         self._served.add(pv)
         return pv
+
+    def _address(self, name: str) -> MemberAddress | None:
+        match = self._pattern.fullmatch(name)
+        return MemberAddress(*map(int, match.groups())) if match else None
+
+
+class _Caller:
+    """What p4p calls about the SharedPV of one client."""
+
+    def __init__(self, name: str, address: MemberAddress | None, link_of: LinkOf, served: set[SharedPV]) -> None:
+        self._name = name
+        self._address = address
+        self._link_of = link_of
+        self._served = served
 
     def onLastDisconnect(self, pv: SharedPV) -> None:  # noqa: N802 - p4p's name
         self._served.discard(pv)
@@ -129,7 +66,7 @@ class AcknowledgeChannel:
     def rpc(self, _pv: SharedPV, operation: ServerOperation) -> None:
         """Answer a call; on p4p's thread, never waits."""
         try:
-            link = self._link_of()
+            link = self._link_of(self._address) if self._address is not None else None
             if link is None:
                 raise PeerError(mismatch(self._name, "a client that monitors the member's Image", "none"))
             answer = link.acknowledge(parse(query(operation.value())))
@@ -155,14 +92,3 @@ def query(value: Value) -> dict[str, object]:
         return dict(arguments.items()) if isinstance(arguments, Value) else {}
     except (AttributeError, KeyError, TypeError) as error:
         raise ProtocolError(f"acknowledgement: expected an NTURI with a query: {error}") from None
-
-
-def _leading(items: Sequence[Item], frames: int | None) -> Sequence[Item]:
-    """Return the first items, as many as have at most so many frames among them."""
-    if frames is not None:
-        for at, item in enumerate(items):
-            if isinstance(item, Frame):
-                if not frames:
-                    return items[:at]
-                frames -= 1
-    return items

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from p4p import Value
-from p4p.client.raw import Context, Disconnected, Finished, RemoteError
+from p4p.client.raw import Context, Disconnected, Finished, RemoteError, Subscription
 
 from ioc.channels.base import Counters
 from ioc.channels.ntndarray import from_value, is_empty
@@ -23,6 +23,7 @@ from ioc.core.sequence import Ranges
 
 log = logging.getLogger(__name__)
 
+FEWEST_QUEUED = 2
 SERIES_REMEMBERED = 16
 """Series of which the missed ranges are kept; of older ones only the number of missed frames stays."""
 
@@ -75,13 +76,18 @@ class PvaReceiver:
     stay valid for as long as somebody refers to them. NTNDArray has no end marker: there is none in the sequence.
     """
 
-    def __init__(self, channel_name: str, queue_size: int = 64, pipeline: bool = False) -> None:
+    def __init__(
+        self, channel_name: str, queue_size: int = 64, pipeline: bool = False, queue_bytes: int | None = None
+    ) -> None:
         """Subscribe with room for `queue_size` frames; EPICS_PVA_* of the environment say where to search.
 
         `pipeline` asks for flow control. Not towards PvaPy's server: its process dies of it. pvxs's server (p4p, QSRV)
         holds back what a full window left over until the next update comes.
+
+        `queue_bytes` bounds the queue in bytes, too: the first frame of a size says how many there is room for, and
+        until one has come there is room for 2. The subscription is made anew then; what comes meanwhile is missed.
         """
-        if queue_size < 2:
+        if queue_size < FEWEST_QUEUED:
             raise RayfanBug(mismatch(f"queue of {channel_name}", "2 or more frames", queue_size))
         self.channel_name = channel_name
         self.connected = False
@@ -92,9 +98,12 @@ class PvaReceiver:
         self._closed = False
         self._lock = threading.Lock()
         self._arrived = threading.Event()
-        options = f"queueSize={queue_size}" + (",pipeline=true" if pipeline else "")
+        self._most = queue_size
+        self._most_bytes = queue_bytes
+        self._pipeline = pipeline
+        self._room = queue_size if queue_bytes is None else FEWEST_QUEUED
         self._context = Context("pva", nt=False, useenv=True)
-        self._subscription = self._context.monitor(channel_name, self._arrived.set, request=f"field()record[{options}]")
+        self._subscription = self._subscribe()
 
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
         deadline = time.monotonic() + timeout
@@ -136,6 +145,23 @@ class PvaReceiver:
             self._context.close()
         self._arrived.set()
 
+    def _subscribe(self) -> Subscription:
+        options = f"queueSize={self._room}" + (",pipeline=true" if self._pipeline else "")
+        return self._context.monitor(self.channel_name, self._arrived.set, request=f"field()record[{options}]")
+
+    def _fit_queue(self, frame_bytes: int) -> None:
+        """Have room for as many frames of that size as the bytes allow."""
+        if self._most_bytes is None:
+            return
+        room = max(FEWEST_QUEUED, min(self._most, self._most_bytes // max(frame_bytes, 1)))
+        if room == self._room:
+            return
+        with self._lock:
+            self._room = room
+            self._subscription.close()
+            self._ids.reconnected()
+            self._subscription = self._subscribe()
+
     def _take(self, most: int) -> list[Frame]:
         frames: list[Frame] = []
         while len(frames) < most and (event := self._pop()) is not None:
@@ -171,6 +197,7 @@ class PvaReceiver:
             return None
         if not self._ids.is_new(frame.series, frame.unique_id):
             return None
+        self._fit_queue(frame.data.nbytes)
         self._frames += 1
         self._bytes += frame.data.nbytes
         return frame

@@ -85,6 +85,11 @@ class Outstanding:
         self._items.append(item)
         self.frames += isinstance(item, Frame)
 
+    def take_back(self, count: int) -> None:
+        """Forget the last `count` items given: they were not taken."""
+        for _ in range(count):
+            self.frames -= isinstance(self._items.pop(), Frame)
+
     def acknowledge(self, said: Acknowledgement) -> Answer:
         """Book what a member said."""
         out = [(item.series, item.unique_id) for item in self._items if isinstance(item, Frame)]

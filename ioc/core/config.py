@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ioc.core.budget import Budget, divide
+from ioc.core.config_errors import sentence
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
 from ioc.core.topology import DETECTOR, faults, takers
@@ -55,6 +57,13 @@ class Drop(Enum):
     NEWEST = "newest"
 
 
+class ImageBackend(Enum):
+    """Which server serves the image channels."""
+
+    OWN = "own"
+    P4P = "p4p"
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -69,6 +78,7 @@ def _data_type(value: object) -> object:
 
 PolicyName = Annotated[Policy, BeforeValidator(_lower)]
 DropName = Annotated[Drop, BeforeValidator(_lower)]
+ImageServerName = Annotated[ImageBackend, BeforeValidator(_lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
 
 
@@ -239,8 +249,9 @@ class IngressConfig(_Table):
     """s after which an event with missing packets is given up and counted."""
     max_event_bytes: int = Field(default=256 << 20, ge=1)
     """Bytes; larger events are refused, because a header may claim up to 4 GiB."""
-    memory: int = Field(default=GIB, ge=1)
-    """Bytes that unfinished events may take up together, and as much again for whole ones that wait."""
+    memory: int | None = Field(default=None, ge=1)
+    """Bytes for events that are put together and for whole ones that wait; left out, or more: its share of
+    memory_budget."""
     queue_size: int = Field(default=1024, ge=1)
     """Frames that may wait to be taken; more are dropped and counted."""
     receive_buffer: int = Field(default=64 << 20, ge=4096)
@@ -255,13 +266,23 @@ class Config(_Table):
     """What every PV name begins with."""
     run_dir: Path | None = None
     """Where sockets, status files and logs lie; left out: a folder per prefix under the user's runtime folder."""
+    image_server: ImageServerName = ImageBackend.OWN
+    """Who serves the image channels: `own`, or `p4p`, which copies each image for each client."""
     memory_budget: int = Field(default=GIB // 2, ge=1 << 20)
-    """Bytes of shared memory for frames on their way."""
+    """Bytes for all frames on their way: a quarter for copies in image channels, a quarter for ingresses if there
+    are any, the rest for the detector's pool; one set of images takes at most half of the pool."""
     detector: DetectorConfig = DetectorConfig()
     groups: dict[str, GroupConfig] = {}
     collectors: dict[str, CollectorConfig] = {}
     egress: dict[str, EgressConfig] = {}
     ingress: dict[str, IngressConfig] = {}
+
+    @property
+    def budget(self) -> Budget:
+        """The shares of the memory budget."""
+        givers = {giver.partition(".")[2] for giver in self.inputs.values() if giver != DETECTOR}
+        processes = sum(self.groups[name].count if name in self.groups else 1 for name in givers)
+        return divide(self.memory_budget, len(self.ingress), processes)
 
     @field_validator("prefix")
     @classmethod
@@ -342,7 +363,7 @@ def validate(tree: Mapping[str, Any], where: str, sources: Mapping[str, str] | N
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = [_sentence(fault, where, sources or {}) for fault in error.errors()]
+        lines = [sentence(fault, where, sources or {}, Config) for fault in error.errors()]
         raise ConfigError("\n".join(lines)) from None
 
 
@@ -367,28 +388,3 @@ def _value(text: str) -> object:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _sentence(fault: Any, where: str, sources: Mapping[str, str]) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    place = next((origin for name, origin in sources.items() if name == key or key.startswith(name + ".")), where)
-    label = f"{place}: key {key!r}" if key else place
-    if fault["type"] == "extra_forbidden":
-        return f"{label}: unknown key; expected one of {', '.join(_known(fault['loc']))}"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] in ("value_error", "missing") or fault["input"] is None:
-        return f"{label}: {message}"
-    expected = message.removeprefix("Input should be ")
-    return f"{label}: expected {expected}, found {fault['input']!r}"
-
-
-def _known(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Config
-    for part in location[:-1]:
-        field = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is not None:
-            model = field.annotation
-            args = getattr(model, "__args__", ())
-            if args:
-                model = args[-1]
-    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else ["none"]

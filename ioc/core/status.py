@@ -75,6 +75,11 @@ class ProcessSpec(_Message):
         return self.run_dir / f"{self.name}.book"
 
     @property
+    def memory_file(self) -> Path:
+        """Where the processes book the memory that they share."""
+        return self.run_dir / "memory"
+
+    @property
     def journal_file(self) -> Path:
         """What became of which frame, as the process tells it; outlives it, too."""
         return self.run_dir / f"{self.name}.journal"

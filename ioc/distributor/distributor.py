@@ -18,6 +18,7 @@ from ioc.channels.local_pool import PooledFrame
 from ioc.core.config import Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import EndOfSeries
+from ioc.core.overflow import WIDEST_WINDOW
 from ioc.core.partition import place_of, set_of
 from ioc.core.status import GroupStatus
 from ioc.distributor.group import Group, GroupShape
@@ -115,6 +116,7 @@ class Distributor:
             for seat in group.seats:
                 if seat.queue.frames and not seat.expected and not seat.present and seat.wanted:
                     self._pass_on(group, seat)
+                    self.commit()  # before anybody is given what moved
 
     def give_up(self, name: str) -> None:
         """Wait no more for a local member that is not there: what waits for it is booked as dropped."""
@@ -220,6 +222,16 @@ class Distributor:
     def idle(self) -> bool:
         """Return whether no frame waits and every member that is here has finished, end markers too."""
         return all(seat.idle if seat.link is not None else not seat.queue.frames for seat in self.seats())
+
+    def bound_windows(self, frames: int | None) -> None:
+        """Let members that may lose frames hold half of the `frames` that there is memory for, None: any number.
+
+        Else one that hangs with all of them in its hands would hold up the source, which its policy forbids.
+        """
+        seats = [seat for seat in self.seats() if seat.queue.limits.policy.may_drop]
+        for seat in seats:
+            share = WIDEST_WINDOW if frames is None else frames // (2 * len(seats))
+            seat.widest = max(1, min(WIDEST_WINDOW, share))
 
     def shed(self) -> bool:
         """Drop one frame wherever it waits, to free its memory; return False if that would free none.

@@ -15,7 +15,7 @@ from ioc.channels.local_pool import PooledFrame, drop_all, hold_all
 from ioc.core.config import Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.ledger import Reason
-from ioc.core.overflow import Limits, MemberQueue
+from ioc.core.overflow import WIDEST_WINDOW, Limits, MemberQueue
 from ioc.core.status import MemberStatus
 
 Waiting = PooledFrame | EndOfSeries
@@ -42,6 +42,7 @@ class Seat:
         self.completed = 0
         self.dropped: Counter[Reason] = Counter()
         self.last_end: int | None = None
+        self.widest = WIDEST_WINDOW
         self.account = account
         self._tells_done = not expected
         self._on_way: deque[Waiting] = deque()
@@ -110,7 +111,7 @@ class Seat:
             self._collect()
         if not len(self.queue):
             return False
-        window = self.queue.limits.window
+        window = min(self.queue.limits.window, self.widest)
         room = 0 if self.link.leaving and self.expected else window - len(self._on_way)
         if room <= 0 or 2 * room < window or not self.link.alive():
             return False

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ioc.core.config import Config
 from ioc.core.overflow import WIDEST_WINDOW, Limits
-from ioc.core.topology import DETECTOR, takers
+from ioc.core.topology import takers
 from ioc.distributor.group import GroupShape
 from ioc.supervisor.plan import collector_names, consumer_names
 
@@ -39,11 +39,3 @@ def useful_slots(config: Config, giver: str) -> int:
     """Return how many frames can be on their way from one giver's process at a time, over all its groups."""
     shapes = [taker.shape for taker in takers_of(config, giver)]
     return sum(shape.limits.frames * max(shape.count, 1) + WIDEST_WINDOW for shape in shapes) + 1
-
-
-def output_budget(config: Config) -> int:
-    """Return the bytes of shared memory of each process that gives frames in a chain: they share `memory_budget`."""
-    givers = {giver for giver in config.inputs.values() if giver != DETECTOR}
-    names = consumer_names(config) | collector_names(config)
-    processes = sum(len(names.get(giver.removeprefix("groups."), [])) for giver in givers)
-    return config.memory_budget // max(processes, 1)

@@ -13,10 +13,9 @@ from typing import Any
 
 from ioc.channels.book import BookReader, Counts
 from ioc.channels.journal import ABORTED, ENDED, MOVED, REASONS, Figures, JournalReader
-from ioc.channels.trail import Run, TrailReader
+from ioc.channels.trail import TrailReader
 from ioc.core.config import IMAGE_GROUP, egress_group
 from ioc.core.errors import PeerError
-from ioc.core.ledger import Reason
 from ioc.core.status import ProcessSpec, Role
 from ioc.supervisor.appliance import SeriesView
 from ioc.supervisor.chain import ChainAccounts, is_behind
@@ -24,8 +23,8 @@ from ioc.supervisor.ledger_store import LedgerStore
 from ioc.supervisor.plan import needs_port_of
 from ioc.supervisor.report import Chain, IngressAccount, MemberBook, Moment, Seat, Sources
 from ioc.supervisor.series import DETECTOR_STAGE, Ended, Place, SeriesBook
-from ioc.supervisor.tracks import MemberTrack, Track, kept, remaining, runs_of
-from ioc.supervisor.wires import LOST, Wire
+from ioc.supervisor.tracks import MemberTrack, Track, kept, remaining, runs_of, without_last
+from ioc.supervisor.wires import LOST, Wire, split
 from ioc.supervisor.worker import Worker
 
 MEMBERS = (Role.CONSUMER, Role.EGRESS)
@@ -293,7 +292,7 @@ class Accounts:
         if worker is not None and (trails := self._trails_of(worker.spec)) is not None:
             counts = self._readings(worker.name)[0]
             received = kept(trails[0].read(trails[0].start(counts.received), counts.received, counts.returned)[0])
-            finished = _without_last(received, counts.in_hand)
+            finished = without_last(received, counts.in_hand)
         return remaining(series, given, gone, finished).tolist()
 
     def _resolve(self, workers: Iterable[Worker]) -> None:
@@ -397,29 +396,8 @@ def place_of(spec: ProcessSpec) -> Place:
     return Place(egress_group(table) if spec.role is Role.EGRESS else table, spec.name)
 
 
-def split(total: int, reasons: Counter[str]) -> dict[str, int]:
-    """Return frames that did not arrive by what the ingress knows of why; what it does not know of is lost."""
-    parts: dict[str, int] = {}
-    for reason in (Reason.INCOMPLETE.value, Reason.CORRUPT.value, Reason.QUEUE_FULL.value):
-        count = min(reasons[reason], total)
-        if count:
-            parts[reason] = count
-            total -= count
-    return parts | ({LOST: total} if total else {})
-
-
 def _as_before(one: Figures) -> Figures:
     """Return figures as the life before left them."""
     return Figures(
         one.group, one.name, one.came_before, one.left_before, one.done, 0, one.turns, 0, 0, one.dropped
     )  # fmt: skip
-
-
-def _without_last(runs: list[Run], count: int) -> list[Run]:
-    left = list(runs)
-    while count > 0 and left:
-        last = left.pop()
-        if last.count > count:
-            left.append(last.split(last.count - count)[0])
-        count -= last.count
-    return left

@@ -102,12 +102,18 @@ def kept(runs: Iterable[Run]) -> list[Run]:
         if run.mark != RETURNED:
             left.append(run)
             continue
-        back = run.count
-        while back > 0 and left:
-            last = left.pop()
-            if last.count > back:
-                left.append(last.split(last.count - back)[0])
-            back -= last.count
+        left = without_last(left, run.count)
+    return left
+
+
+def without_last(runs: list[Run], count: int) -> list[Run]:
+    """Return runs without their last `count` ids."""
+    left = list(runs)
+    while count > 0 and left:
+        last = left.pop()
+        if last.count > count:
+            left.append(last.split(last.count - count)[0])
+        count -= last.count
     return left
 
 

@@ -67,13 +67,16 @@ class Wire:
         self.total += sum(run.count for run in runs)
         while self._recent[0][0] < now_ns - self.settling_ns:
             self._recent.popleft()
-        if self._exposed is not None:
-            _join(self._exposed, runs)
+        if self._exposed is not None and self._closes_ns is None:
+            _join(self._exposed, runs)  # what is sent once the next life runs arrives, or is missed by it
 
     def follow(self, trails: list[TrailReader], counts: Counts, book: SeriesBook) -> None:
         """Book what arrived and what the ingress missed since the last time."""
         came, left, _ = trails
-        book.finish(self.place, self.track.follow(came, counts))
+        done = self.track.follow(came, counts)
+        book.finish(self.place, done)
+        for run in done if self._booked else ():
+            self._came_after_all(run, book)
         for run in self.track.left.follow(left, counts.missed):
             if run.mark == FOUND:
                 self.missed -= run.count
@@ -134,12 +137,33 @@ class Wire:
         for series, first, step, count in state["booked"]:
             self._booked.setdefault(series, set()).update(range(first, first + step * count, step))
 
+    def _came_after_all(self, run: Run, book: SeriesBook) -> None:
+        """Take back what was booked here and arrived later than anybody expected."""
+        booked = self._booked.get(run.series or 0)
+        late = sorted(booked.intersection(range(run.first, run.last + 1, run.step))) if booked else []
+        if booked and late:
+            booked.difference_update(late)
+            self.away -= len(late)
+            book.row(run.series, self.place).dropped[LOST] -= len(late)
+            book.missed += [(self.place, piece, "found") for piece in runs_of(run.series or 0, late)]
+
     def _not_booked(self, run: Run) -> list[Run]:
         booked = self._booked.get(run.series or 0)
         if not booked:
             return [run]
         ids = range(run.first, run.last + 1, run.step)
         return runs_of(run.series or 0, [unique_id for unique_id in ids if unique_id not in booked], run.mark)
+
+
+def split(total: int, reasons: Counter[str]) -> dict[str, int]:
+    """Return frames that did not arrive by what the ingress knows of why; what it does not know of is lost."""
+    parts: dict[str, int] = {}
+    for reason in (Reason.INCOMPLETE.value, Reason.CORRUPT.value, Reason.QUEUE_FULL.value):
+        count = min(reasons[reason], total)
+        if count:
+            parts[reason] = count
+            total -= count
+    return parts | ({LOST: total} if total else {})
 
 
 def _words(run: Run) -> list[int | None]:

@@ -16,13 +16,16 @@ from p4p.client.thread import Context
 from p4p.server.raw import SharedPV
 
 from ioc.channels.base import Accepted, Refusal
+from ioc.channels.images import Images, open_images
 from ioc.channels.ntndarray import from_value, is_empty
 from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
+from ioc.core.config import ImageBackend
 from ioc.core.errors import RayfanBug
 from ioc.core.frame import DataType, EndOfSeries, Frame
 from tests.support.epics import isolated_environment, random_prefix
 from tests.support.pva_images import (
     DEADLINE,
+    Chosen,
     Roster,
     assert_whole,
     numbered,
@@ -37,9 +40,10 @@ from tests.support.pva_images import (
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep EPICS on loopback, and see that no thread is left over."""
+@pytest.fixture(autouse=True, params=list(ImageBackend), ids=lambda backend: backend.value)
+def loopback(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep EPICS on loopback, choose the server, and see that no thread is left over."""
+    monkeypatch.setattr(Chosen, "backend", request.param)
     for name, value in isolated_environment().items():
         if name.startswith("EPICS_"):
             monkeypatch.setenv(name, value)
@@ -165,7 +169,7 @@ def test_who_comes_late_gets_the_newest_frame(name: str, context: Context) -> No
         frame = from_value(newest(context, name))
         assert frame.unique_id == 200
         assert_whole([frame])
-        assert channel.done() == 200
+        wait_done(channel, 200)
 
 
 def test_the_newest_frame_outlives_the_end_of_its_series(name: str, context: Context) -> None:
@@ -208,6 +212,7 @@ def test_memory_of_a_watched_frame_is_free_when_it_is_done(name: str) -> None:
             receiver.close(drain=False)
 
 
+@pytest.mark.parametrize("loopback", [ImageBackend.P4P], indirect=True)
 def test_a_full_window_refuses_the_rest_and_takes_it_later(name: str) -> None:
     with serving(name, window=4) as (images, channel):
         receiver = PvaReceiver(name)
@@ -216,6 +221,7 @@ def test_a_full_window_refuses_the_rest_and_takes_it_later(name: str) -> None:
             publish_all(channel, [numbered(1)])
             receive(receiver, 1)
             wait_done(channel, 1)
+            assert isinstance(images, ImageChannels)
             images.poster.put(lambda: wait_until(go_on.is_set, "the test to go on"))
             items = [*(numbered(unique_id) for unique_id in range(2, 8)), EndOfSeries(1, 7)]
             assert channel.publish(items) == Accepted(4, Refusal.FULL)
@@ -230,6 +236,7 @@ def test_a_full_window_refuses_the_rest_and_takes_it_later(name: str) -> None:
             receiver.close(drain=False)
 
 
+@pytest.mark.parametrize("loopback", [ImageBackend.P4P], indirect=True)
 def test_closing_with_drain_posts_what_was_accepted(name: str) -> None:
     with serving(name) as (images, channel):
         receiver = PvaReceiver(name)
@@ -237,6 +244,7 @@ def test_closing_with_drain_posts_what_was_accepted(name: str) -> None:
         try:
             publish_all(channel, [numbered(1)])
             receive(receiver, 1)
+            assert isinstance(images, ImageChannels)
             images.poster.put(lambda: wait_until(go_on.is_set, "the test to go on"))
             assert channel.publish([numbered(unique_id) for unique_id in range(2, 12)]) == Accepted(10)
             go_on.set()
@@ -265,9 +273,9 @@ def test_a_frame_that_cannot_be_sent_is_counted_and_the_next_one_goes_on(
 
 
 def test_a_receiver_reconnects_and_counts_it(name: str) -> None:
-    images = ImageChannels(name)
+    images = open_images(Chosen.backend, name)
     channel = images.add(name)
-    server = PvaServer([images.provider])
+    server: PvaServer | Images = PvaServer(images.providers) if images.providers else images
     server.start()
     receiver = PvaReceiver(name)
     try:
@@ -345,6 +353,8 @@ def test_a_member_is_there_until_its_last_client_has_gone(name: str) -> None:
         one, other = (PvaReceiver(address.channel(prefix)) for _ in range(2))
         try:
             link = roster.next()[2]
+            wait_until(lambda: not one.receive(1, 0.0) and one.connected, "the first client to see an empty image")
+            wait_until(lambda: not other.receive(1, 0.0) and other.connected, "the other one to see it")
             publish_all(link, [numbered(1)])
             assert_whole([*receive(one, 1)])
             assert_whole([*receive(other, 1)])
@@ -370,10 +380,15 @@ def test_a_member_that_is_not_admitted_does_not_exist_until_it_is(name: str, con
                 context.get(absent, timeout=0.3)
         roster.admitted.add(address)
         assert is_empty(newest(context, address.channel(prefix)))
-        assert roster.next()[:2] == ("joined", address)
+        receiver = PvaReceiver(address.channel(prefix))
+        try:
+            assert roster.next()[:2] == ("joined", address)
+        finally:
+            receiver.close(drain=False)
 
 
-def test_a_get_is_a_member_for_a_moment(name: str) -> None:
+@pytest.mark.parametrize("loopback", [ImageBackend.P4P], indirect=True)
+def test_a_get_is_a_member_of_p4p_for_a_moment(name: str) -> None:
     address = MemberAddress(1, 1, 1)
     roster = Roster(address)
     with serving(name) as (images, _):
@@ -390,6 +405,7 @@ def test_a_put_is_refused(name: str, context: Context) -> None:
         context.put(name, {"uniqueId": 5}, timeout=DEADLINE)
 
 
+@pytest.mark.parametrize("loopback", [ImageBackend.P4P], indirect=True)
 def test_clients_leave_nothing_behind(name: str) -> None:
     def shared() -> int:
         gc.collect()
@@ -402,6 +418,7 @@ def test_clients_leave_nothing_behind(name: str) -> None:
             with Context("pva", nt=False) as context:
                 newest(context, name)
         wait_until(lambda: not channel.watched, "the last client to be forgotten")
+        assert isinstance(images, ImageChannels)
         assert images.poster.call(lambda: None, DEADLINE)
         assert shared() == before
 
@@ -410,8 +427,8 @@ def test_faults_of_the_caller_are_told() -> None:
     with pytest.raises(RayfanBug, match="queue of X: expected 2 or more frames, found 1"):
         PvaReceiver("X", queue_size=1)
     with pytest.raises(RayfanBug, match="window of images: expected 1 or more, found 0"):
-        ImageChannels(window=0)
-    images = ImageChannels()
+        open_images(Chosen.backend, "images", 0)
+    images = open_images(Chosen.backend, "images")
     images.add("X")
     with pytest.raises(RayfanBug, match="added twice"):
         images.add("X")
@@ -419,7 +436,7 @@ def test_faults_of_the_caller_are_told() -> None:
 
 
 def test_it_works_beside_softioc_in_one_process(name: str, context: Context) -> None:
-    command = [sys.executable, "-m", "tests.support.pva_beside_softioc", name]
+    command = [sys.executable, "-m", "tests.support.pva_beside_softioc", name, Chosen.backend.value]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -429,6 +446,7 @@ def test_it_works_beside_softioc_in_one_process(name: str, context: Context) -> 
         assert frame.unique_id == 5
         assert_whole([frame])
         assert newest(context, f"{name}:Record")["value"] == 42.0
+        assert newest(context, f"{name}:Value")["value"] == 7.0
     finally:
         process.communicate("\n", timeout=DEADLINE)
     assert process.returncode == 0

@@ -13,7 +13,7 @@ from p4p.nt import NTURI
 
 from detector_sim.flow import Flow
 from ioc.channels.pva import MemberAddress, PvaReceiver
-from ioc.core.config import Policy
+from ioc.core.config import ImageBackend, Policy
 from ioc.core.errors import RefusedError
 from ioc.core.status import MemberStatus
 from ioc.distributor.group import GroupShape
@@ -66,9 +66,10 @@ def everything(flow: Flow) -> list[int]:
     return list(range(1, flow.published + 1))
 
 
-def test_frames_are_done_when_they_are_acknowledged(tmp_path: Path, prefix: str) -> None:
+@pytest.mark.parametrize("backend", list(ImageBackend))
+def test_frames_are_done_when_they_are_acknowledged(tmp_path: Path, prefix: str, backend: ImageBackend) -> None:
     group = shape(Policy.ACKNOWLEDGED, count=0, queue=8)
-    with running_flow(tmp_path, group, CountingSource(), **MULTIPLE) as flow, member_channels(flow, prefix):
+    with running_flow(tmp_path, group, CountingSource(), **MULTIPLE) as flow, member_channels(flow, prefix, backend):
         members = [RemoteMember(prefix, address) for address in (FIRST, SECOND)]
         for member in members:
             member.start()

@@ -27,6 +27,7 @@ from ioc.supervisor.accounts import Accounts
 from ioc.supervisor.ledger_report import accounts_json, missed_of, ranges_by_stage, series_of
 from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.report import build
+from ioc.supervisor.series import Ended
 
 NAMES = ("Cons1", "Cons2")
 
@@ -132,6 +133,8 @@ class World:
         self.series = 0
         self.published: dict[int, int] = {}
         self.committed: dict[int, int] = {}
+        self.aborted: set[int] = set()
+        self.marked: set[int] = set()
         self.members = {name: Member(folder, name) for name in NAMES}
         self.store = LedgerStore(folder / FILE)
         self.store.begin("T:")
@@ -182,11 +185,13 @@ class World:
         if self.detector is not None:
             self.detector.commit()
             self.committed = dict(self.published)
+            self.marked = set(self.aborted)
             self.detector.pump()
 
     def abort(self) -> None:
         if self.detector is not None:
             self.own.touch()
+            self.aborted.add(self.series)
             self.own.left.add(self.series, self.published[self.series] + 1, ABORTED)
             self.next_series()
 
@@ -195,6 +200,7 @@ class World:
         if self.detector is not None:
             self.detector.journal.close()
             self.detector = None
+            self.aborted = set(self.marked)
             self.published = {series: self.committed.get(series, 0) for series in self.published}
 
     def workers(self) -> list[Any]:
@@ -303,6 +309,9 @@ def check(world: World) -> None:
     assert {number: one.published for number, one in series if one.published} == {
         number: count for number, count in world.published.items() if count
     }
+    ended = {number: one.ended for number, one in series}
+    assert ended == {number: Ended.ABORTED if number in world.marked else Ended.CRASHED for number in ended}
+    assert world.marked <= set(ended), "the end of a series without frames is known, too"
     rows = [row for number, one in series for row in accounts_json(number, one)]
     assert all(row["exact"] and row["waiting"] == 0 for row in rows), rows
     for name, member in world.members.items():

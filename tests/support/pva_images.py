@@ -10,8 +10,9 @@ from itertools import pairwise
 import numpy as np
 
 from ioc.channels.base import Link
-from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
-from ioc.channels.pva_channel import ImageChannel
+from ioc.channels.images import ImageLink, Images, open_images
+from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
+from ioc.core.config import ImageBackend
 from ioc.core.frame import Frame, Item
 
 DEADLINE = 15.0
@@ -103,14 +104,22 @@ class Roster:
         return self.events.get(timeout=DEADLINE)
 
 
+class Chosen:
+    """Which server the tests are about now; fixtures set it."""
+
+    backend = ImageBackend.OWN
+
+
 @contextmanager
-def serving(name: str, window: int = 16) -> Iterator[tuple[ImageChannels, ImageChannel]]:
-    """Serve one channel."""
-    images = ImageChannels(name, window)
+def serving(name: str, window: int = 16) -> Iterator[tuple[Images, ImageLink]]:
+    """Serve one channel by the server of `Chosen.backend`."""
+    images = open_images(Chosen.backend, name, window)
     channel = images.add(name)
-    server = PvaServer([images.provider])
-    server.start()
+    server = PvaServer(images.providers)
     try:
+        images.start()
+        if images.providers:
+            server.start()
         yield images, channel
     finally:
         images.close()

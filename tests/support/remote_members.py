@@ -6,8 +6,11 @@ from contextlib import contextmanager
 
 from detector_sim.app import Remote
 from detector_sim.flow import Flow
-from ioc.channels.pva import ImageChannels, MemberAddress, PvaServer
+from ioc.channels.images import Images, open_images
+from ioc.channels.pva import MemberAddress, PvaServer
+from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.channels.pva_membership import MemberReceiver
+from ioc.core.config import ImageBackend
 from ioc.core.frame import Frame
 
 
@@ -50,11 +53,14 @@ class RemoteMember(threading.Thread):
 
 
 @contextmanager
-def member_channels(flow: Flow, prefix: str) -> Iterator[ImageChannels]:
+def member_channels(flow: Flow, prefix: str, backend: ImageBackend = ImageBackend.OWN) -> Iterator[Images]:
     """Serve the member channels of a flow's groups."""
-    images = ImageChannels("test images")
-    images.members(prefix, Remote(flow))
-    server = PvaServer([images.provider])
+    images = open_images(backend, "test images")
+    remote = Remote(flow)
+    images.members(prefix, remote)
+    acknowledgements = AcknowledgeChannels(prefix, remote.admits, remote.link)
+    server = PvaServer(images.beside_acknowledgements(acknowledgements))
+    images.start()
     server.start()
     try:
         yield images

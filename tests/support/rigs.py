@@ -11,11 +11,13 @@ import numpy as np
 from ioc.channels.base import Publisher, Receiver
 from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatPublisher, EjfatReceiver, PublisherSettings, ReceiverSettings
+from ioc.channels.images import ImageLink, open_images
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame, Segment
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
-from ioc.channels.pva import ImageChannels, PvaReceiver, PvaServer
+from ioc.channels.pva import PvaReceiver, PvaServer
+from ioc.core.config import ImageBackend
 from ioc.core.frame import Frame, Item
 from tests.support.epics import free_port, random_prefix
 
@@ -103,11 +105,12 @@ class LocalRig:
 
 
 class PvaRig:
-    """An image channel of p4p's server and our receiver."""
+    """An image channel of one of the servers and our receiver."""
 
     carries_ends = False
 
-    def __init__(self) -> None:
+    def __init__(self, backend: ImageBackend) -> None:
+        self._backend = backend
         self._name = f"{random_prefix()}Image"
         self._serve()
         self.receiver: PvaReceiver = PvaReceiver(self._name, queue_size=64)
@@ -126,10 +129,12 @@ class PvaRig:
         self._end()
 
     def _serve(self) -> None:
-        self._images = ImageChannels(window=64)
-        self.sender = self._images.add(self._name)
-        self._server = PvaServer([self._images.provider])
-        self._server.start()
+        self._images = open_images(self._backend, "images", window=64)
+        self.sender: ImageLink = self._images.add(self._name)
+        self._server = PvaServer(self._images.providers)
+        self._images.start()
+        if self._images.providers:
+            self._server.start()
 
     def _end(self) -> None:
         self._server.stop()
@@ -169,7 +174,8 @@ class EjfatRig:
 
 RIGS: dict[str, Callable[[Path], LocalRig | PvaRig | EjfatRig]] = {
     "local": LocalRig,
-    "pva": lambda _: PvaRig(),
+    "pva": lambda _: PvaRig(ImageBackend.OWN),
+    "p4p": lambda _: PvaRig(ImageBackend.P4P),
     "ejfat": lambda _: EjfatRig(),
 }
 

@@ -169,9 +169,9 @@ def test_frames_are_copied_only_where_they_are_to_be_written_anew(size: int) -> 
     for fresh in (False, True):
         config = load(toml(Case(size, fresh=fresh), None), "bench")
         images = (config.detector.source.prepared or 0) * size * size
-        laid_out = images <= config.memory_budget * MOST_PINNED_SHARE
+        laid_out = images <= config.budget.images * MOST_PINNED_SHARE
         assert laid_out != fresh
-        assert not fresh or config.memory_budget // (size * size) >= FEWEST_SLOTS
+        assert not fresh or config.budget.images // (size * size) >= FEWEST_SLOTS
 
 
 def test_the_sum_is_of_every_byte() -> None:

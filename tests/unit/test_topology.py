@@ -10,7 +10,7 @@ from ioc.core.config import Config, load
 from ioc.core.errors import ConfigError
 from ioc.core.status import ProcessSpec, Role, StageStatus, State, Status
 from ioc.core.topology import DETECTOR, depth, takers
-from ioc.distributor.takers import output_budget, takers_of
+from ioc.distributor.takers import takers_of
 from ioc.supervisor.plan import drain_step, drain_steps, plan
 
 CHAIN = """
@@ -70,7 +70,8 @@ def test_the_groups_of_a_givers_distributor() -> None:
     assert taker.shape.limits.policy.may_drop
     (collector,) = takers_of(config(), "groups.second")
     assert (collector.shape.name, collector.members) == ("collectors.all", ["Coll1"])
-    assert output_budget(config()) == config().memory_budget // 5, "Cons2 to Cons5 and Coll1 give"
+    budget = config().budget
+    assert budget.chain == (budget.pool + 5 * budget.chain) // 3 // 5 > 0, "Cons2 to Cons5 and Coll1 give"
 
 
 def test_sockets_of_givers_are_told_apart() -> None:

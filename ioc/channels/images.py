@@ -1,0 +1,85 @@
+"""Which server serves the image channels of a process: Rayfan's own, or p4p's as the fallback; one face for both."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ioc.channels.base import ImageLink
+from ioc.channels.pva import ImageChannels, Membership
+from ioc.channels.pva_images import ImageServer
+from ioc.channels.pva_member import AcknowledgeChannels
+from ioc.core.config import ImageBackend
+
+
+class ImageMembers(Protocol):
+    """The channels of members."""
+
+    def links(self) -> Sequence[ImageLink]:
+        """Return the links of the members that are there."""
+        ...
+
+
+class Images(Protocol):
+    """The image channels of a process."""
+
+    @property
+    def providers(self) -> Sequence[Any]:
+        """What p4p's server of the process has to serve for it."""
+        ...
+
+    def beside_acknowledgements(self, channels: AcknowledgeChannels) -> Sequence[Any]:
+        """Return what p4p's server of the process has to serve for the images and for the members' answers."""
+        ...
+
+    def add(self, name: str) -> ImageLink:
+        """Serve a channel of this name; before the start."""
+        ...
+
+    def members(self, prefix: str, membership: Membership) -> "ImageMembers":
+        """Serve the channels of members, while they are admitted."""
+        ...
+
+    def start(self) -> None:
+        """Serve from now on."""
+        ...
+
+    def stop(self) -> None:
+        """Cut off all clients and serve no more."""
+        ...
+
+    def close(self, drain: bool = False) -> None:
+        """Close all channels and end all threads; with `drain`, what was accepted is sent first."""
+        ...
+
+
+class P4pImages(ImageChannels):
+    """Image channels that p4p's server of the process serves."""
+
+    @property
+    def providers(self) -> Sequence[Any]:
+        return (self.provider,)
+
+    def beside_acknowledgements(self, channels: AcknowledgeChannels) -> Sequence[Any]:
+        self.beside = channels
+        return self.providers
+
+    def start(self) -> None:
+        """Do nothing: the server of the process is started by its owner."""
+
+    def stop(self) -> None:
+        """Do nothing: the server of the process is stopped by its owner."""
+
+
+class OwnImages(ImageServer):
+    """Image channels with a server of their own."""
+
+    @property
+    def providers(self) -> Sequence[Any]:
+        return ()
+
+    def beside_acknowledgements(self, channels: AcknowledgeChannels) -> Sequence[Any]:
+        return (channels.provider,)
+
+
+def open_images(backend: ImageBackend, name: str, window: int = 16) -> Images:
+    """Return the image channels of a process; `window` is how many frames each may have on their way."""
+    return OwnImages(name, window) if backend is ImageBackend.OWN else P4pImages(name, window)

@@ -1,0 +1,244 @@
+"""A pvAccess server for images: NTNDArray channels sent from the frames' own memory, and the channels of members.
+
+service thread      accepts, reads, answers searches, sends beacons; clients, channels and members change only here
+writer, a client    sends answers and updates
+poster              moves frames that are in the way
+caller's thread     `publish`: lays out the update once, puts it into queues, wakes writers
+"""
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from functools import partial
+
+from ioc.channels.pva import Membership
+from ioc.channels.pva_images_addresses import Addresses, from_environment
+from ioc.channels.pva_images_channel import ServedChannel
+from ioc.channels.pva_images_client import Client, Source
+from ioc.channels.pva_images_discovery import Discovery
+from ioc.channels.pva_images_members import Members, Viewing
+from ioc.channels.pva_images_service import Service
+from ioc.channels.pva_poster import Poster
+from ioc.channels.pva_wire_search import ANY, GUID_BYTES, Address, Place, Search, address_of, found
+from ioc.core.errors import PeerError, RayfanBug, UserError, mismatch
+
+log = logging.getLogger(__name__)
+
+MOST_CLIENTS = 256
+BACKLOG = 64
+LOOK_SECONDS = 10.0
+"""Between two looks for clients that are silent."""
+
+
+class ImageServer:
+    """Image channels and their server; add channels at any time, `start` it, `stop` it, `close` it for good."""
+
+    def __init__(self, name: str = "images", window: int = 16, environment: Mapping[str, str] | None = None) -> None:
+        """Prepare; `window` is how many frames each channel may have outstanding while somebody watches.
+
+        `environment` says where to listen (pva_images_addresses), None: this process's own, read at the start.
+        """
+        if window < 1:
+            raise RayfanBug(mismatch(f"window of {name}", "1 or more", window))
+        self.name = name
+        self.window = window
+        self.poster = Poster(f"{name} poster")
+        self.poster.start()
+        self._environment = environment
+        self._channels: dict[str, Viewing] = {}
+        self._members: list[Members] = []
+        self._running: _Running | None = None
+
+    def add(self, name: str) -> ServedChannel:
+        """Serve a channel of this name."""
+        if name in self._channels:
+            raise RayfanBug(f"image channel {name}: added twice")
+        channel = self._make(name, member=False)
+        self._channels[name] = Viewing(channel)
+        if self._running is not None:
+            self._running.changed()
+        return channel
+
+    def members(self, prefix: str, membership: Membership) -> Members:
+        """Serve `<prefix>Dist<slot>:Set<set>:Member<member>:Image` for every member that is admitted, while it is."""
+        members = Members(prefix, membership, self._make)
+        self._members.append(members)
+        return members
+
+    @property
+    def port(self) -> int | None:
+        """Return the TCP port, None while not started."""
+        return self._running.place.port if self._running is not None else None
+
+    def start(self) -> None:
+        """Serve from now on.
+
+        Raises:
+            UserError: the environment names an interface that is not there.
+        """
+        if self._running is None:
+            addresses = from_environment(os.environ if self._environment is None else self._environment)
+            self._running = _Running(self, addresses)
+
+    def stop(self) -> None:
+        """Cut off all clients and serve no more."""
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+
+    def close(self, drain: bool = False) -> None:
+        """Close all channels, stop, and end all threads; with `drain`, what was accepted is sent first."""
+        for owner in (*(viewing.channel for viewing in self._channels.values()), *self._members):
+            owner.close(drain)
+        self.stop()
+        self.poster.stop()
+
+    def find(self, name: str) -> Source | None:
+        """Return a channel by name, None if there is none."""
+        viewing = self._channels.get(name)
+        if viewing is not None:
+            return viewing if viewing.channel.alive() else None
+        return next((member for members in self._members if (member := members.find(name)) is not None), None)
+
+    def _make(self, name: str, member: bool) -> ServedChannel:
+        return ServedChannel(name, self.window, self.poster, member, self._closed)
+
+    def _closed(self, name: str) -> None:
+        running = self._running
+        if running is not None:
+            running.forget(name)
+
+
+class _Running:
+    """The server from a start to a stop: sockets, clients and the service thread."""
+
+    def __init__(self, server: ImageServer, addresses: Addresses) -> None:
+        self._server = server
+        self._listeners = listeners(addresses)
+        address, port = self._listeners[0].getsockname()[:2]
+        tells = len(self._listeners) == 1
+        self.place = Place(secrets.token_bytes(GUID_BYTES), address_of(address) if tells else ANY, port)
+        self._discovery = Discovery(addresses, self.place, self.answer)
+        self._clients: dict[int, Client] = {}
+        self._writers: set[Client] = set()
+        self._service = Service(f"{server.name} service")
+        for listener in self._listeners:
+            self._service.watch(listener.fileno(), partial(self._accept, listener))
+        for one in self._discovery.sockets():
+            self._service.watch(one.fileno(), partial(self._discovery.readable, one))
+        self._service.every(self._discovery.beacon_period, self._discovery.send_beacons)
+        self._service.every(lambda: LOOK_SECONDS, self._look_for_silent)
+        self._service.start()
+
+    def find(self, name: str) -> Source | None:
+        """Return a channel by name, None if there is none."""
+        return self._server.find(name)
+
+    def answer(self, search: Search) -> bytes | None:
+        """Return the answer to a search, None if there is none to give."""
+        if not search.for_tcp:
+            return None
+        here = [number for number, name in search.names if self.find(name) is not None]
+        return found(self.place, search, here) if here or search.must_reply else None
+
+    def changed(self) -> None:
+        """Take notice that there is another channel."""
+        self._discovery.changes += 1
+
+    def forget(self, name: str) -> None:
+        """Tell all clients that a channel is over; any thread may call it."""
+
+        def tell() -> None:
+            for client in self._clients.values():
+                client.close_channel(name)
+
+        self._service.tell(tell)
+
+    def stop(self) -> None:
+        """Cut off all clients, close the sockets and end the threads."""
+        self._service.stop(self._shut)
+        for client in list(self._writers):
+            client.writer.join()
+
+    def _shut(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._discovery.close()
+        for client in list(self._clients.values()):
+            client.close()
+        self._clients.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, address = listener.accept()
+        except OSError as error:
+            log.warning("a client was not accepted: %s", error)
+            return
+        peer = f"{address[0]}:{address[1]}"
+        if len(self._clients) >= MOST_CLIENTS:
+            log.warning("%s is not served: there are %d clients already", peer, len(self._clients))
+            connection.close()
+            return
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client = Client(connection, peer, self, self._lost)
+        self._clients[client.fileno] = client
+        self._writers.add(client)
+        self._service.watch(client.fileno, partial(self._read, client))
+
+    def _read(self, client: Client) -> None:
+        try:
+            client.readable()
+        except PeerError as error:
+            log.info("%s", error)
+            self._drop(client)
+        except Exception:  # the stage boundary of one client: the others go on
+            log.exception("%s: cut off", client.peer)
+            self._drop(client)
+
+    def _drop(self, client: Client) -> None:
+        if self._clients.get(client.fileno) is client:
+            del self._clients[client.fileno]
+            self._service.unwatch(client.fileno)
+            client.close()
+
+    def _lost(self, client: Client) -> None:
+        """Take notice that a client's writer has ended; on its thread."""
+        self._writers.discard(client)
+
+    def _look_for_silent(self) -> None:
+        for client in [client for client in self._clients.values() if client.silent()]:
+            log.warning("%s: cut off: nothing was heard of it for long", client.peer)
+            self._drop(client)
+
+
+def listeners(addresses: Addresses) -> list[socket.socket]:
+    """Return listening sockets, all with one port: the configured one, or a free one if that is taken."""
+    hosts = addresses.interfaces or (ANY,)
+    for port in (addresses.tcp_port, 0):
+        made: list[socket.socket] = []
+        try:
+            for host in hosts:
+                made.append(_listen(host, made[0].getsockname()[1] if made else port))
+            return made
+        except OSError as error:
+            for one in made:
+                one.close()
+            if port == 0:
+                raise UserError(f"image server: cannot listen at {', '.join(map(str, hosts))}: {error}") from None
+            log.info("TCP port %d is taken (%s): a free one is used", port, error)
+    raise RayfanBug("no port was tried")
+
+
+def _listen(host: Address, port: int) -> socket.socket:
+    family = socket.AF_INET if host.version == 4 else socket.AF_INET6
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((str(host), port))
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made

@@ -1,0 +1,254 @@
+"""One client of the image server: what its messages ask for is done here, on the server's thread.
+
+The other way goes the writer, on a thread of its own.
+"""
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ioc.channels.pva_images_channel import ServedChannel, Subscription
+from ioc.channels.pva_images_queue import UpdateQueue
+from ioc.channels.pva_images_writer import MOST_BACKLOG, Fetch, SocketWriter
+from ioc.channels.pva_wire_connection import (
+    Acknowledged,
+    Answer,
+    ChannelWanted,
+    Connection,
+    Event,
+    OperationWanted,
+    Searched,
+    Step,
+    Stepped,
+    TypeWanted,
+    Validated,
+)
+from ioc.channels.pva_wire_framing import Command
+from ioc.channels.pva_wire_ntndarray import Selection, select, type_of
+from ioc.channels.pva_wire_replies import channel_refused, described, finished, greeting, not_described, opened
+from ioc.channels.pva_wire_request import PvRequest
+from ioc.channels.pva_wire_search import Search
+from ioc.core.errors import PeerError, ProtocolError, RefusedError, mismatch
+
+log = logging.getLogger(__name__)
+
+RECEIVE_BYTES = 1 << 16
+LONGEST_SILENCE = 90.0
+"""Seconds without a byte from a client, or acknowledged by its host, until it is cut off; clients echo after 15 s."""
+
+
+class Source(Protocol):
+    """A channel as a client sees it, by name."""
+
+    def check(self, request: PvRequest) -> None:
+        """Look whether a monitor of this request can be served.
+
+        Raises:
+            RefusedError: it can't; the message is shown to the client.
+        """
+        ...
+
+    def limit(self, request: PvRequest) -> int | None:
+        """Return how many updates may wait for a monitor of this request, None: the link's window limits it."""
+        ...
+
+    def join(self, subscription: Subscription, request: PvRequest) -> None:
+        """Let a subscription begin.
+
+        Raises:
+            RefusedError: it is not admitted any more.
+        """
+        ...
+
+    def leave(self, subscription: Subscription) -> None:
+        """Let a subscription end."""
+        ...
+
+    def image(self) -> ServedChannel:
+        """Return what a get is answered from."""
+        ...
+
+
+class Directory(Protocol):
+    """The channels of a server, by name."""
+
+    def find(self, name: str) -> Source | None:
+        """Return a channel, None if there is none."""
+        ...
+
+    def answer(self, search: Search) -> bytes | None:
+        """Return the answer to a search, None if there is none to give."""
+        ...
+
+
+@dataclass(slots=True)
+class _Operation:
+    source: Source
+    selection: Selection
+    request: PvRequest
+    window: int | None
+    subscription: Subscription | None = None
+
+
+class Client:
+    """One connection."""
+
+    def __init__(
+        self, connection: socket.socket, peer: str, directory: Directory, lost: Callable[["Client"], None]
+    ) -> None:
+        """Begin to serve a connected socket; `lost` is called on the writer's thread when it cannot be written to."""
+        self.peer = peer
+        self.account = ""
+        self.fileno = connection.fileno()
+        self.writer = SocketWriter(connection, f"images to {peer}", lambda: lost(self))
+        self._socket = connection
+        self._directory = directory
+        self._wire = Connection()
+        self._operations: dict[int, _Operation] = {}
+        self._sign_of_life = (time.monotonic(), 0)
+        self.writer.send(greeting())
+        self.writer.start()
+
+    def readable(self) -> None:
+        """Take what has arrived.
+
+        Raises:
+            PeerError: the client is gone, or broke the protocol.
+        """
+        try:
+            data = self._socket.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise PeerError(f"{self.peer}: {error}") from None
+        if not data:
+            raise PeerError(f"{self.peer}: closed the connection")
+        self._sign_of_life = (time.monotonic(), self._sign_of_life[1])
+        for event in self._wire.feed(data):
+            self._act(event)
+        if self.writer.backlog > MOST_BACKLOG:
+            expected = f"at most {MOST_BACKLOG} answers that the client does not read"
+            raise ProtocolError(mismatch(self.peer, expected, self.writer.backlog))
+
+    def silent(self) -> bool:
+        """Return whether nothing was heard of the client for too long."""
+        since, acknowledged = self._sign_of_life
+        now_acknowledged = self.writer.acknowledged()
+        if now_acknowledged > acknowledged:
+            since = time.monotonic()
+        self._sign_of_life = (since, now_acknowledged)
+        return time.monotonic() - since > LONGEST_SILENCE
+
+    def close_channel(self, name: str) -> None:
+        """Tell the client that a channel is over."""
+        told, ended = self._wire.close_channels(name)
+        for ioid in ended:
+            self._end(ioid)
+        if told:
+            self.writer.send(told)
+
+    def close(self) -> None:
+        """End all subscriptions and cut the connection."""
+        for ioid in list(self._operations):
+            self._end(ioid)
+        self.writer.stop()
+
+    def _act(self, event: Event) -> None:
+        match event:
+            case Answer(data):
+                self.writer.send(data)
+            case Validated(_, account, host):
+                self.account = account
+                log.debug("%s: is %s at %s, by its own account", self.peer, account or "anonymous", host or "?")
+            case ChannelWanted():
+                self._open_channel(event)
+            case TypeWanted(_, ioid, field):
+                kind = type_of(field)
+                answer = not_described(ioid, f"no field {field}") if kind is None else described(ioid, kind)
+                self.writer.send(answer)
+            case OperationWanted():
+                self._open(event)
+            case Stepped(ioid, step):
+                self._step(ioid, step)
+            case Acknowledged(ioid, count):
+                self._grant(ioid, count)
+            case Searched(search):
+                answer = self._directory.answer(search)
+                if answer is not None:
+                    self.writer.send(answer)
+
+    def _open_channel(self, wanted: ChannelWanted) -> None:
+        if self._directory.find(wanted.name) is None:
+            self.writer.send(channel_refused(wanted.cid, f"no image channel {wanted.name}"))
+        else:
+            self.writer.send(self._wire.open_channel(wanted))
+
+    def _open(self, wanted: OperationWanted) -> None:
+        source = self._directory.find(wanted.channel)
+        try:
+            if source is None:
+                raise RefusedError("the channel is gone")
+            selection = select(wanted.request.fields)
+            if wanted.command is Command.MONITOR:
+                source.check(wanted.request)
+        except RefusedError as error:
+            log.info("%s: %s refused: %s", self.peer, wanted.channel, error)
+            self.writer.send(self._wire.refuse(wanted, str(error)))
+            return
+        self._operations[wanted.ioid] = _Operation(source, selection, wanted.request, wanted.window)
+        self.writer.send(opened(wanted.command, wanted.ioid, selection.type))
+
+    def _step(self, ioid: int, step: Step) -> None:
+        operation = self._operations.get(ioid)
+        if operation is None:
+            return
+        if step in (Step.FETCH, Step.FETCH_LAST):
+            last = step is Step.FETCH_LAST
+            self.writer.fetch(Fetch(operation.source.image(), operation.selection, ioid, last))
+            if last:
+                del self._operations[ioid]
+        elif step is Step.START:
+            self._start(ioid, operation)
+        elif step is Step.STOP:
+            _stop(operation)
+        else:
+            self._end(ioid)
+
+    def _start(self, ioid: int, operation: _Operation) -> None:
+        if operation.subscription is not None:
+            return
+        limit = operation.source.limit(operation.request)
+        queue = UpdateQueue(ioid, operation.selection, limit, operation.window)
+        subscription = Subscription(queue, self.writer)
+        try:
+            operation.source.join(subscription, operation.request)
+            operation.subscription = subscription
+        except RefusedError as error:
+            log.info("%s: a monitor ends: %s", self.peer, error)
+            self.writer.send(finished(ioid))
+
+    def _grant(self, ioid: int, count: int) -> None:
+        operation = self._operations.get(ioid)
+        if operation is None or operation.window is None:
+            return
+        subscription = operation.subscription
+        if subscription is not None and subscription.channel is not None:
+            subscription.channel.grant(subscription, count)
+        else:
+            operation.window += count
+
+    def _end(self, ioid: int) -> None:
+        operation = self._operations.pop(ioid, None)
+        if operation is not None:
+            _stop(operation)
+
+
+def _stop(operation: _Operation) -> None:
+    subscription = operation.subscription
+    if subscription is not None:
+        operation.subscription = None
+        operation.source.leave(subscription)
+        operation.window = subscription.queue.window

@@ -1,0 +1,193 @@
+"""The thread that writes to one client: answers in order, and updates from the frames' own memory, many in one call.
+
+Rules. A send waits in the kernel, with the interpreter free, for at most `SEND_SECONDS`; then the writer looks whether
+what it holds is in the way, and if so copies the rest of it. What a member was sent is finished with when the
+kernel says that its host has acknowledged it (SIOCOUTQ): what lies in a buffer of this host is not received.
+"""
+
+import fcntl
+import logging
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from ioc.channels.pva_images_channel import ServedChannel, Subscription
+from ioc.channels.pva_images_queue import Taken
+from ioc.channels.pva_wire_image import Parts
+from ioc.channels.pva_wire_ntndarray import Selection
+
+log = logging.getLogger(__name__)
+
+SEND_SECONDS = 0.005
+BATCH_BYTES = 1 << 20
+"""Pixels handed to the kernel in one call at most, but always one frame."""
+CONFIRM_SECONDS = 0.002
+"""Between two looks at what the other host has acknowledged."""
+MOST_PARTS = 512
+"""Pieces in one call; the kernel takes 1024 (IOV_MAX)."""
+MOST_BACKLOG = 4096
+"""Answers that may wait for a client that does not read them."""
+JOIN_DEADLINE = 5.0
+_SIOCOUTQ = 0x5411  # linux/sockios.h: bytes that were not acknowledged yet
+_INT = struct.Struct("i")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A get that is to be answered with the newest frame at the time when it is sent."""
+
+    channel: ServedChannel
+    selection: Selection
+    ioid: int
+    last: bool
+
+
+Job = bytes | Fetch | Subscription | None
+
+
+class SocketWriter:
+    """Writes to one connected socket on a thread of its own, which it closes at its end."""
+
+    def __init__(self, connection: socket.socket, name: str, lost: Callable[[], None]) -> None:
+        """Prepare; `lost` is called on the thread when nothing can be sent any more."""
+        self.sent_bytes = 0
+        self._socket = connection
+        self._lost = lost
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._closing = False
+        self._unconfirmed: deque[tuple[int, ServedChannel, list[Taken]]] = deque()
+        timeout = struct.pack("ll", 0, int(SEND_SECONDS * 1e6))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def backlog(self) -> int:
+        """Return how many jobs wait."""
+        return self._jobs.qsize()
+
+    def send(self, data: bytes) -> None:
+        """Have bytes sent."""
+        self._jobs.put(data)
+
+    def fetch(self, wanted: Fetch) -> None:
+        """Have a get answered."""
+        self._jobs.put(wanted)
+
+    def wake(self, subscription: Subscription) -> None:
+        """Have what waits for a subscription sent."""
+        self._jobs.put(subscription)
+
+    def acknowledged(self) -> int:
+        """Return how many bytes the other host has acknowledged; 0 if the socket is closed."""
+        try:
+            waiting = _INT.unpack(fcntl.ioctl(self._socket.fileno(), _SIOCOUTQ, bytes(_INT.size)))[0]
+        except (OSError, ValueError):
+            return 0
+        return self.sent_bytes - waiting
+
+    def stop(self) -> None:
+        """Cut the connection; the thread ends soon."""
+        self._closing = True
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            log.debug("%s: was cut off already", self._thread.name)
+        self._jobs.put(None)
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(JOIN_DEADLINE)
+            if self._thread.is_alive():
+                log.error("%s: still writing %g s after it was told to stop", self._thread.name, JOIN_DEADLINE)
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._do(self._next())
+        except OSError as error:
+            log.debug("%s: %s", self._thread.name, error)
+        except Exception:  # the stage boundary: one client's writer must not end unseen
+            log.exception("%s failed", self._thread.name)
+        finally:
+            for _, channel, taken in self._unconfirmed:
+                channel.sent(taken)
+            self._socket.close()
+            self._lost()
+
+    def _next(self) -> Job:
+        while self._unconfirmed:
+            self._confirm()
+            try:
+                return self._jobs.get(timeout=CONFIRM_SECONDS if self._unconfirmed else None)
+            except Empty:
+                continue
+        return self._jobs.get()
+
+    def _do(self, job: Job) -> None:
+        if isinstance(job, bytes):
+            self._send([job], None, [])
+        elif isinstance(job, Fetch):
+            self._send_updates(job.channel, [job.channel.fetch(job.selection, job.ioid, job.last)])
+        elif isinstance(job, Subscription) and job.channel is not None:
+            taken = job.channel.take(job, BATCH_BYTES)
+            if taken:
+                self._send_updates(job.channel, taken)
+                self._jobs.put(job)  # behind what came meanwhile
+
+    def _send_updates(self, channel: ServedChannel, taken: list[Taken]) -> None:
+        parts: Parts = []
+        for one in taken:
+            parts += one.parts
+        try:
+            self._send(parts, channel, taken)
+        except OSError:
+            channel.sent(taken)
+            raise
+        if channel.member:
+            self._unconfirmed.append((self.sent_bytes, channel, taken))
+            self._confirm()
+        elif taken:
+            channel.sent(taken)
+
+    def _send(self, parts: Parts, channel: ServedChannel | None, taken: list[Taken]) -> None:
+        """Send all parts; may take the frames out of `taken` and send copies."""
+        while parts:
+            try:
+                count = self._socket.sendmsg(parts[:MOST_PARTS])
+            except BlockingIOError:
+                count = 0  # nothing went within SEND_SECONDS
+            self.sent_bytes += count
+            _advance(parts, count)
+            if parts and channel is not None and channel.in_the_way():
+                parts[:] = [bytes(part) for part in parts]
+                channel.sent(taken)
+                taken.clear()
+                channel = None
+
+    def _confirm(self) -> None:
+        acknowledged = self.acknowledged()
+        while self._unconfirmed and self._unconfirmed[0][0] <= acknowledged:
+            _, channel, taken = self._unconfirmed.popleft()
+            channel.sent(taken)
+
+
+def _advance(parts: Parts, count: int) -> None:
+    """Remove the first `count` bytes."""
+    gone = 0
+    for part in parts:
+        if len(part) > count:
+            break
+        count -= len(part)
+        gone += 1
+    del parts[:gone]
+    if count:
+        parts[0] = memoryview(parts[0])[count:]
