@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from consumers.batch import stacked
+from ioc.channels.hdf5 import content_of_file
 from ioc.core.errors import RefusedError, UserError, mismatch
 from ioc.core.frame import Frame
 
@@ -35,7 +35,9 @@ def content_of(frames: Sequence[Frame], ending: str) -> memoryview:
     `/entry/data/data[n, y, x]` and beside it `unique_id`, `series` and `timestamp_ns` `[n]`.
     """
     if ending in (".h5", ".hdf5"):
-        return _hdf5(frames)
+        names = ("unique_id", "series", "timestamp_ns")
+        columns = {name: np.array([getattr(frame, name) for frame in frames], np.int64) for name in names}
+        return content_of_file(stacked(frames)[0], columns)
     data = frames[0].data if len(frames) == 1 else stacked(frames)[0]
     buffer = io.BytesIO()
     if ending == ".npy":
@@ -84,16 +86,3 @@ def _sentence(path: Path, size: int, error: OSError) -> str:
     free = shutil.disk_usage(path.parent).free if path.parent.exists() else 0
     what = f"expected room for {size} bytes, found {free} free ({error.strerror})"
     return f"file {path}: {what}; make room on the disk or choose another folder; no frame of it is saved"
-
-
-def _hdf5(frames: Sequence[Frame]) -> memoryview:
-    data = stacked(frames)[0]
-    with h5py.File("frames.h5", "w", driver="core", backing_store=False) as file:
-        group = file.create_group("entry/data")
-        file["entry"].attrs["NX_class"] = "NXentry"
-        group.attrs.update({"NX_class": "NXdata", "signal": "data"})
-        group.create_dataset("data", data=data)
-        for name in ("unique_id", "series", "timestamp_ns"):
-            group.create_dataset(name, data=np.array([getattr(frame, name) for frame in frames], np.int64))
-        file.flush()
-        return memoryview(file.id.get_file_image())

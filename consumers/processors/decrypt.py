@@ -24,7 +24,7 @@ class Decrypt(Processor):
     )
 
     def __init__(self) -> None:
-        self._opened = self._refused = 0
+        self.reset()
 
     def configure(self, settings: Mapping[str, Value]) -> None:
         self._ring = KeyRing.named(str(settings["KeyFile"]))

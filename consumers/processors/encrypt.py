@@ -26,8 +26,8 @@ class Encrypt(Processor):
     clock: Clock = SystemClock()
 
     def __init__(self) -> None:
-        self._sealed = 0
         self._looked_ns = 0
+        self.reset()
 
     def configure(self, settings: Mapping[str, Value]) -> None:
         self._ring = KeyRing.named(str(settings["KeyFile"]))

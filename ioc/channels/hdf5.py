@@ -1,8 +1,12 @@
-"""Frames in HDF5 files: the only module that knows h5py. For now it reads; one data set is one stream of frames."""
+"""Frames in HDF5 files: the only module that knows h5py. It reads a data set as one stream of frames.
+
+And it makes the content of small files whole, in memory, for whoever writes them.
+"""
 
 import contextlib
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -65,6 +69,21 @@ class FrameFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def content_of_file(images: NDArray, columns: Mapping[str, NDArray]) -> memoryview:
+    """Return the bytes of a file with `/entry/data/data[n, y, x]` and, beside it, columns `[n]`.
+
+    Groups have the classes of NeXus, whose readers find the signal by them.
+    """
+    with h5py.File("content.h5", "w", driver="core", backing_store=False) as file:
+        group = file.create_group("entry/data")
+        file["entry"].attrs["NX_class"] = "NXentry"
+        group.attrs.update({"NX_class": "NXdata", "signal": "data"})
+        for name, values in {"data": images, **columns}.items():
+            group.create_dataset(name, data=values)
+        file.flush()
+        return memoryview(file.id.get_file_image())
 
 
 def check_file(path: Path) -> None:

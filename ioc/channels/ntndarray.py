@@ -201,7 +201,7 @@ def _packed(value: Value, where: str) -> tuple[NDArray, dict[str, Attribute]]:
     shape = ",".join(str(dimension["size"]) for dimension in reversed(value["dimension"]))
     note: dict[str, Attribute] = {NAME: value["codec.name"], SHAPE: shape, PIXEL_TYPE: data_type.value}
     data = content[:length].view(np.uint8).reshape(1, -1)
-    codec = parse_codec(note, data)
+    codec = parse_codec(note, data.shape, data.dtype)
     if codec.nbytes != value["uncompressedSize"]:
         raise ProtocolError(mismatch(f"{where}, uncompressedSize", f"{codec.nbytes} bytes", value["uncompressedSize"]))
     return data, note

@@ -1,7 +1,8 @@
 """An image as the bytes of updates: everything but the pixels is laid out here, the pixels stay where they are.
 
 What does not change from frame to frame is encoded once for frames of the same shape, type and attributes; ids and
-stamps are put between. Numbers are little-endian, dimensions fastest first, as in `ntndarray`.
+stamps are put between. Numbers are little-endian, dimensions fastest first, as in `ntndarray`. A compressed frame gets
+its `codec` as areaDetector writes it.
 """
 
 import struct
@@ -17,7 +18,8 @@ from ioc.channels.pva_wire_framing import MAGIC, VERSION, Command
 from ioc.channels.pva_wire_ntndarray import SELECTORS, Selection
 from ioc.channels.pva_wire_replies import OK
 from ioc.channels.pva_wire_types import BOOLEAN, DOUBLE, INT, LONG, STRING
-from ioc.core.errors import mismatch
+from ioc.core.compressed import NAME, Codec, parse_codec, without_note
+from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import Attribute, ColorMode, DataType, Frame
 
 COLOR_MODE, SERIES = "ColorMode", "Series"
@@ -159,23 +161,34 @@ def _in_order(data: np.ndarray) -> np.ndarray:
 def _template(shape: tuple[int, ...], dtype: np.dtype, series: int, attributes: AttributeKey) -> Template:
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
         raise ValueError(mismatch("shape of a frame", "[y, x] or [y, x, 3]", shape))
-    data_type = DataType.of(dtype)
+    named = {name: value for name, _, value in attributes}
+    codec = _codec(shape, dtype, named)
     pixels = int(np.prod(shape))
-    selector = SELECTORS[data_type]
-    count = _LONG.pack(pixels * dtype.itemsize)
+    selector = SELECTORS[DataType.of(dtype)]
     dimension = struct.Struct("<Biiii?")
     return Template(
         {
             **_CONSTANT,
             "value": size(selector) + size(pixels),
-            "codec.parameters": bytes((INT,)) + _INT.pack(selector),
-            "compressedSize": count,
-            "uncompressedSize": count,
-            "dimension": size(len(shape))
-            + b"".join(dimension.pack(1, length, 0, length, 1, False) for length in reversed(shape)),
-            "attribute": _attributes(len(shape), series, {name: value for name, _, value in attributes}),
+            "codec.name": string(codec.name),
+            "codec.parameters": bytes((INT,)) + _INT.pack(SELECTORS[codec.data_type]),
+            "compressedSize": _LONG.pack(pixels * dtype.itemsize),
+            "uncompressedSize": _LONG.pack(codec.nbytes),
+            "dimension": size(len(codec.shape))
+            + b"".join(dimension.pack(1, length, 0, length, 1, False) for length in reversed(codec.shape)),
+            "attribute": _attributes(len(codec.shape), series, without_note(named)),
         }
     )
+
+
+def _codec(shape: tuple[int, ...], dtype: np.dtype, attributes: dict[str, Attribute]) -> Codec:
+    """Return how a frame is packed; one of no name for pixels as they are."""
+    if NAME not in attributes:
+        return Codec("", shape, DataType.of(dtype))
+    try:
+        return parse_codec(attributes, shape, dtype)
+    except ProtocolError as error:
+        raise ValueError(str(error)) from None
 
 
 def _attributes(dimensions: int, series: int, attributes: dict[str, Attribute]) -> bytes:

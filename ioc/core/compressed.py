@@ -44,27 +44,27 @@ def codec_of(frame: Frame) -> Codec | None:
     Raises:
         ProtocolError: its attributes say so, but not in a way that can be.
     """
-    return parse_codec(frame.attributes, frame.data) if NAME in frame.attributes else None
+    return parse_codec(frame.attributes, frame.data.shape, frame.data.dtype) if NAME in frame.attributes else None
 
 
-def parse_codec(attributes: Mapping[str, Attribute], data: NDArray) -> Codec:
-    """Return the codec that the attributes of a packed frame describe.
+def parse_codec(attributes: Mapping[str, Attribute], shape: tuple[int, ...], dtype: np.dtype) -> Codec:
+    """Return the codec that the attributes of a packed frame describe, whose data have this shape and type.
 
     Raises:
-        ProtocolError: an attribute is missing or wrong, or `data` is not a row of bytes.
+        ProtocolError: an attribute is missing or wrong, or the data are not a row of bytes.
     """
-    name, shape, kind = attributes.get(NAME), attributes.get(SHAPE), attributes.get(TYPE)
+    name, kind = attributes.get(NAME), attributes.get(TYPE)
     if name not in CODECS or not isinstance(name, str):
         raise ProtocolError(mismatch(f"attribute {NAME}", f"one of {', '.join(CODECS)}", str(name)[:80]))
     try:
         data_type = DataType(kind)
     except ValueError:
         raise ProtocolError(mismatch(f"attribute {TYPE}", "a data type", str(kind)[:80])) from None
-    codec = Codec(name, _shape(shape), data_type)
+    codec = Codec(name, _shape(attributes.get(SHAPE)), data_type)
     if codec.nbytes > MOST_PIXEL_BYTES:
         raise ProtocolError(mismatch(f"attribute {SHAPE}", f"at most {MOST_PIXEL_BYTES} bytes", codec.nbytes))
-    if data.dtype != np.uint8 or data.ndim != 2 or data.shape[0] != 1:
-        raise ProtocolError(mismatch("a compressed frame", "data[1, n] of UInt8", (data.shape, str(data.dtype))))
+    if dtype != np.uint8 or len(shape) != 2 or shape[0] != 1:
+        raise ProtocolError(mismatch("a compressed frame", "data[1, n] of UInt8", (shape, str(dtype))))
     return codec
 
 

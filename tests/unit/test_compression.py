@@ -11,6 +11,8 @@ from consumers.processor import frames_of
 from consumers.processors.compress import Compress
 from consumers.processors.decompress import Decompress
 from ioc.channels.ntndarray import from_value, to_value
+from ioc.channels.pva_wire_buffer import string
+from ioc.channels.pva_wire_image import image_of
 from ioc.core.compressed import CODECS, NAME, SHAPE, TYPE, Codec, codec_of
 from ioc.core.errors import InputError, ProtocolError
 from ioc.core.frame import DataType, Frame
@@ -145,6 +147,20 @@ def test_as_an_ntndarray_it_is_what_areadetector_writes(codec: str, shape: tuple
     value["uncompressedSize"] = data.nbytes + 1
     with pytest.raises(ProtocolError, match="uncompressedSize"):
         from_value(value, compressed=True)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("shape", [(9, 14), (7, 5, 3)], ids=str)
+def test_the_server_of_our_own_says_the_same(codec: str, shape: tuple[int, ...]) -> None:
+    data = noise(shape, "uint16")
+    small, back = round_trip(data, Codec=codec)
+    leaves, plain = image_of(small).template.leaves, image_of(back).template.leaves
+    assert (leaves["codec.name"], plain["codec.name"]) == (string(codec), string(""))
+    assert leaves["compressedSize"] == small.data.size.to_bytes(8, "little")
+    for same in ("codec.parameters", "uncompressedSize", "dimension", "attribute"):
+        assert leaves[same] == plain[same]
+    with pytest.raises(ValueError, match=f"attribute {TYPE}"):
+        image_of(Frame(1, 1, 1, small.data, {**small.attributes, TYPE: "Complex64"}))
 
 
 STOCK = """

@@ -12,6 +12,7 @@ from consumers.processors.accumulate import Accumulate
 from consumers.processors.bin import Bin
 from consumers.processors.correct import Correct
 from consumers.processors.flip import Flip
+from consumers.processors.histogram import Histogram
 from consumers.processors.hot_pixels import HotPixels
 from consumers.processors.mask import Mask
 from consumers.processors.region import Region
@@ -239,3 +240,33 @@ def test_hot_pixels_of_colours_and_of_frames_without_any() -> None:
     assert configured(HotPixels).process(calm, {}) is calm
     line = frame(np.array([[1, 255, 1]], np.uint8))
     assert configured(HotPixels).process(line, {}) is line
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [one for one in TYPES if not one.endswith("int64")])
+def test_histogram(dtype: str, shape: tuple[int, ...]) -> None:
+    data = noise(shape, dtype)
+    low, high, bins = -20.0, 180.0, 10
+    processor = configured(Histogram, Low=low, High=high, Bins=bins)
+    found = one_of(processor, data)
+    steps = [0] * bins
+    pixels = data.reshape(-1).tolist()
+    for pixel in pixels:
+        if low <= pixel <= high:
+            steps[min(bins - 1, int((pixel - low) / (high - low) * bins))] += 1
+    assert found.tolist() == [steps]
+    assert found.dtype == np.uint64
+    figures = processor.statistics()
+    assert figures["Below"] == sum(pixel < low for pixel in pixels)
+    assert figures["Above"] == sum(pixel > high for pixel in pixels)
+    filled = np.maximum(steps, 1)
+    assert figures["Entropy"] == pytest.approx(-float((filled * np.log(filled)).sum()) / len(pixels))
+
+
+def test_a_histogram_of_what_is_no_number_and_of_nothing() -> None:
+    data = np.array([[np.nan, np.inf, -np.inf, 5.0]], np.float32)
+    processor = configured(Histogram, Low=0.0, High=10.0, Bins=2)
+    assert one_of(processor, data).tolist() == [[0, 1]]
+    assert (processor.statistics()["Below"], processor.statistics()["Above"]) == (1, 1)
+    with pytest.raises(InputError, match="histogram: expected Low below High"):
+        configured(Histogram, Low=5.0, High=5.0).process(frame(data), {})
