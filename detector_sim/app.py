@@ -21,6 +21,7 @@ from ioc.channels.journal import Journal
 from ioc.channels.local import LocalServer
 from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
 from ioc.channels.pva_member import AcknowledgeChannels
+from ioc.channels.pva_wire_request import DistributorRequest
 from ioc.core.clock import SystemClock
 from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group
 from ioc.core.forecast import Forecasts
@@ -31,6 +32,8 @@ from ioc.core.status import ExitCode, StageStatus, Status
 from ioc.core.topology import DETECTOR
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import GroupShape
+from ioc.distributor.requests import RequestBook, Wish
+from ioc.distributor.seat import Seat
 from ioc.distributor.takers import takers_of
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
@@ -67,7 +70,7 @@ class Detector:
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
         self.controls = Controls(self.flow, self.config.detector, self.another_store)
         self.images = open_images(self.config.image_server, "detector images", window=16)
-        self.image_channel = self.images.add(f"{self.prefix}Pva1:Image")
+        self.image_channel = self.images.add(f"{self.prefix}Pva1:Image", Requested(self.flow))
         remote = Remote(self.flow)
         self.images.members(self.prefix, remote)
         self.acknowledgements = AcknowledgeChannels(self.prefix, remote.admits, remote.link)
@@ -242,6 +245,39 @@ class Remote:
         known = self._links.get(address)
         if known is not None and known[0] is link:
             del self._links[address]
+
+
+class Requested:
+    """Lets PVA clients join groups by request; implements pva_images_members.Groups, on the image server's thread."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._book = RequestBook()
+
+    def check(self, request: DistributorRequest) -> None:
+        """Look whether a client may join; raises RefusedError."""
+        self._book.check(_wish(request), self._flow.snapshot.groups)
+
+    def joined(self, request: DistributorRequest, link: ImageLink) -> None:
+        """Hand the client to the flow; if that has to refuse it after all, its channel is closed."""
+        wish = _wish(request)
+        self._book.enter(wish)
+        outer = AcknowledgedLink(link, self._flow.wake)
+
+        def refused(joining: "Future[Seat]") -> None:
+            if joining.exception() is not None:
+                log.warning("a client of group %s may not join: %s", wish.group, joining.exception())
+                link.close(drain=False)
+
+        self._flow.submit(lambda: self._flow.distributor.join_by_request(wish, outer)).add_done_callback(refused)
+
+    def left(self, request: DistributorRequest, link: ImageLink) -> None:
+        """Note it; the flow sees that the link is not alive."""
+        self._book.leave(_wish(request))
+
+
+def _wish(request: DistributorRequest) -> Wish:
+    return Wish(request.group, request.set, request.updates, request.trigger, request.mode)
 
 
 def make_distributor(config: Config, journal: Journal | None = None) -> Distributor:

@@ -25,6 +25,7 @@ def add(commands: Subparsers) -> None:
     _add_watched(parts)
     _add_table(parts)
     _add_ejfat(parts)
+    _add_pva(parts)
 
 
 def _add_limits(parts: Subparsers) -> None:
@@ -70,6 +71,15 @@ def _add_ejfat(parts: Subparsers) -> None:
     ejfat.add_argument("--mtu", metavar="BYTES", type=_count(*MTU_RANGE), default=1500, help="bytes of an IP packet")
     ejfat.add_argument("--whole", action="store_true", help="between the IOCs of an appliance")
     ejfat.set_defaults(run=_run(_ejfat))
+
+
+def _add_pva(parts: Subparsers) -> None:
+    pva = parts.add_parser("pva", help="over pvAccess to PvaPy's clients, beside PvaPy's simulator")
+    _common(pva, seconds=10.0, repeats=5)
+    _add_peer(pva)
+    pva.add_argument("--size", metavar="PIXELS", type=_count(1, 16384), default=512, help="side of a square frame")
+    pva.add_argument("--clients", nargs="+", type=int, choices=(1, 2, 4), default=[1, 2], help="default 1 2")
+    pva.set_defaults(run=_run(_pva))
 
 
 def _common(parser: argparse.ArgumentParser, seconds: float, repeats: int | None) -> None:
@@ -137,6 +147,14 @@ def _ejfat(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from ioc.bench.ejfat import Load, measure
 
     return measure(folder, Load(options.size, options.mtu, options.whole), options.seconds, options.repeats)
+
+
+def _pva(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from ioc.bench.knee import Plan
+    from ioc.bench.pva import measure
+
+    plan = Plan(options.seconds, options.repeats, options.peer != "none")
+    return measure(folder, options.size, plan, tuple(options.clients))
 
 
 def _run(body: Callable[[argparse.Namespace, Path], dict[str, Any]]) -> Callable[[argparse.Namespace], int]:

@@ -18,6 +18,8 @@ from ioc.core.errors import PeerError
 
 log = logging.getLogger(__name__)
 
+Side = Callable[[Path, Case, float | None, float], Trial]
+"""Makes one run of a side in a folder: at a rate (None: as fast as it goes), for so many seconds."""
 LIMIT_SECONDS = 1.0
 PROBE_PART = 0.25
 LEAST_PROBE_SECONDS = 1.0
@@ -68,8 +70,8 @@ def measure(folder: Path, case: Case, plan: Plan) -> dict[str, Any]:
     }
 
 
-def alternate(folder: Path, case: Case, plan: Plan) -> Knees:
-    """Return the knees of both sides, found in turn."""
+def alternate(folder: Path, case: Case, plan: Plan, side: Side = appliance.run) -> Knees:
+    """Return the knees of both sides, found in turn; `side` makes one run of ours."""
     absent = pvapy.missing() if plan.peer else "not asked for"
     if plan.peer and absent:
         log.warning("the peer is left out: %s", absent)
@@ -77,7 +79,7 @@ def alternate(folder: Path, case: Case, plan: Plan) -> Knees:
     peers: list[Trial] = []
     for number in range(plan.repeats):
         log.info("%s, repeat %d of %d", case.title, number + 1, plan.repeats)
-        ours.append(_ours(folder, case, plan, ours))
+        ours.append(_ours(_in_turn(folder, case, side, "Rayfan"), case, plan, ours))
         if absent is None:
             try:
                 peers.append(_peer(folder, case, plan, peers))
@@ -113,8 +115,7 @@ def memcpy_ratio(case: Case, result: dict[str, Any], memory: float) -> float | N
     return result["gbytes_per_s"] / memory if case.fresh else None
 
 
-def _ours(folder: Path, case: Case, plan: Plan, earlier: list[Trial]) -> Trial:
-    run = _in_turn(folder, case, appliance.run, "Rayfan")
+def _ours(run: Run, case: Case, plan: Plan, earlier: list[Trial]) -> Trial:
     if not case.policy.may_drop:  # back-pressure finds the knee
         found = run(None, plan.seconds)
         if not found.good:
@@ -133,7 +134,7 @@ def _peer(folder: Path, case: Case, plan: Plan, earlier: list[Trial]) -> Trial:
     return best
 
 
-def _in_turn(folder: Path, case: Case, side: Callable[[Path, Case, float | None, float], Trial], name: str) -> Run:
+def _in_turn(folder: Path, case: Case, side: Side, name: str) -> Run:
     def run(rate: float | None, seconds: float) -> Trial:
         with fresh(folder) as place:
             trial = side(place, case, rate, seconds)

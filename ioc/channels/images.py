@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ioc.channels.base import ImageLink
-from ioc.channels.pva import ImageChannels, Membership
+from ioc.channels.pva import ImageChannel, ImageChannels, Membership
 from ioc.channels.pva_images import ImageServer
+from ioc.channels.pva_images_members import Groups
 from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.core.config import ImageBackend
 
@@ -30,8 +31,8 @@ class Images(Protocol):
         """Return what p4p's server of the process has to serve for the images and for the members' answers."""
         ...
 
-    def add(self, name: str) -> ImageLink:
-        """Serve a channel of this name; before the start."""
+    def add(self, name: str, groups: Groups | None = None) -> ImageLink:
+        """Serve a channel of this name, before the start; with `groups`, clients may ask for turns of it."""
         ...
 
     def members(self, prefix: str, membership: Membership) -> "ImageMembers":
@@ -57,6 +58,10 @@ class P4pImages(ImageChannels):
     @property
     def providers(self) -> Sequence[Any]:
         return (self.provider,)
+
+    def add(self, name: str, groups: Groups | None = None) -> ImageChannel:
+        """Serve a channel of this name; p4p refuses clients that ask for turns by itself."""
+        return super().add(name)
 
     def beside_acknowledgements(self, channels: AcknowledgeChannels) -> Sequence[Any]:
         self.beside = channels

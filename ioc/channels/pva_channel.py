@@ -11,7 +11,6 @@ client does not take, and only a gap in `uniqueId` tells.
 """
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from p4p import Value
 from p4p.server.raw import SharedPV
 
 from ioc.channels.base import Accepted, Counters, Refusal
+from ioc.channels.bell import Bell
 from ioc.channels.ntndarray import empty_value, to_value
 from ioc.channels.pva_poster import Poster
 from ioc.core.frame import Frame, Item
@@ -35,37 +35,6 @@ SHARE_OF_TIME = 20
 """Such copies take at most one part in this many of the time of one thread."""
 CLOSE_DEADLINE = 5.0
 """Seconds that a drain may take."""
-
-
-class Bell:
-    """A descriptor that becomes readable on `ring` and stays so until `refresh`; a ring while it rings is free."""
-
-    def __init__(self) -> None:
-        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._ringing = False
-        self._open = True
-
-    def fileno(self) -> int:
-        """Return the descriptor to wait on."""
-        return self._descriptor
-
-    def ring(self) -> None:
-        """Make the descriptor readable; the caller holds the lock that `refresh` and `close` are called under."""
-        if self._open and not self._ringing:
-            self._ringing = True
-            os.eventfd_write(self._descriptor, 1)
-
-    def refresh(self) -> None:
-        """Make the descriptor wait for the next ring."""
-        if self._open and self._ringing:
-            os.eventfd_read(self._descriptor)
-            self._ringing = False
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        if self._open:
-            self._open = False
-            os.close(self._descriptor)
 
 
 class ImageChannel:

@@ -18,7 +18,7 @@ from ioc.channels.pva_images_addresses import Addresses, from_environment
 from ioc.channels.pva_images_channel import ServedChannel
 from ioc.channels.pva_images_client import Client, Source
 from ioc.channels.pva_images_discovery import Discovery
-from ioc.channels.pva_images_members import Members, Viewing
+from ioc.channels.pva_images_members import Groups, Members, Viewing
 from ioc.channels.pva_images_service import Service
 from ioc.channels.pva_poster import Poster
 from ioc.channels.pva_wire_search import ANY, GUID_BYTES, Address, Place, Search, address_of, found
@@ -51,12 +51,12 @@ class ImageServer:
         self._members: list[Members] = []
         self._running: _Running | None = None
 
-    def add(self, name: str) -> ServedChannel:
-        """Serve a channel of this name."""
+    def add(self, name: str, groups: Groups | None = None) -> ServedChannel:
+        """Serve a channel of this name; with `groups`, clients may ask for turns of it."""
         if name in self._channels:
             raise RayfanBug(f"image channel {name}: added twice")
-        channel = self._make(name, member=False)
-        self._channels[name] = Viewing(channel)
+        channel = ServedChannel(name, self.window, self.poster, on_close=self._closed)
+        self._channels[name] = Viewing(channel, groups, self._make)
         if self._running is not None:
             self._running.changed()
         return channel
@@ -90,7 +90,7 @@ class ImageServer:
 
     def close(self, drain: bool = False) -> None:
         """Close all channels, stop, and end all threads; with `drain`, what was accepted is sent first."""
-        for owner in (*(viewing.channel for viewing in self._channels.values()), *self._members):
+        for owner in (*self._channels.values(), *self._members):
             owner.close(drain)
         self.stop()
         self.poster.stop()
@@ -102,13 +102,13 @@ class ImageServer:
             return viewing if viewing.channel.alive() else None
         return next((member for members in self._members if (member := members.find(name)) is not None), None)
 
-    def _make(self, name: str, member: bool) -> ServedChannel:
-        return ServedChannel(name, self.window, self.poster, member, self._closed)
+    def _make(self, name: str) -> ServedChannel:
+        return ServedChannel(name, self.window, self.poster, member=True, on_close=self._closed)
 
-    def _closed(self, name: str) -> None:
+    def _closed(self, channel: ServedChannel) -> None:
         running = self._running
         if running is not None:
-            running.forget(name)
+            running.forget(channel)
 
 
 class _Running:
@@ -122,7 +122,7 @@ class _Running:
         self.place = Place(secrets.token_bytes(GUID_BYTES), address_of(address) if tells else ANY, port)
         self._discovery = Discovery(addresses, self.place, self.answer)
         self._clients: dict[int, Client] = {}
-        self._writers: set[Client] = set()
+        self._writers: list[Client] = []
         self._service = Service(f"{server.name} service")
         for listener in self._listeners:
             self._service.watch(listener.fileno(), partial(self._accept, listener))
@@ -147,19 +147,19 @@ class _Running:
         """Take notice that there is another channel."""
         self._discovery.changes += 1
 
-    def forget(self, name: str) -> None:
-        """Tell all clients that a channel is over; any thread may call it."""
+    def forget(self, channel: ServedChannel) -> None:
+        """Tell its clients that a channel is over; any thread may call it."""
 
         def tell() -> None:
             for client in self._clients.values():
-                client.close_channel(name)
+                client.close_channel(channel)
 
         self._service.tell(tell)
 
     def stop(self) -> None:
         """Cut off all clients, close the sockets and end the threads."""
         self._service.stop(self._shut)
-        for client in list(self._writers):
+        for client in self._writers:
             client.writer.join()
 
     def _shut(self) -> None:
@@ -184,7 +184,7 @@ class _Running:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = Client(connection, peer, self, self._lost)
         self._clients[client.fileno] = client
-        self._writers.add(client)
+        self._writers = [other for other in self._writers if other.writer.running] + [client]
         self._service.watch(client.fileno, partial(self._read, client))
 
     def _read(self, client: Client) -> None:
@@ -204,8 +204,8 @@ class _Running:
             client.close()
 
     def _lost(self, client: Client) -> None:
-        """Take notice that a client's writer has ended; on its thread."""
-        self._writers.discard(client)
+        """Take notice that a client cannot be written to; on its writer's thread."""
+        self._service.tell(lambda: self._drop(client))
 
     def _look_for_silent(self) -> None:
         for client in [client for client in self._clients.values() if client.silent()]:

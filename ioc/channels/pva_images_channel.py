@@ -42,6 +42,9 @@ CLOSE_DEADLINE = 5.0
 DRAIN_STEP = 0.005
 
 
+OnClose = Callable[["ServedChannel"], None]
+
+
 class Writer(Protocol):
     """What sends the updates of subscriptions to one client."""
 
@@ -60,10 +63,6 @@ class Subscription:
     scheduled: bool = False
 
 
-def _nothing(_name: str) -> None:
-    """Tell nobody."""
-
-
 class ServedChannel:
     """The publisher to all subscriptions of one channel, or of one member."""
 
@@ -73,9 +72,9 @@ class ServedChannel:
     """Who only looks may be shown frames at any time; acknowledged.AcknowledgedLink is for those that acknowledge."""
 
     def __init__(
-        self, name: str, window: int, poster: Poster, member: bool = False, on_close: Callable[[str], None] = _nothing
+        self, name: str, window: int, poster: Poster, member: bool = False, on_close: "OnClose | None" = None
     ) -> None:
-        """Make a channel; `on_close` is called with its name when it is closed, to tell the clients that are left."""
+        """Make a channel; `on_close` is called with it when it is closed and has clients left, to tell them."""
         self.missed = 0
         self.member = member
         self._on_close = on_close
@@ -170,7 +169,8 @@ class ServedChannel:
                 subscription.queue.clear()
             self._settle()
             self._bell.close()
-        self._on_close(self._name)
+        if self.watched and self._on_close is not None:
+            self._on_close(self)
 
     def join(self, subscription: Subscription) -> None:
         """Send a subscription the newest frame, or the empty image, and every frame from now on."""
@@ -336,10 +336,9 @@ class ServedChannel:
             self._due_ns = None
             ended = bool(self._outstanding) and not isinstance(self._outstanding[-1].item, Frame)
             asked = self._ring_at > self._done and self._only_kept()
-            if ended or asked:
-                victims = [self._newest] if self._newest is not None else []
-            else:
-                victims = list(self._outstanding) if self._in_the_way() else []
+            victims = list(self._outstanding) if self._in_the_way() else []
+            if (ended or asked) and self._newest is not None and not victims:
+                victims = [self._newest]
         for held in victims:
             self.move(held)
         with self._lock:

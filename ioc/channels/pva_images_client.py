@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
 from ioc.channels.pva_images_queue import UpdateQueue
-from ioc.channels.pva_images_writer import MOST_BACKLOG, Fetch, SocketWriter
+from ioc.channels.pva_images_writer import Fetch, SocketWriter
 from ioc.channels.pva_wire_connection import (
     Acknowledged,
     Answer,
@@ -31,7 +31,7 @@ from ioc.channels.pva_wire_ntndarray import Selection, select, type_of
 from ioc.channels.pva_wire_replies import channel_refused, described, finished, greeting, not_described, opened
 from ioc.channels.pva_wire_request import PvRequest
 from ioc.channels.pva_wire_search import Search
-from ioc.core.errors import PeerError, ProtocolError, RefusedError, mismatch
+from ioc.core.errors import PeerError, RefusedError
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Source(Protocol):
         """
         ...
 
-    def leave(self, subscription: Subscription) -> None:
+    def leave(self, subscription: Subscription, request: PvRequest) -> None:
         """Let a subscription end."""
         ...
 
@@ -86,6 +86,7 @@ class Directory(Protocol):
 
 @dataclass(slots=True)
 class _Operation:
+    name: str
     source: Source
     selection: Selection
     request: PvRequest
@@ -129,9 +130,8 @@ class Client:
         self._sign_of_life = (time.monotonic(), self._sign_of_life[1])
         for event in self._wire.feed(data):
             self._act(event)
-        if self.writer.backlog > MOST_BACKLOG:
-            expected = f"at most {MOST_BACKLOG} answers that the client does not read"
-            raise ProtocolError(mismatch(self.peer, expected, self.writer.backlog))
+        if self.writer.overdue:
+            raise PeerError(f"{self.peer}: asks without end and does not read the answers")
 
     def silent(self) -> bool:
         """Return whether nothing was heard of the client for too long."""
@@ -142,12 +142,13 @@ class Client:
         self._sign_of_life = (since, now_acknowledged)
         return time.monotonic() - since > LONGEST_SILENCE
 
-    def close_channel(self, name: str) -> None:
-        """Tell the client that a channel is over."""
-        told, ended = self._wire.close_channels(name)
-        for ioid in ended:
-            self._end(ioid)
-        if told:
+    def close_channel(self, channel: ServedChannel) -> None:
+        """Tell the client that a channel that it monitors is over; it may search for it again."""
+        monitors = [one for one in self._operations.values() if one.subscription is not None]
+        for name in {one.name for one in monitors if one.subscription and one.subscription.channel is channel}:
+            told, ended = self._wire.close_channels(name)
+            for ioid in ended:
+                self._end(ioid)
             self.writer.send(told)
 
     def close(self) -> None:
@@ -198,7 +199,7 @@ class Client:
             log.info("%s: %s refused: %s", self.peer, wanted.channel, error)
             self.writer.send(self._wire.refuse(wanted, str(error)))
             return
-        self._operations[wanted.ioid] = _Operation(source, selection, wanted.request, wanted.window)
+        self._operations[wanted.ioid] = _Operation(wanted.channel, source, selection, wanted.request, wanted.window)
         self.writer.send(opened(wanted.command, wanted.ioid, selection.type))
 
     def _step(self, ioid: int, step: Step) -> None:
@@ -250,5 +251,5 @@ def _stop(operation: _Operation) -> None:
     subscription = operation.subscription
     if subscription is not None:
         operation.subscription = None
-        operation.source.leave(subscription)
+        operation.source.leave(subscription, operation.request)
         operation.window = subscription.queue.window

@@ -33,7 +33,8 @@ class Service:
         self._routines: list[_Routine] = []
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wake, selectors.EVENT_READ, self._run_told)
-        self._stopping = False
+        self._stopping = self._closed = False
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -57,8 +58,9 @@ class Service:
     def tell(self, job: Job) -> None:
         """Have a job done soon; any thread may call it, also when the service has ended: then nothing happens."""
         self._told.put(job)
-        if not self._stopping:
-            os.eventfd_write(self._wake, 1)
+        with self._lock:
+            if not self._closed:
+                os.eventfd_write(self._wake, 1)
 
     def stop(self, last: Job) -> None:
         """Do a last job and end the thread."""
@@ -71,8 +73,10 @@ class Service:
                 log.error("%s: still busy %g s after it was told to stop", self._thread.name, JOIN_DEADLINE)
                 return
         self._stopping = True
-        self._selector.close()
-        os.close(self._wake)
+        with self._lock:
+            self._closed = True
+            self._selector.close()
+            os.close(self._wake)
 
     def _end(self, last: Job) -> None:
         self._stopping = True

@@ -30,7 +30,8 @@ CONFIRM_SECONDS = 0.002
 MOST_PARTS = 512
 """Pieces in one call; the kernel takes 1024 (IOV_MAX)."""
 MOST_BACKLOG = 4096
-"""Answers that may wait for a client that does not read them."""
+MOST_BACKLOG_BYTES = 4 << 20
+"""Answers, and their bytes, that may wait for a client that does not read them; images do not count."""
 JOIN_DEADLINE = 5.0
 _SIOCOUTQ = 0x5411  # linux/sockios.h: bytes that were not acknowledged yet
 _INT = struct.Struct("i")
@@ -50,15 +51,19 @@ Job = bytes | Fetch | Subscription | None
 
 
 class SocketWriter:
-    """Writes to one connected socket on a thread of its own, which it closes at its end."""
+    """Writes to one connected socket on a thread of its own, which closes it once it was told to stop.
+
+    Not before: the number of a closed descriptor is given to the next client while the old one is still watched.
+    """
 
     def __init__(self, connection: socket.socket, name: str, lost: Callable[[], None]) -> None:
-        """Prepare; `lost` is called on the thread when nothing can be sent any more."""
+        """Prepare; `lost` is called on the thread when nothing can be sent any more, and `stop` has to follow."""
         self.sent_bytes = 0
         self._socket = connection
         self._lost = lost
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._closing = False
+        self._told_bytes = self._answered_bytes = 0
         self._unconfirmed: deque[tuple[int, ServedChannel, list[Taken]]] = deque()
         timeout = struct.pack("ll", 0, int(SEND_SECONDS * 1e6))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
@@ -69,12 +74,13 @@ class SocketWriter:
         self._thread.start()
 
     @property
-    def backlog(self) -> int:
-        """Return how many jobs wait."""
-        return self._jobs.qsize()
+    def overdue(self) -> bool:
+        """Whether more waits than a client may leave unread."""
+        return self._jobs.qsize() > MOST_BACKLOG or self._told_bytes - self._answered_bytes > MOST_BACKLOG_BYTES
 
     def send(self, data: bytes) -> None:
-        """Have bytes sent."""
+        """Have bytes sent; called by one thread."""
+        self._told_bytes += len(data)
         self._jobs.put(data)
 
     def fetch(self, wanted: Fetch) -> None:
@@ -102,6 +108,11 @@ class SocketWriter:
             log.debug("%s: was cut off already", self._thread.name)
         self._jobs.put(None)
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread has not ended yet."""
+        return self._thread.is_alive()
+
     def join(self) -> None:
         """Wait until the thread has ended."""
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
@@ -117,11 +128,12 @@ class SocketWriter:
             log.debug("%s: %s", self._thread.name, error)
         except Exception:  # the stage boundary: one client's writer must not end unseen
             log.exception("%s failed", self._thread.name)
-        finally:
-            for _, channel, taken in self._unconfirmed:
-                channel.sent(taken)
-            self._socket.close()
-            self._lost()
+        for _, channel, taken in self._unconfirmed:
+            channel.sent(taken)
+        self._lost()
+        while not self._closing:
+            self._jobs.get()
+        self._socket.close()
 
     def _next(self) -> Job:
         while self._unconfirmed:
@@ -135,6 +147,7 @@ class SocketWriter:
     def _do(self, job: Job) -> None:
         if isinstance(job, bytes):
             self._send([job], None, [])
+            self._answered_bytes += len(job)
         elif isinstance(job, Fetch):
             self._send_updates(job.channel, [job.channel.fetch(job.selection, job.ioid, job.last)])
         elif isinstance(job, Subscription) and job.channel is not None:

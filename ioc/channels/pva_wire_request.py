@@ -26,13 +26,13 @@ KEYS = ("group", "set", "trigger", "updates", "mode")
 
 @dataclass(frozen=True, slots=True)
 class DistributorRequest:
-    """A client's wish to be a member: group, set (None: takes turns alone), sequential updates, mode."""
+    """A client's wish to be a member: group, set, trigger, sequential updates, mode; None: it does not say."""
 
     group: str = "default"
     set: str | None = None
     trigger: str = "timeStamp"
-    updates: int = 1
-    mode: Literal["one", "all"] = "one"
+    updates: int | None = None
+    mode: Literal["one", "all"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +80,15 @@ def parse_distributor(text: str) -> DistributorRequest | None:
                 mismatch("pydistributor request", f"KEY:VALUE with each of {', '.join(KEYS)} once", part)
             )
         options[key] = value.strip()
-    updates = _updates(options.get("updates", "1"))
-    if updates <= 0:
+    updates = _updates(options["updates"]) if "updates" in options else None
+    if updates is not None and updates <= 0:
         return None
-    set_name = options.get("set") or None
     return DistributorRequest(
         group=options.get("group") or "default",
-        set=set_name,
+        set=options.get("set") or None,
         trigger=options.get("trigger") or "timeStamp",
         updates=updates,
-        mode=_mode(options.get("mode", "one" if set_name is None else "all")),
+        mode=_mode(options["mode"]) if "mode" in options else None,
     )
 
 

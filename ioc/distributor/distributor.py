@@ -11,19 +11,23 @@ member each; otherwise to its successor. It may then come behind the end marker 
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 from ioc.channels.base import Link
 from ioc.channels.journal import Journal
 from ioc.channels.local_pool import PooledFrame
-from ioc.core.config import Policy
+from ioc.core.config import DISTRIBUTOR_SLOTS, Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import EndOfSeries
-from ioc.core.overflow import WIDEST_WINDOW
+from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.partition import place_of, set_of
 from ioc.core.status import GroupStatus
 from ioc.distributor.group import Group, GroupShape
+from ioc.distributor.requests import Wish, shared_set
 from ioc.distributor.seat import Seat
 
+QUEUE_ON_DEMAND = 64
+"""Frames that may wait for a client of a group that was made on demand; its policy is Bounded."""
 NOBODY = "nobody"
 """The account in each group of the frames that no member was there for."""
 
@@ -109,6 +113,25 @@ class Distributor:
         link.expect_acknowledgement(group.shape.acknowledgement)
         self._sit(group, seat, link)
         return seat
+
+    def join_by_request(self, wish: Wish, link: Link) -> Seat:
+        """Give a client that asked for its turns a seat, in a group that is made if there is none of its name.
+
+        Raises:
+            RefusedError: there is no free slot for another group.
+        """
+        group = next((one for one in self.groups.values() if one.shape.name == wish.group and one.slot), None)
+        if group is None:
+            group = self._group_on_demand(wish)
+        group.by_room = True
+        label = shared_set(wish)
+        taken = {seat.set_number for seat in group.seats if seat.link is not None or seat.expected}
+        free = next(number for number in count(1) if number not in taken and number not in group.labels.values())
+        number = free if label is None else group.labels.setdefault(label, free)
+        places = {seat.name: seat for seat in group.seats}
+        names = (f"Set{number}Client{at}" for at in count(1))
+        name = next(name for name in names if name not in places or places[name].link is None)
+        return self.join_remote(group.slot, number, name, link)
 
     def hand_on(self) -> None:
         """Give what members left who have gone for good, under Acknowledged, to those who have come since."""
@@ -269,7 +292,8 @@ class Distributor:
         return True
 
     def _pass_on(self, group: Group, seat: Seat) -> None:
-        waits = group.shape.limits.policy is Policy.ACKNOWLEDGED and group.hand_over(seat)
+        acknowledged = group.shape.limits.policy is Policy.ACKNOWLEDGED
+        waits = (acknowledged or group.by_room) and group.hand_over(seat) and acknowledged
         self.commit()  # before anybody is given what moved
         if not seat.expected and not waits:
             seat.abandon()
@@ -283,6 +307,15 @@ class Distributor:
     def _stand_up(self, seat: Seat) -> None:
         self._seated = [(group, other) for group, other in self._seated if other is not seat]
         self._changed = True
+
+    def _group_on_demand(self, wish: Wish) -> Group:
+        slot = next((slot for slot in range(1, DISTRIBUTOR_SLOTS + 1) if slot not in self.groups), None)
+        if slot is None:
+            raise RefusedError(f"group {wish.group}: no slot is free for another group")
+        shape = GroupShape(wish.group, 0, None, wish.updates or 1, Limits(Policy.BOUNDED, QUEUE_ON_DEMAND))
+        group = self.add_group(slot, shape, [])
+        group.on_demand = True
+        return group
 
     def _pass_by(self, series: int, first: int, last: int) -> None:
         if self._unseen and self._unseen[-1][0] == series and self._unseen[-1][2] == first - 1:

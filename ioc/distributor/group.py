@@ -8,7 +8,7 @@ from ioc.channels.local_pool import PooledFrame
 from ioc.core.config import ACK_TIMEOUT, Policy
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
-from ioc.core.partition import START, Turn, deal
+from ioc.core.partition import START, Turn, deal, next_turn
 from ioc.core.status import GroupStatus
 from ioc.distributor.seat import Seat
 
@@ -59,6 +59,12 @@ class Group:
     turns: int = 0
     nobody: int = 0
     roster: Roster = field(default_factory=Roster)
+    by_room: bool = False
+    """Whether a turn goes only to a set that has room, as long as there is one (ioc/distributor/requests.py)."""
+    on_demand: bool = False
+    """Whether it is there only because somebody asked: without members it misses nothing."""
+    labels: dict[str, int] = field(default_factory=dict)
+    """Numbers of the sets that clients named."""
 
     def muster(self) -> None:
         """Look who is there; members come and go only between two bursts of frames."""
@@ -81,6 +87,8 @@ class Group:
         }
         if min(rooms.values(), default=most) >= most:
             return most
+        if self.by_room:
+            return min(most, sum(rooms.values()))
         taken = 0
         for number, many in deal(roster.sets, self.turn, self.shape.updates, most)[0]:
             if rooms[number] < many:
@@ -92,6 +100,9 @@ class Group:
     def assign(self, frames: Sequence[PooledFrame]) -> None:
         """Deal frames of one size out to the members whose turn it is."""
         roster = self.roster
+        if self.by_room:
+            self._assign_by_room(frames)
+            return
         runs, self.turn = deal(roster.sets, self.turn, self.shape.updates, len(frames))
         shares: dict[int, list[PooledFrame]] = {}
         at = 0
@@ -104,6 +115,19 @@ class Group:
                 self.turns += len(share)
                 self.account.turns += len(share)
                 seat.assign(share)
+
+    def _assign_by_room(self, frames: Sequence[PooledFrame]) -> None:
+        seats = self.roster.seats
+        for frame in frames:
+            size = frame.data.nbytes
+            free = [number for number in self.roster.sets if all(one.room(size) for one in seats[number])]
+            turn = next_turn(free or self.roster.sets, self.turn, self.shape.updates)
+            assert turn is not None, "a group without sets is offered nothing"
+            self.turn = turn
+            self.turns += len(seats[turn.set_number])
+            self.account.turns += len(seats[turn.set_number])
+            for seat in seats[turn.set_number]:
+                seat.assign([frame])
 
     def hand_over(self, gone: Seat) -> bool:
         """Give the frames of a member that died to those of the other sets, in turn, where every set has one member.
@@ -123,6 +147,8 @@ class Group:
 
     def miss(self, series: int, first: int, last: int) -> None:
         """Book the frames `first` to `last` (both included) of a series, which no member is there for."""
+        if self.on_demand:
+            return
         self.turns += last - first + 1
         self.nobody += last - first + 1
         self.account.turns += last - first + 1

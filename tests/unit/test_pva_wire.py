@@ -89,7 +89,7 @@ def test_what_pvapy_sends(step: int) -> None:
         (Command.GET, PvRequest(), None),
         (Command.GET, PvRequest(("uniqueId", "timeStamp")), None),
         (Command.MONITOR, PvRequest(queue_size=16), None),
-        (Command.MONITOR, PvRequest(distributor=DistributorRequest("G", "S", "uniqueId", 2, "all")), None),
+        (Command.MONITOR, PvRequest(distributor=DistributorRequest("G", "S", "uniqueId", 2)), None),
     ]
     assert next(event for event in events if isinstance(event, TypeWanted)).field == ""
     assert len([event for event in events if isinstance(event, ChannelWanted)]) == 2
@@ -290,9 +290,9 @@ def test_bit_sets_in_both_orders() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("group:a;set:b;trigger:uniqueId;updates:4", DistributorRequest("a", "b", "uniqueId", 4, "all")),
-        ("GROUP:a; Trigger:uniqueId", DistributorRequest("a", None, "uniqueId", 1, "one")),
-        ("set:b;mode:ONE", DistributorRequest("default", "b", "timeStamp", 1, "one")),
+        ("group:a;set:b;trigger:uniqueId;updates:4", DistributorRequest("a", "b", "uniqueId", 4)),
+        ("GROUP:a; Trigger:uniqueId", DistributorRequest("a", None, "uniqueId")),
+        ("set:b;mode:ONE", DistributorRequest("default", "b", "timeStamp", None, "one")),
         ("", DistributorRequest()),
         ("updates:0", None),
         ("updates:-3", None),

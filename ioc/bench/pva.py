@@ -1,0 +1,139 @@
+"""`rayfan bench pva`: frames over pvAccess to PvaPy's stock clients, from Rayfan and from PvaPy's simulator in turn.
+
+Rayfan's side is a whole detector whose clients are members of a Lossless group by PvaPy's own request, so that
+back-pressure finds the highest rate; the simulator's is searched for. The clients are the same processes on both sides.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ioc.bench import pvapy
+from ioc.bench.appliance import WARM_SECONDS, Appliance
+from ioc.bench.case import Case, detector_toml
+from ioc.bench.knee import PEER_CLIENTS, Knees, Plan, alternate
+from ioc.bench.machine import conditions
+from ioc.bench.process import Started, cpu_seconds, part, wait_while
+from ioc.bench.search import Trial
+from ioc.core.errors import PeerError
+from ioc.core.frame import DataType
+
+log = logging.getLogger(__name__)
+
+CASES = {1: "one_client", 2: "two_members", 4: "four_members"}
+"""How many clients take turns, and what the result calls that."""
+GROUP = "bench"
+QUEUE_SIZE = 64
+JOIN_SECONDS = 30.0
+
+
+def measure(folder: Path, size: int, plan: Plan, counts: tuple[int, ...] = (1, 2)) -> dict[str, Any]:
+    """Return rates, ratios and CPU for square uint8 frames of `size` pixels, for each number of clients.
+
+    Raises:
+        PeerError: Rayfan lost a frame, or a process failed.
+    """
+    before = conditions()
+    result: dict[str, Any] = {"size": size, "seconds": plan.seconds, "repeats": plan.repeats}
+    for count in counts:
+        knees = alternate(folder, Case(size, DataType.UINT8, count), plan, run)
+        result |= {f"{key}_{CASES[count]}": value for key, value in figures(knees).items()}
+        result["peer_absent"] = knees.absent
+    return result | {"peer": PEER_CLIENTS if plan.peer else None, "conditions": before}
+
+
+def figures(knees: Knees) -> dict[str, Any]:
+    """Return medians of both sides, their ratio, and the frames that Rayfan lost; None where the peer has none."""
+    ours = median(one.reached for one in knees.ours)
+    peers = median(one.reached for one in knees.peers) if knees.peers else None
+    return {
+        "ratio": ours / peers if peers else None,
+        "fps": ours,
+        "peer_fps": peers,
+        "lost": sum(one.lost for one in knees.ours),
+        "cpu_seconds_per_frame": _cpu(knees.ours),
+        "peer_cpu_seconds_per_frame": _cpu(knees.peers),
+    }
+
+
+def configuration(case: Case, frame_rate: float | None) -> str:
+    """Return the configuration of a detector with a group for clients that join by request."""
+    table = f'\n[groups.{GROUP}]\ncount = 0\nplacement = "remote"\n'
+    return detector_toml(case, frame_rate) + f'{table}policy = "lossless"\nqueue_size = {QUEUE_SIZE}\n'
+
+
+def run(folder: Path, case: Case, frame_rate: float | None, seconds: float) -> Trial:
+    """Return what a detector and its clients did at `frame_rate` Hz (None: as fast as it goes) in `seconds`.
+
+    Raises:
+        PeerError: a process failed, or frames are unaccounted for.
+    """
+    with Appliance(folder, configuration(case, frame_rate), seconds) as running, ExitStack() as stack:
+        running.wait_for_frames(["detector"])
+        clients = [stack.enter_context(_client(folder, number, running)) for number in range(case.consumers)]
+        for client in clients:
+            client.hear(JOIN_SECONDS)
+        _wait_joined(running, case.consumers)
+        running.wait(WARM_SECONDS)
+        pids = [*running.pids(), *(client.pid for client in clients)]
+        begin, cpu = time.monotonic_ns(), cpu_seconds(pids)
+        wait_while(clients, seconds)
+        end, cpu = time.monotonic_ns(), cpu_seconds(pids) - cpu
+        wait_while(clients, pvapy.SETTLE_SECONDS)
+        for client in clients:
+            client.finish_input()
+        for client in clients:
+            client.hear(pvapy.ANSWER_SECONDS)
+        report = running.stop()
+    notes = [np.fromfile(_notes(folder, number), np.int64).reshape(2, -1) for number in range(case.consumers)]
+    _check(report)
+    return pvapy.judged(notes, (begin, end), cpu, frame_rate)
+
+
+def _check(report: Mapping[str, Any]) -> None:
+    """Look whether the ledger, too, says that members of the group lost nothing before they left."""
+    gone = {"member_gone", "no_member"}  # what was on its way when the clients ended, and what nobody was there for
+    stages = [stage for stage in report["stages"] if stage["group"] == GROUP]
+    lost = {why: count for one in stages for why, count in one["dropped"].items() if count and why not in gone}
+    if lost:
+        raise PeerError(f"Rayfan: expected no loss in a lossless group, found {lost}")
+
+
+def _client(folder: Path, number: int, running: Appliance) -> Started:
+    request = f"record[queueSize={QUEUE_SIZE}]field(_[pydistributor=group:{GROUP};trigger:uniqueId])"
+    settings = {
+        "role": f"client{number}",
+        "channel": f"{running.prefix}Pva1:Image",
+        "request": request,
+        "file": str(_notes(folder, number)),
+        "read": False,
+    }
+    return part("pvapy_monitor", folder, {**running.environment, "EPICS_PVAS_SERVER_PORT": "0"}, settings)
+
+
+def _wait_joined(running: Appliance, count: int) -> None:
+    limit = time.monotonic() + JOIN_SECONDS
+    while _members(running.status("detector")) < count:
+        if time.monotonic() > limit:
+            raise PeerError(f"Rayfan: expected {count} members in group {GROUP} within {JOIN_SECONDS:g} s")
+        running.wait(0.05)
+
+
+def _members(status: Mapping[str, Any]) -> int:
+    groups = [group for group in status.get("groups", []) if group["name"] == GROUP]
+    return sum(member["present"] for group in groups for member in group["members"])
+
+
+def _notes(folder: Path, number: int) -> Path:
+    return folder / f"notes{number}"
+
+
+def _cpu(trials: list[Trial]) -> float | None:
+    known = [one.cpu_seconds for one in trials if one.cpu_seconds is not None]
+    return median(known) if known else None
