@@ -1,4 +1,4 @@
-"""The processes behind the distributor: consumer, collector, egress and ingress; the spec's role says which."""
+"""The processes behind the distributor: consumer, collector, writer and those of EJFAT; the spec's role says which."""
 
 from ioc.core.status import ExitCode, Role
 from ioc.supervisor.child import Child, run
@@ -13,6 +13,10 @@ def main(child: Child) -> ExitCode:
         from consumers.collector import main as body
     elif child.spec.role is Role.EGRESS:
         from consumers.egress import main as body
+    elif child.spec.role is Role.WRITER:
+        from consumers.writer import main as body
+    elif child.spec.role is Role.BALANCER:
+        from consumers.balancer import main as body
     else:
         from consumers.ingress import main as body
     return body(child)

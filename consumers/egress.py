@@ -1,27 +1,37 @@
 """The egress process: a member of a group of its own that sends every frame as an EJFAT event over UDP."""
 
+import logging
 import time
 from concurrent.futures import Future
 
 from consumers.processors.passthrough import Passthrough
 from consumers.records import egress_records
+from consumers.route import Route, control_plane, route_of
 from consumers.worker import Worker
-from ioc.channels import ejfat_uri
 from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatPublisher, PublisherSettings
+from ioc.channels.ejfat_kernel import advice
+from ioc.channels.ejfat_sender import SenderFigures, SenderLink, SyncSettings
+from ioc.channels.ejfat_uri import EjfatUri
 from ioc.channels.journal import Journal, open_member
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import EgressConfig, egress_group
-from ioc.core.errors import ConfigError, mismatch
 from ioc.core.rate import RateMeter
-from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
+from ioc.core.status import ExitCode, StageStatus, Status
 from ioc.records.server import RecordServer
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
+
+log = logging.getLogger(__name__)
+
+SEND_BUFFER = 8 << 20
+AWAY_SECONDS = 2.0
+ANNOUNCE_PATIENCE = 3.0
+"""s beyond the warm-up that the first frame waits for the load balancer to know us."""
 
 
 class Egress:
@@ -33,19 +43,10 @@ class Egress:
         self.child = child
         self.name = spec.name
         self.config = spec.config.egress[spec.table]
-        self.host, self.port = destination(spec, self.config)
-        self.publisher = EjfatPublisher.open(
-            PublisherSettings(
-                self.host,
-                self.port,
-                mtu=self.config.mtu,
-                rate_gbps=self.config.rate,
-                data_id=self.config.data_id,
-                lb_version=self.config.lb_version,
-                offload=self.config.offload,
-                checksum=self.config.checksum,
-            )
-        )
+        self.route = route_of(spec, self.config)
+        self.publisher = EjfatPublisher.open(_settings(self.route, self.config))
+        self.link = _link(self.route.uri, self.config, self.publisher)
+        self._reach = Reach()
         self.book = Book(spec.book_file)
         self.journal = Journal(spec.journal_file, booked=True)
         account = open_member(self.journal, self.book, self.name)
@@ -64,6 +65,10 @@ class Egress:
         self.records.start()
         self.records.set_many({f"{self.name}:TargetRate": self.config.rate or 0.0})
         self.pva.start()
+        if self.link is not None:
+            self.link.start()
+            if not self.link.warm(self.config.warm_up + ANNOUNCE_PATIENCE):
+                log.warning("the load balancer does not answer; frames are sent all the same")
         self.worker.start()
         self.child.report_with(self.sample)
         self.child.running()
@@ -80,19 +85,33 @@ class Egress:
             failed=counts.failed,
             queued=counts.in_hand,
         )
+        goodput = self._byte_rate.update(figures.bytes, time.monotonic_ns())
+        away = self._reach.update(figures.unsent, time.monotonic())
+        link = self.link.figures() if self.link is not None else SenderFigures()
         values: dict[str, Value] = {
             "Frames": figures.frames,
             "Bytes": figures.bytes,
             "Packets": figures.packets,
             "Errors": figures.errors,
-            "ByteRate": self._byte_rate.update(figures.bytes, time.monotonic_ns()),
-            "Destination": f"{self.host}:{self.port}",
+            "ByteRate": goodput,
+            "GoodputRate": goodput * 8 / 1e9,
+            "Destination": _destination_text(self.route),
+            "Unreachable": figures.unsent,
+            "Sockets": figures.paths,
+            "SendBuffer": figures.send_buffer,
+            "Syncs": link.syncs,
+            "Renewals": link.renewed,
+            "ControlErrors": link.errors,
             "MTU": self.config.mtu,
             "Offload": figures.offload,
         }
         status.figures = {name: int(value) if isinstance(value, bool) else value for name, value in values.items()}
         values |= {
             "State": status.state.value,
+            "Reachable": "no" if away else "yes",
+            "BufferAdvice": advice("send", SEND_BUFFER, figures.send_buffer) if figures.send_buffer else "",
+            "LoadBalancer": "none" if self.route.uri is None else "known" if link.announced else "unknown",
+            "ControlError": link.last_error,
             "Rate": now.rate,
             "Queued": status.stage.queued,
             "TargetRate": self.publisher.rate_gbps or 0.0,
@@ -111,6 +130,8 @@ class Egress:
     def close(self) -> bool:
         """Send what is on its way and shut down; return whether all was sent."""
         drained = self.worker.drain(DRAIN_SECONDS)
+        if self.link is not None:
+            self.link.leave()
         self.publisher.close(drain=True)
         self.pva.stop()
         self.journal.close()
@@ -122,22 +143,47 @@ class Egress:
         return None
 
 
-def destination(spec: ProcessSpec, config: EgressConfig) -> tuple[str, int]:
-    """Return address and port that an egress sends to.
+class Reach:
+    """Whether packets find their way: no while some found none within the last seconds."""
 
-    Raises:
-        ConfigError: the URI has no data address.
-    """
-    where = f"egress.{spec.table}.uri"
-    if config.uri is None:
-        if spec.destination is None:
-            raise ConfigError(mismatch(f"egress.{spec.table}", "the address of its ingress", "none"))
-        host, _, port = spec.destination.rpartition(":")
-        return host, int(port)
-    endpoint = ejfat_uri.parse(config.uri, where).data
-    if endpoint is None:
-        raise ConfigError(mismatch(where, "a data address, ...?data=ip:port", config.uri))
-    return endpoint.address, endpoint.port
+    def __init__(self) -> None:
+        self._errors = 0
+        self._since: float | None = None
+
+    def update(self, errors: int, now: float) -> bool:
+        """Take the count at `now` s of a monotonic clock; return whether the destination is away."""
+        if errors > self._errors:
+            self._errors, self._since = errors, now
+        return self._since is not None and now - self._since < AWAY_SECONDS
+
+
+def _settings(route: Route, config: EgressConfig) -> PublisherSettings:
+    (host, port), *more = route.destinations
+    return PublisherSettings(
+        host,
+        port,
+        mtu=config.mtu,
+        rate_gbps=config.rate,
+        data_id=config.data_id,
+        lb_version=config.lb_version,
+        offload=config.offload,
+        checksum=config.checksum,
+        send_buffer=SEND_BUFFER,
+        more=tuple(more),
+        balanced=route.uri is not None,
+    )
+
+
+def _link(uri: EjfatUri | None, config: EgressConfig, publisher: EjfatPublisher) -> SenderLink | None:
+    if uri is None:
+        return None
+    settings = SyncSettings(uri.sync, config.sync_period, config.data_id, config.warm_up, config.renew_reservation)
+    return SenderLink(control_plane(uri, config), uri.lb_id or "", publisher.addresses, settings)
+
+
+def _destination_text(route: Route) -> str:
+    first, *more = dict.fromkeys(f"{host}:{port}" for host, port in route.destinations)
+    return f"{first} and {len(more)} more" if more else first
 
 
 def main(child: Child) -> ExitCode:

@@ -8,9 +8,14 @@ from concurrent.futures import Future
 
 from consumers.outputs import ImageOutput
 from consumers.records import ingress_records
+from consumers.route import control_plane, registration, worker_uri
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatReceiver, ReceiverSettings
+from ioc.channels.ejfat_control_model import WorkerState, WorkerTotals
+from ioc.channels.ejfat_kernel import advice, input_errors
+from ioc.channels.ejfat_pid import Gains, Pid
+from ioc.channels.ejfat_worker import LinkFigures, WorkerLink
 from ioc.channels.images import open_images
 from ioc.channels.journal import FOUND, REASONS, Account, Journal, open_member
 from ioc.channels.memory_book import MemoryBook
@@ -19,7 +24,7 @@ from ioc.core.clock import SystemClock
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
-from ioc.core.sequence import Arrival, SequenceTracker
+from ioc.core.sequence import Arrival, DealtTracker, SequenceTracker
 from ioc.core.status import ExitCode, SeriesStatus, StageStatus, Status
 from ioc.records.server import RecordServer
 from ioc.records.status import StatusChannels
@@ -37,8 +42,12 @@ SERIES_TOLD = 16
 class IngressLoop:
     """The thread that takes frames from the network and passes them on, keeping account of every series."""
 
-    def __init__(self, receiver: EjfatReceiver, book: Book, account: Account, outputs: Sequence[Publisher]) -> None:
+    def __init__(
+        self, receiver: EjfatReceiver, book: Book, account: Account, outputs: Sequence[Publisher], shared: bool = False
+    ) -> None:
+        """Keep what is needed; `shared`: other workers get a part of the frames."""
         self._receiver = receiver
+        self._shared = shared
         self._book = book
         self._account = account
         self._outputs = outputs
@@ -124,8 +133,8 @@ class IngressLoop:
         return True
 
     def _miss(self, series: int, first: int, last: int) -> None:
-        """Note ids that did not come in their turn."""
-        if last >= first:
+        """Note ids that did not come in their turn; behind a load balancer it is another worker's turn."""
+        if last >= first and not self._shared:
             self._account.left.add_range(series, first, last, REASONS.index(Reason.LOST))
             self._book.counts.missed += last - first + 1
 
@@ -133,7 +142,8 @@ class IngressLoop:
         tracker = self._trackers.get(item.series)
         if tracker is None:
             series, newest = self._resumed
-            tracker = SequenceTracker(newest + 1 if item.series == series else 1)
+            first = newest + 1 if item.series == series else 1
+            tracker = DealtTracker(first) if self._shared else SequenceTracker(first)
             self._trackers[item.series] = tracker
         return tracker
 
@@ -152,7 +162,8 @@ class Ingress:
     def __init__(self, child: Child) -> None:
         spec = child.spec
         assert spec.table is not None
-        config = spec.config.ingress[spec.table]
+        config = self.config = spec.config.ingress[spec.table]
+        self.uri = worker_uri(spec, config)
         self.child = child
         self.name = spec.name
         budget = spec.config.budget
@@ -167,6 +178,8 @@ class Ingress:
                 memory=part_of(self.memory_limit),
                 queue_size=config.queue_size,
                 receive_buffer=config.receive_buffer,
+                port_range=config.port_range,
+                shared=self.uri is not None,
             )
         )
         self.port = self.receiver.port
@@ -176,11 +189,18 @@ class Ingress:
         prefix = spec.config.prefix
         self.images = open_images(spec.config.image_server, f"{self.name} images", window=BATCH)
         output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock(), self.memory)
-        self.loop = IngressLoop(self.receiver, self.book, account, [output])
+        self.loop = IngressLoop(self.receiver, self.book, account, [output], shared=self.uri is not None)
+        self._pid = Pid(Gains(config.set_point, config.kp, config.ki, config.kd))
+        self.link: WorkerLink | None = None
+        if self.uri is not None:
+            worker = registration(spec, config, self.uri, self.port)
+            calls = control_plane(self.uri, config)
+            self.link = WorkerLink(calls, self.uri.lb_id or "", worker, self.worker_state)
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         self.records = RecordServer(prefix, ingress_records(self.name), self._put)
+        self._lingering = threading.Event()
         self._begun = time.monotonic()
         self._rate = RateMeter()
         self._byte_rate = RateMeter()
@@ -191,12 +211,29 @@ class Ingress:
         self.images.start()
         self.pva.start()
         self.loop.start()
+        if self.link is not None:
+            self.link.start()
         self.child.report_with(self.sample)
         self.child.running()
+
+    def worker_state(self) -> WorkerState:
+        """Return what the load balancer is told ten times a second."""
+        fill, figures = self.receiver.fill(), self.receiver.figures()
+        totals = WorkerTotals(
+            received=figures.complete + figures.incomplete + figures.unfinished,
+            reassembled=figures.complete,
+            reassembly_errors=figures.incomplete,
+            dequeued=self.receiver.counters().items,
+            enqueue_errors=figures.dropped,
+            bytes=figures.bytes,
+            packets=figures.packets,
+        )
+        return WorkerState(fill, self._pid.signal(fill, time.monotonic()), self.loop.failure is None, totals)
 
     def sample(self) -> Status:
         """Return the status, and show it on the records."""
         counts, figures = self.book.counts, self.receiver.figures()
+        link = self.link.figures() if self.link is not None else LinkFigures()
         now = time.monotonic_ns()
         status = self.child.status()
         status.port = self.port
@@ -217,6 +254,8 @@ class Ingress:
                 Reason.DUPLICATE.value: self.loop.repeated,
             },
         )
+        if self.uri is not None:  # the load balancer's account has what was lost on the way: no worker knows its part
+            status.stage.dropped = {Reason.DUPLICATE.value: self.loop.repeated}
         status.stage.dropped = {reason: count for reason, count in status.stage.dropped.items() if count}
         values: dict[str, Value] = {
             "Frames": received,
@@ -228,7 +267,16 @@ class Ingress:
             "KernelDrops": figures.kernel_drops,
             "ByteRate": self._byte_rate.update(counts.bytes, now),
             "Port": self.port,
+            "Ports": 1 << self.config.port_range,
             "ReceiveBuffer": figures.receive_buffer,
+            "UdpInErrors": input_errors(),
+            "Dropped": figures.dropped,
+            "Bad": figures.bad,
+            "QueueFill": self.receiver.fill(),
+            "ControlErrors": link.errors,
+            "ControlSignal": link.control_signal,
+            "States": link.states,
+            "Registrations": link.registrations,
             "Shed": figures.shed,
             "MemoryUsed": figures.memory_used,
             "MemoryLimit": self.memory_limit,
@@ -236,6 +284,9 @@ class Ingress:
         status.figures = dict(values)
         values |= {
             "State": status.state.value,
+            "BufferAdvice": advice("receive", self.config.receive_buffer, figures.receive_buffer, figures.kernel_drops),
+            "LoadBalancer": "none" if self.link is None else "known" if link.registered else "unknown",
+            "ControlError": link.last_error,
             "Rate": status.rate,
             "Pid": status.pid,
             "Uptime": time.monotonic() - self._begun,
@@ -251,6 +302,9 @@ class Ingress:
 
     def close(self) -> bool:
         """Take what has arrived and shut down; return whether all of it was."""
+        if self.link is not None and self.link.leave():
+            log.info("left the load balancer; %g s for the events of earlier epochs", self.config.linger)
+            self._lingering.wait(self.config.linger)
         drained = self.loop.drain(10.0)
         self.pva.stop()
         self.images.close()

@@ -1,4 +1,4 @@
-"""The records of a consumer (`Cons1:`), a collector (`Coll1:`), an egress (`Ejfat1:`) and an ingress (`EjfatIn1:`).
+"""The records of consumers (`Cons1:`), collectors (`Coll1:`) and EJFAT's: `Ejfat1:`, `EjfatLb1:` and `EjfatIn1:`.
 
 What a processor declares becomes records too: the statistic `Mean` is `Cons1:Stat:Mean_RBV`, the setting `Threshold`
 is the pair `Cons1:Set:Threshold`, `Cons1:Set:Threshold_RBV`.
@@ -30,6 +30,21 @@ PID = Record("Pid", INT, "Process id")
 UPTIME = Record("Uptime", FLOAT, "Time since the process began", unit="s", precision=0)
 MEMORY_USED = Record("MemoryUsed", COUNT, "Bytes of frames that wait here", unit="byte")
 MEMORY_LIMIT = Record("MemoryLimit", COUNT, "Bytes of frames that may wait", unit="byte")
+
+LINK_STATES = ("none", "known", "unknown")
+CONTROL = (
+    Record(
+        "LoadBalancer",
+        ENUM,
+        "Whether the load balancer knows us",
+        choices=LINK_STATES,
+        severities=(Severity.NO_ALARM, Severity.NO_ALARM, Severity.MAJOR),
+    ),
+    Record("ControlErrors", COUNT, "Calls to the control plane that failed"),
+    Record("ControlError", STRING, "Why the last one did, empty: well", size=TEXT_SIZE),
+)
+REACHABLE = ("yes", "no")
+REACHABLE_SEVERITIES = (Severity.NO_ALARM, Severity.MAJOR)
 
 CONSUMER = (
     STATE,
@@ -107,6 +122,15 @@ EGRESS = (
     Record("MTU", INT, "Bytes of an IP packet", unit="byte"),
     Record("TargetRate", FLOAT, "Pace of packets, 0: none", PAIR, "Gbit/s", 3, accepted=Limits(0.0, FASTEST)),
     Record("Offload", BOOL, "Whether the kernel cuts the packets"),
+    Record("GoodputRate", FLOAT, "Pixels handed to the network", unit="Gbit/s"),
+    Record("Reachable", ENUM, "Whether packets find their way", choices=REACHABLE, severities=REACHABLE_SEVERITIES),
+    Record("Unreachable", COUNT, "Packets that found no way", unit="packet", alarms=ANY_LOSS),
+    Record("Sockets", INT, "Sockets that events take turns over"),
+    Record("SendBuffer", INT, "Send buffer that the kernel gave", unit="byte"),
+    Record("BufferAdvice", STRING, "What to set, empty: all is well", size=TEXT_SIZE),
+    *CONTROL,
+    Record("Syncs", COUNT, "Sync messages sent"),
+    Record("Renewals", COUNT, "Times the reservation was extended"),
     PID,
     UPTIME,
     LAST_ERROR,
@@ -128,12 +152,53 @@ INGRESS = (
     MEMORY_USED,
     MEMORY_LIMIT,
     Record("Port", INT, "UDP port that is listened on"),
+    Record("Ports", INT, "Ports listened on, from Port on"),
     Record("ReceiveBuffer", INT, "Receive buffer that the kernel gave", unit="byte"),
+    Record("BufferAdvice", STRING, "What to set, empty: all is well", size=TEXT_SIZE),
+    Record("UdpInErrors", COUNT, "Datagrams this host could not take", unit="packet"),
+    Record("Dropped", COUNT, "Events that found the queue full", unit="frame", alarms=ANY_LOSS),
+    Record("Bad", COUNT, "Datagrams that are no EJFAT", unit="packet"),
+    Record("QueueFill", FLOAT, "How full the queue is, 0 to 1"),
+    *CONTROL,
+    Record("ControlSignal", FLOAT, "What the load balancer is asked for"),
+    Record("States", COUNT, "States that the load balancer took"),
+    Record("Registrations", COUNT, "Times registered"),
     PID,
     UPTIME,
     LAST_ERROR,
     STATUS_MESSAGE,
 )
+
+
+BALANCER = (
+    STATE,
+    Record("Received", COUNT, "Packets received", unit="packet"),
+    Record("Forwarded", COUNT, "Packets sent on", unit="packet"),
+    Record("Nobody", COUNT, "Packets that no worker was there for", unit="packet", alarms=ANY_LOSS),
+    Record("Strangers", COUNT, "Packets of unknown senders", unit="packet"),
+    Record("Malformed", COUNT, "Packets that are no EJFAT", unit="packet"),
+    Record("KernelDrops", COUNT, "Packets the kernel had no room for", unit="packet", alarms=ANY_LOSS),
+    Record("FaultsLost", COUNT, "Packets lost on purpose", unit="packet"),
+    Record("FaultsDoubled", COUNT, "Packets doubled on purpose", unit="packet"),
+    Record("FaultsHeldBack", COUNT, "Packets held back on purpose", unit="packet"),
+    Record("Errors", COUNT, "Packets that could not be sent", unit="packet", alarms=ANY_LOSS),
+    Record("Syncs", COUNT, "Sync messages taken"),
+    Record("Workers", INT, "Workers registered"),
+    Record("WorkersReady", INT, "Workers that get events"),
+    Record("Epoch", COUNT, "Newest epoch"),
+    Record("Port", INT, "TCP port of the control plane"),
+    Record("DataPort", INT, "UDP port of the data"),
+    Record("Uri", STRING, "EJFAT URI without its token", size=TEXT_SIZE),
+    PID,
+    UPTIME,
+    LAST_ERROR,
+    STATUS_MESSAGE,
+)
+
+
+def balancer_records(name: str) -> list[Record]:
+    """Return the records of the load balancer `name`, for example `EjfatLb1`."""
+    return under(f"{name}:", BALANCER)
 
 
 def consumer_records(name: str, settings: Iterable[Setting] = (), statistics: Iterable[Statistic] = ()) -> list[Record]:

@@ -4,7 +4,8 @@
                                |----stop---------> Aborted (Single, Multiple) or Idle (Continuous)
 
 Rules: a start while acquiring is ignored. Every start begins a new series; ids count from 1 in it. `ArrayCounter`
-counts on over series until it is written to. Frames come each `AcquirePeriod`, but never faster than `AcquireTime`.
+counts on over series until it is written to. Frames come each `AcquirePeriod`, but never faster than
+`NumExposures` times `AcquireTime`.
 """
 
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Acquisition:
         self.num_images = config.num_images
         self.acquire_time = config.acquire_time
         self.acquire_period = 1.0 / config.frame_rate
+        self.num_exposures = 1
         self.state = DetectorState.IDLE
         self.message = "Waiting for acquisition"
         self.acquiring = False
@@ -171,8 +173,21 @@ class Acquisition:
         self.acquire_time = seconds
         self._repace()
 
+    def set_exposures(self, number: int) -> None:
+        """Change NumExposures: a frame takes at least so many times AcquireTime."""
+        self.num_exposures = number
+        self._repace()
+
+    def time_remaining(self) -> float:
+        """Return how many seconds the acquisition still takes; 0 if it is endless or there is none."""
+        wanted = self.wanted
+        if not self.acquiring or wanted is None:
+            return 0.0
+        left = (wanted - self.images_counter - 1) * self._period_ns()
+        return max(0, left + self._pacer.next_ns - self._clock.monotonic_ns()) / 1e9
+
     def _period_ns(self) -> int:
-        return round(max(self.acquire_period, self.acquire_time) * 1e9)
+        return round(max(self.acquire_period, self.acquire_time * self.num_exposures) * 1e9)
 
     def _repace(self) -> None:
         self._pacer.change(self._period_ns(), self._clock.monotonic_ns())

@@ -8,10 +8,13 @@ from concurrent.futures import Future
 
 from detector_sim import readbacks
 from detector_sim.acquisition import Acquisition
+from detector_sim.attributes import FrameAttributes
 from detector_sim.controls import Controls
 from detector_sim.flow import Flow
+from detector_sim.image_readbacks import labels
 from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
+from detector_sim.readout import read_out
 from detector_sim.records import detector_records
 from detector_sim.source import open_source
 from ioc.channels.acknowledged import AcknowledgedLink
@@ -23,7 +26,7 @@ from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
 from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.channels.pva_wire_request import DistributorRequest
 from ioc.core.clock import SystemClock
-from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group
+from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group, writer_group
 from ioc.core.forecast import Forecasts
 from ioc.core.ledger import MissedRange, Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits
@@ -35,6 +38,7 @@ from ioc.distributor.group import GroupShape
 from ioc.distributor.requests import RequestBook, Wish
 from ioc.distributor.seat import Seat
 from ioc.distributor.takers import takers_of
+from ioc.records.areadetector import CAMERA_PORT
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -68,7 +72,8 @@ class Detector:
         self.distributor = make_distributor(self.config, Journal(spec.journal_file))
         self.server = LocalServer(spec.socket)
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
-        self.controls = Controls(self.flow, self.config.detector, self.another_store)
+        attributes = FrameAttributes(self.acquisition, lambda name: self.records.get(f"cam1:{name}_RBV"))
+        self.controls = Controls(self.flow, self.config.detector, self.another_store, attributes)
         self.images = open_images(self.config.image_server, "detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image", Requested(self.flow))
         remote = Remote(self.flow)
@@ -97,14 +102,13 @@ class Detector:
             {
                 "cam1:ImageMode": self.acquisition.image_mode.value,
                 "cam1:NumImages": self.acquisition.num_images,
-                "cam1:PoolMaxMem_RBV": self.config.budget.pool / 1e6,
-                "cam1:MemoryLimit_RBV": self.config.budget.pool,
-                "cam1:DriverVersion_RBV": _version(),
-                "cam1:SDKVersion_RBV": _version(),
+                "cam1:NDAttributesFile": self.config.detector.attributes,
                 "Pva1:PvName_RBV": f"{self.prefix}Pva1:Image",
+                **self._identity(),
                 **readbacks.demands(self.flow.snapshot),
             }
         )
+        self.controls.begin()
         self.images.start()
         self.pva.start()
         self.child.report_with(self.sample)
@@ -125,7 +129,7 @@ class Detector:
         rate = self._rate.update(snapshot.published, snapshot.taken_ns)
         config = self.controls.config
         with self._showing:  # else what was read before an edge of the acquisition is shown after it
-            self.records.set_many(readbacks.camera(self.flow, config, rate))
+            self.records.set_many(readbacks.camera(self.flow, config, rate) | self._attributes())
         overflows = self._forecasts.update(snapshot.groups, snapshot.taken_ns)
         self.records.set_many(readbacks.distributor(snapshot, overflows))
         self.records.set_many(self._image_plugin())
@@ -134,6 +138,7 @@ class Detector:
         status.rate = rate
         status.series = snapshot.series
         status.groups = snapshot.groups
+        status.figures = readbacks.described(self.flow)
         status.message = f"{self.acquisition.message}" + (f" ({snapshot.waiting_for})" if snapshot.waiting_for else "")
         status.stage = StageStatus(received=snapshot.published, processed=snapshot.published)
         if self.foreign is not None:
@@ -181,7 +186,8 @@ class Detector:
             waiting = budget.pool // SOURCE_PART
             self.foreign = PvaReceiver(config.source.channel, queue_bytes=waiting)
             return LiveImages(self.foreign, (budget.pool - waiting) // 2, self.useful)
-        return ImageStore(open_source(config), min(budget.images, budget.pool - reserved), self.useful)
+        source, readout = read_out(open_source(config), config.readout)
+        return ImageStore(source, min(budget.images, budget.pool - reserved), self.useful, readout)
 
     def another_store(self, config: DetectorConfig) -> Images:
         """Return the images that are to take over from those served now.
@@ -192,7 +198,38 @@ class Detector:
         return self.make_store(config, self.flow.reserved_bytes)
 
     def _put(self, name: str, value: Value) -> Future | None:
-        return self.controls.put(name, value)
+        """Hand a put over; it is complete when the read-backs show what it changed."""
+        change = self.controls.put(name, value)
+        if change is None or name == "cam1:Acquire" or not name.startswith("cam1:"):
+            return change
+        shown: Future[None] = Future()
+        change.add_done_callback(lambda _: self._show_change(change, shown))
+        return shown
+
+    def _show_change(self, change: Future, shown: "Future[None]") -> None:
+        if change.cancelled():
+            shown.cancel()
+            return
+        error = change.exception()
+        if error is not None:
+            shown.set_exception(error)
+            return
+        with self._showing:
+            values = readbacks.camera(self.flow, self.controls.config, self._rate.rate) | self._attributes()
+            self.records.set_many({name: value for name, value in values.items() if name.endswith("_RBV")})
+        shown.set_result(None)
+
+    def _identity(self) -> dict[str, Value]:
+        version = _version()
+        ports = {"cam1:PortName_RBV": CAMERA_PORT, "Pva1:NDArrayPort_RBV": CAMERA_PORT}
+        versions = ("cam1:DriverVersion_RBV", "cam1:SDKVersion_RBV", "Pva1:DriverVersion_RBV")
+        pool = self.config.budget.pool
+        memory = {"cam1:PoolMaxMem_RBV": pool / 1e6, "cam1:MemoryLimit_RBV": pool}
+        return {**ports, **memory, **dict.fromkeys(versions, version)}
+
+    def _attributes(self) -> dict[str, Value]:
+        chosen = self.controls.attributes
+        return {"cam1:NDAttributesStatus": chosen.status, **labels(self.controls.labels)}
 
     def _refused(self, name: str, message: str) -> None:
         with self._showing:
@@ -281,7 +318,7 @@ def _wish(request: DistributorRequest) -> Wish:
 
 
 def make_distributor(config: Config, journal: Journal | None = None) -> Distributor:
-    """Return the distributor with the groups of a configuration: its takers in file order, then egresses."""
+    """Return the distributor with the groups of a configuration: its takers in file order, egresses, then writers."""
     distributor = Distributor(journal)
     distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
     slot = IMAGE_SLOT
@@ -292,6 +329,10 @@ def make_distributor(config: Config, journal: Journal | None = None) -> Distribu
         limits = Limits(egress.policy, egress.queue_size, egress.queue_bytes, egress.drop)
         shape = GroupShape(egress_group(name), 1, None, 1, limits)
         distributor.add_group(slot + number, shape, [f"Ejfat{number}"])
+    slot += len(config.egress)
+    for number, (name, writer) in enumerate(config.writers.items(), 1):
+        limits = Limits(writer.policy, writer.queue_size, writer.queue_bytes)
+        distributor.add_group(slot + number, GroupShape(writer_group(name), 1, None, 1, limits), [f"HDF{number}"])
     return distributor
 
 
@@ -310,6 +351,7 @@ def useful_slots(config: Config) -> int:
     shapes = [taker.shape for taker in takers_of(config, DETECTOR)]
     queues = [shape.limits.frames * max(shape.count, 1) for shape in shapes]
     queues += [egress.queue_size for egress in config.egress.values()]
+    queues += [writer.queue_size for writer in config.writers.values()]
     return sum(queues) + (len(queues) + 1) * WIDEST_WINDOW + IMAGE_QUEUE
 
 

@@ -9,11 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from detector_sim.acquisition import ImageMode
+from detector_sim.attributes import FrameAttributes
 from detector_sim.flow import Flow
+from detector_sim.image_controls import Change, change_of
 from detector_sim.images import Images
 from ioc.core.config import DetectorConfig, Drop, Policy
 from ioc.core.errors import RefusedError, mismatch
-from ioc.core.frame import DataType
 from ioc.core.overflow import Limits
 from ioc.distributor.group import Group, GroupShape
 from ioc.records.table import Value
@@ -22,24 +23,34 @@ from ioc.records.table import Value
 class Controls:
     """Takes puts by record name, as RecordServer hands them over."""
 
-    def __init__(self, flow: Flow, config: DetectorConfig, make_store: Callable[[DetectorConfig], Images]) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        config: DetectorConfig,
+        make_store: Callable[[DetectorConfig], Images],
+        attributes: FrameAttributes,
+    ) -> None:
         self._flow = flow
         self._config = config
+        self.attributes = attributes
+        self.labels: dict[str, Value] = {}
+        self._file, self._macros = config.attributes, ""
         self._make_store = make_store
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="images")
         self._commands: dict[str, Callable[[Value], Future | None]] = {
             "cam1:Acquire": self._acquire,
             "cam1:AcquireTime": self._parameter(lambda v: flow.acquisition.set_time(float(v))),
             "cam1:AcquirePeriod": self._parameter(lambda v: flow.acquisition.set_period(float(v))),
+            "cam1:TriggerMode": _only_internal,
             "cam1:FrameRate": self._parameter(lambda v: flow.acquisition.set_frame_rate(float(v))),
             "cam1:ImageMode": self._parameter(self._set_mode),
             "cam1:NumImages": self._parameter(lambda v: setattr(flow.acquisition, "num_images", int(v))),
             "cam1:ArrayCounter": self._parameter(lambda v: setattr(flow.acquisition, "array_counter", int(v))),
             "cam1:ArrayCallbacks": self._parameter(lambda v: setattr(flow, "callbacks", bool(v))),
-            "cam1:SizeX": lambda v: self._image("cam1:SizeX", {"size": (int(v), self._config.size[1])}),
-            "cam1:SizeY": lambda v: self._image("cam1:SizeY", {"size": (self._config.size[0], int(v))}),
-            "cam1:DataType": lambda v: self._image("cam1:DataType", {"data_type": DataType(v)}),
-            "cam1:ColorMode": lambda v: self._image("cam1:ColorMode", {"color_mode": str(v)}),
+            "cam1:NumExposures": self._parameter(lambda v: flow.acquisition.set_exposures(int(v))),
+            "cam1:WaitForPlugins": self._parameter(lambda v: setattr(flow, "wait_for_plugins", bool(v))),
+            "cam1:NDAttributesFile": lambda v: self._maker.submit(self._attributes, str(v), self._macros),
+            "cam1:NDAttributesMacros": lambda v: self._maker.submit(self._attributes, self._file, str(v)),
         }
 
     @property
@@ -56,13 +67,23 @@ class Controls:
         command = self._commands.get(name)
         if command is not None:
             return command(value)
+        change = change_of(name)
+        if change is not None:
+            return self._maker.submit(self._change_images, change, value)
+        if name.startswith("cam1:"):  # a label: it is shown, and nothing else
+            return self._flow.submit(lambda: self.labels.update({name: value}))
         device, _, field = name.partition(":")
         if device.startswith("Dist") and device[4:].isdigit():
             return self._flow.submit(lambda: self._group(int(device[4:]), field, value))
         return None
 
+    def begin(self) -> None:
+        """Put the configured attributes on the frames."""
+        self._maker.submit(self._attributes, self._file, self._macros).result()
+
     def close(self) -> None:
-        """Let go of the thread that makes images."""
+        """Let go of the thread that makes images, and of the PVs that are monitored."""
+        self.attributes.close()
         self._maker.shutdown(wait=True, cancel_futures=True)
 
     def _parameter(self, change: Callable[[Value], None]) -> Callable[[Value], Future]:
@@ -74,14 +95,14 @@ class Controls:
     def _set_mode(self, value: Value) -> None:
         self._flow.acquisition.image_mode = ImageMode(value)
 
-    def _image(self, name: str, changes: dict[str, object]) -> Future:
-        if self._config.source.kind != "generated":
-            given = f"what the {self._config.source.kind} source has"
-            raise RefusedError(mismatch(name, given, next(iter(changes.values()))))
-        return self._maker.submit(self._change_images, changes)
+    def _attributes(self, file: str, macros: str) -> None:
+        self._file, self._macros = file, macros
+        self.labels.update({"cam1:NDAttributesFile": file, "cam1:NDAttributesMacros": macros})
+        self.attributes.read(file, macros)
+        self._flow.attributes = self.attributes.of if self.attributes.any else None
 
-    def _change_images(self, changes: dict[str, object]) -> None:
-        config = self._config.model_copy(update=changes)
+    def _change_images(self, change: Change, value: Value) -> None:
+        config = change(self._config, value)
         store = self._make_store(config)
         self._flow.submit(lambda: self._flow.replace_store(store)).result()
         self._config = config
@@ -122,6 +143,11 @@ class Controls:
             group.shape = replace(group.shape, name=name)
         else:
             self._flow.distributor.remove_group(group.slot)
+
+
+def _only_internal(value: Value) -> None:
+    if value != "Internal":
+        raise RefusedError(mismatch("cam1:TriggerMode", "Internal: there is no trigger input", value))
 
 
 def _changed(shape: GroupShape, field: str, value: Value) -> GroupShape:

@@ -22,6 +22,7 @@ class Counter:
 
     period = None
     count = None
+    anew = True
 
     def __init__(self, shape: tuple[int, ...], data_type: DataType) -> None:
         self.shape = shape

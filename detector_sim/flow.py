@@ -12,21 +12,21 @@ import queue
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from detector_sim.acquisition import Acquisition, DetectorState
 from detector_sim.images import Images
+from detector_sim.snapshot import Listener, Snapshot
 from ioc.channels.base import Link
 from ioc.channels.journal import ABORTED, ENDED
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame, Segment, drop_all
 from ioc.core.clock import Clock
 from ioc.core.errors import RefusedError, UserError
-from ioc.core.frame import EndOfSeries
-from ioc.core.status import GroupStatus, SeriesStatus
+from ioc.core.frame import Attribute, EndOfSeries
+from ioc.core.status import SeriesStatus
 from ioc.distributor.distributor import Distributor
 
 log = logging.getLogger(__name__)
@@ -46,25 +46,6 @@ MOST_SERIES = 16
 T = TypeVar("T")
 
 
-class Listener(Protocol):
-    """Who wants to know the moment that something changes; called in the flow's thread, must not wait."""
-
-    def acquiring(self, on: bool) -> None:
-        """An acquisition began or ended; every edge is told."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the flow looked like at `taken_ns` (monotonic)."""
-
-    taken_ns: int
-    series: list[SeriesStatus]
-    groups: list[GroupStatus]
-    published: int
-    waiting_for: str = ""
-
-
 class Flow:
     """The flow of one detector. Make it, `start` it, `submit` commands, `drain` it."""
 
@@ -78,6 +59,8 @@ class Flow:
         self._account = distributor.journal.account("", "detector")
         self.published = 0
         self.callbacks = True
+        self.wait_for_plugins = False
+        self.attributes: Callable[[int, int], Mapping[str, Attribute]] | None = None
         self.newest_ns = 0
         self._clock = clock
         self._store = store
@@ -86,6 +69,7 @@ class Flow:
         self._retired: list[Segment] = []
         self._series: list[SeriesStatus] = []
         self._finished: list[Future[None]] = []
+        self._held_back: list[Future[None]] = []
         self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
@@ -121,7 +105,7 @@ class Flow:
         def begin() -> None:
             self._finished.append(ended)
             if self.acquisition.start():
-                self._image = 0
+                self._image = 0 if self._store.anew else self._image
                 self._tell(True)
 
         self.submit(begin).add_done_callback(lambda made: _pass_failure(made, ended))
@@ -198,6 +182,7 @@ class Flow:
             if self._acquire_some():
                 moved = True
                 self.distributor.pump()
+            self._let_go()
             now = self._clock.monotonic_ns()
             if now >= due_snapshot:
                 self._tidy()
@@ -303,7 +288,9 @@ class Flow:
         acquisition = self.acquisition
         stamp = image.timestamp_ns if image.timestamp_ns is not None else self._clock.wall_ns()
         unique_id = acquisition.published + 1 + ahead
-        return PooledFrame(acquisition.series, unique_id, stamp, image.slot.array, image.attributes, image.slot)
+        more = self.attributes
+        attributes = image.attributes if more is None else {**image.attributes, **more(unique_id, ahead)}
+        return PooledFrame(acquisition.series, unique_id, stamp, image.slot.array, attributes, image.slot)
 
     def _count_series(self, frames: list[PooledFrame]) -> None:
         acquisition = self.acquisition
@@ -329,9 +316,14 @@ class Flow:
             self._series[-1].ended = True
         self._snap()
         self._tell(False)
-        finished, self._finished = self._finished, []
-        for future in finished:
-            future.set_result(None)
+        self._held_back, self._finished = self._held_back + self._finished, []
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Complete the acquisitions that have ended; WaitForPlugins: once every member has finished."""
+        if self._held_back and (not self.wait_for_plugins or self.distributor.idle()):
+            while self._held_back:
+                self._held_back.pop(0).set_result(None)
 
     def _abort(self) -> None:
         self._end(self.acquisition.stop())
@@ -380,7 +372,7 @@ class Flow:
         if any(seat.ring() for seat in busy if seat.crowded or self._store.short_of_memory):
             return
         due = self.acquisition.next_due_ns()
-        wait = BLOCKED_SLEEP if busy or self._waiting_for else LONGEST_SLEEP
+        wait = BLOCKED_SLEEP if busy or self._waiting_for or self._held_back else LONGEST_SLEEP
         if due is not None and not self._waiting_for:
             wait = min(wait, max(0.0, (due - self._clock.monotonic_ns()) / 1e9))
         by_descriptor: dict[int, Link] = {seat.link.fileno(): seat.link for seat in seats if seat.link is not None}

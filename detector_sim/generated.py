@@ -16,6 +16,7 @@ from detector_sim.counter import Counter
 from detector_sim.peaks import Peaks
 from detector_sim.ramp import Ramp
 from detector_sim.rings import Rings
+from detector_sim.simulation import MODES, open_simulated
 from detector_sim.source import Source
 from ioc.core.config import DetectorConfig
 from ioc.core.errors import ConfigError, RayfanBug, mismatch
@@ -68,12 +69,14 @@ def open_generated(config: DetectorConfig) -> Source:
         return Counter(shape, config.data_type)
     if pattern == "ramp":
         return Ramp(shape, config.data_type)
+    if pattern in MODES:
+        return open_simulated(config)
     check_memory(prepared, math.prod(shape) * config.data_type.dtype.itemsize)
     if pattern == "peaks":
         return Prepared(Peaks(height, width, prepared, SEED), "peaks", prepared, shape, config.data_type)
     if pattern == "rings":
         return Prepared(Rings(height, width, prepared, SEED), "rings", prepared, shape, config.data_type)
-    raise RayfanBug(mismatch("open_generated", "peaks, rings, ramp or counter", pattern))
+    raise RayfanBug(mismatch("open_generated", "a pattern of the configuration", pattern))
 
 
 def check_memory(prepared: int, image_bytes: int) -> None:
@@ -99,6 +102,7 @@ class Prepared:
     """Images of a pattern, made beforehand and shown in turn."""
 
     count = None
+    anew = False
 
     def __init__(self, pattern: Pattern, name: str, period: int, shape: tuple[int, ...], data_type: DataType) -> None:
         self.shape = shape

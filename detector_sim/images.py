@@ -7,8 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from detector_sim.readout import Readout
 from detector_sim.source import Source
 from ioc.channels.local_pool import Segment, Slot
+from ioc.core.camera_config import ReadoutConfig
 from ioc.core.errors import UserError, mismatch
 from ioc.core.frame import Attribute
 
@@ -47,8 +49,23 @@ class Images(Protocol):
         ...
 
     @property
+    def anew(self) -> bool:
+        """Whether each acquisition begins with image 0; otherwise the images go on."""
+        ...
+
+    @property
+    def readout(self) -> Readout:
+        """Return what part of the sensor the images show."""
+        ...
+
+    @property
     def size_bytes(self) -> int:
         """Return the bytes of shared memory reserved."""
+        ...
+
+    @property
+    def held(self) -> int:
+        """Return how many frames' memory is in use."""
         ...
 
     @property
@@ -77,15 +94,17 @@ class Images(Protocol):
 class ImageStore:
     """Hands out the images of one source, their slots held once for the caller."""
 
-    def __init__(self, source: Source, budget: int, useful: int) -> None:
+    def __init__(self, source: Source, budget: int, useful: int, readout: Readout | None = None) -> None:
         """Reserve shared memory of at most `budget` bytes and fill it if the source repeats itself.
 
-        `useful` is how many frames can be on their way at a time: more slots would never be used.
+        `useful` is how many frames can be on their way at a time: more slots would never be used. `readout` is what
+        the source's images show of a sensor, if that is not all of it.
 
         Raises:
             UserError: the budget does not hold a handful of images, or the machine has not that memory.
         """
         self.source = source
+        self.readout = readout or Readout.of(ReadoutConfig(), (source.shape[0], source.shape[1]))
         image_bytes = source.dtype.itemsize
         for length in source.shape:
             image_bytes *= length
@@ -122,9 +141,19 @@ class ImageStore:
         return self.source.count
 
     @property
+    def anew(self) -> bool:
+        """Whether each acquisition begins with image 0."""
+        return self.source.anew
+
+    @property
     def size_bytes(self) -> int:
         """Return the bytes of shared memory reserved."""
         return self.segment.size
+
+    @property
+    def held(self) -> int:
+        """Return how many frames' memory is in use."""
+        return len(self._ready) if self.pinned else self.segment.held
 
     @property
     def capacity(self) -> int | None:

@@ -9,8 +9,10 @@ import logging
 import numpy as np
 
 from detector_sim.images import FEWEST_SLOTS, Image
+from detector_sim.readout import Readout
 from ioc.channels.base import Receiver
 from ioc.channels.local_pool import Segment
+from ioc.core.camera_config import ReadoutConfig
 from ioc.core.errors import PeerError, UserError, mismatch
 from ioc.core.frame import Attribute, Frame
 
@@ -21,6 +23,7 @@ class LiveImages:
     """The frames of a receiver; implements detector_sim.images.Images. Shape and type may change at any frame."""
 
     count: int | None = None
+    anew = False
 
     def __init__(self, receiver: Receiver, budget: int, useful: int) -> None:
         self._receiver = receiver
@@ -46,9 +49,19 @@ class LiveImages:
         return self._dtype
 
     @property
+    def readout(self) -> Readout:
+        """Return the whole of the newest frame: what the foreign sensor is, only its own records know."""
+        return Readout.of(ReadoutConfig(), (self._shape[0], self._shape[1]))
+
+    @property
     def size_bytes(self) -> int:
         """Return the bytes of shared memory reserved."""
         return self._segment.size if self._segment is not None else 0
+
+    @property
+    def held(self) -> int:
+        """Return how many frames' memory is in use."""
+        return self._segment.held if self._segment is not None else 0
 
     @property
     def capacity(self) -> int | None:

@@ -14,6 +14,7 @@ class Ramp:
 
     period = None
     count = None
+    anew = True
 
     def __init__(self, shape: tuple[int, ...], data_type: DataType) -> None:
         self.shape = shape

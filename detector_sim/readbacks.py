@@ -1,11 +1,14 @@
 """What the detector's read-backs show: a mapping from the flow's state to record values, sampled, never per frame."""
 
+import math
 from collections.abc import Mapping
 
 from detector_sim.acquisition import Acquisition
 from detector_sim.distributor_records import SHOWN_MEMBERS
-from detector_sim.flow import Flow, Snapshot
+from detector_sim.flow import Flow
+from detector_sim.image_readbacks import image
 from detector_sim.records import DETECTOR_STATES
+from detector_sim.snapshot import Snapshot
 from ioc.core.config import DISTRIBUTOR_SLOTS, DetectorConfig
 from ioc.core.forecast import NEVER
 from ioc.core.frame import DataType
@@ -23,6 +26,8 @@ def camera(flow: Flow, config: DetectorConfig, rate: float) -> Values:
     """Return the values of `cam1:`."""
     acquisition, snapshot = flow.acquisition, flow.snapshot
     members = [member for group in snapshot.groups for member in group.members if group.slot]
+    queued = _int(sum(member.queued for member in members))
+    stamp = max(0, flow.newest_ns - EPICS_EPOCH * 10**9)
     return {
         **parameters(acquisition),
         **state(acquisition, snapshot),
@@ -30,11 +35,33 @@ def camera(flow: Flow, config: DetectorConfig, rate: float) -> Values:
         **counters(acquisition),
         "cam1:ArrayCallbacks_RBV": flow.callbacks,
         "cam1:ArrayRate_RBV": rate,
-        "cam1:TimeStamp_RBV": max(0.0, flow.newest_ns / 1e9 - EPICS_EPOCH),
-        "cam1:QueueSize_RBV": _int(sum(member.queued for member in members)),
+        "cam1:TimeStamp_RBV": stamp / 1e9,
+        "cam1:EpicsTSSec_RBV": _int(stamp // 10**9),
+        "cam1:EpicsTSNsec_RBV": stamp % 10**9,
+        "cam1:TimeRemaining_RBV": acquisition.time_remaining(),
+        "cam1:QueueSize_RBV": queued,
+        "cam1:NumQueuedArrays": queued,
         "cam1:DroppedArrays_RBV": sum(sum(member.dropped.values()) for member in members),
+        **pool(flow),
+    }
+
+
+def described(flow: Flow) -> dict[str, float | int | str]:
+    """Return shape and type of what is served, for processes that must know before the first frame comes."""
+    return {"Shape": ",".join(map(str, flow.store.shape)), "DataType": DataType.of(flow.store.dtype).value}
+
+
+def pool(flow: Flow) -> Values:
+    """Return how much of the shared memory is in use; a buffer is the memory of one frame."""
+    image_bytes = max(1, math.prod(flow.store.shape) * flow.store.dtype.itemsize)
+    buffers = max(1, flow.store.size_bytes // image_bytes)
+    used = min(buffers, flow.store.held)
+    return {
         "cam1:PoolUsedMem_RBV": flow.reserved_bytes / 1e6,
         "cam1:MemoryUsed_RBV": flow.reserved_bytes,
+        "cam1:PoolAllocBuffers": buffers,
+        "cam1:PoolUsedBuffers": used,
+        "cam1:PoolFreeBuffers": buffers - used,
     }
 
 
@@ -49,6 +76,8 @@ def parameters(acquisition: Acquisition) -> Values:
         "cam1:FrameRate_RBV": acquisition.frame_rate,
         "cam1:ImageMode_RBV": acquisition.image_mode.value,
         "cam1:NumImages_RBV": acquisition.num_images,
+        "cam1:NumExposures": acquisition.num_exposures,
+        "cam1:NumExposures_RBV": acquisition.num_exposures,
     }
 
 
@@ -68,38 +97,7 @@ def counters(acquisition: Acquisition) -> Values:
         "cam1:ArrayCounter_RBV": _int(acquisition.array_counter),
         "cam1:NumImagesCounter_RBV": _int(acquisition.images_counter),
         "cam1:UniqueId_RBV": _int(acquisition.published),
-    }
-
-
-def image(flow: Flow, config: DetectorConfig) -> Values:
-    """Return size and type of what is served, right before the first frame."""
-    shape = flow.store.shape
-    dtype = flow.store.dtype
-    rows, columns = shape[0], shape[1]
-    planes = shape[2] if len(shape) == 3 else 0
-    sizes = (planes, columns, rows) if planes else (columns, rows, 0)
-    data_type = DataType.of(dtype).value
-    color = "RGB1" if planes else "Mono"
-    return {
-        "cam1:MaxSizeX_RBV": columns,
-        "cam1:MaxSizeY_RBV": rows,
-        "cam1:SizeX": columns,
-        "cam1:SizeX_RBV": columns,
-        "cam1:SizeY": rows,
-        "cam1:SizeY_RBV": rows,
-        "cam1:ArraySizeX_RBV": columns,
-        "cam1:ArraySizeY_RBV": rows,
-        "cam1:ArraySizeZ_RBV": planes,
-        "cam1:ArraySize0_RBV": sizes[0],
-        "cam1:ArraySize1_RBV": sizes[1],
-        "cam1:ArraySize2_RBV": sizes[2],
-        "cam1:ArraySize_RBV": _int(rows * columns * max(planes, 1) * dtype.itemsize),
-        "cam1:DataType": data_type,
-        "cam1:DataType_RBV": data_type,
-        "cam1:ColorMode": color,
-        "cam1:ColorMode_RBV": color,
-        "cam1:SourceKind_RBV": config.source.kind,
-        "cam1:SourcePath_RBV": str(config.source.path or config.source.channel or ""),
+        "cam1:NumExposuresCounter_RBV": acquisition.num_exposures if acquisition.images_counter else 0,
     }
 
 

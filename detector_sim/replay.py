@@ -69,6 +69,8 @@ class MappedFile:
 class Replay:
     """Shows the frames of a file in order, again and again or once."""
 
+    anew = True
+
     def __init__(self, reader: Reader, loop: bool, name: str) -> None:
         self.shape = reader.shape
         self.dtype = reader.dtype

@@ -32,6 +32,11 @@ class Source(Protocol):
         """Return after how many images the source ends; None: never."""
         ...
 
+    @property
+    def anew(self) -> bool:
+        """Whether each acquisition begins with image 0; otherwise the images go on."""
+        ...
+
     def fill(self, index: int, out: NDArray) -> None:
         """Write image `index` (from 0, below `count`) into `out`, a C-ordered array of `shape` and `dtype`.
 

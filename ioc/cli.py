@@ -72,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_up(commands)
     _add_ledger(commands)
     _add_bench(commands)
+    repair = commands.add_parser("repair", help="finish an HDF5 file whose writer was killed")
+    repair.add_argument("file", metavar="FILE", type=Path)
+    repair.set_defaults(run=_repair)
+    _add_ejfat(commands)
     _add_processor(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
     schema.set_defaults(run=_schema)
@@ -99,6 +103,13 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     from ioc.bench import cli as bench
 
     bench.add(commands)
+
+
+def _add_ejfat(commands: argparse._SubParsersAction) -> None:
+    from ioc import ejfat_lb, ejfat_lb_admin
+
+    ejfat_lb_admin.add(commands)
+    ejfat_lb.add(commands)
 
 
 def _add_processor(commands: argparse._SubParsersAction) -> None:
@@ -140,6 +151,16 @@ def _schema(_options: argparse.Namespace) -> int:
     from ioc.core.config import Config
 
     print(json.dumps(Config.model_json_schema(), indent=2))
+    return 0
+
+
+def _repair(options: argparse.Namespace) -> int:
+    from ioc.channels.hdf5_repair import repair
+
+    found = repair(options.file)
+    what = "finished" if found.changed else "was whole"
+    ids = f", ids {found.first} to {found.last}" if found.frames else ""
+    print(f"{options.file}: {what}, {found.frames} frames{ids}")
     return 0
 
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from ioc.channels import ejfat_socket
+import numpy as np
+
 from ioc.channels.base import Accepted, Counters, Refusal
+from ioc.channels.ejfat_gather import LEAST_PACKETS, Gatherer
 from ioc.channels.ejfat_pacing import RatePacer
-from ioc.channels.ejfat_segmenter import Segmenter, Stamp
-from ioc.channels.ejfat_socket import PacketSender
+from ioc.channels.ejfat_path import DataPath, PathSettings
+from ioc.channels.ejfat_segmenter import HeaderSheet, Segmenter, Stamp
 from ioc.channels.ejfat_wire import IP_BYTES, UDP_BYTES, IpVersion, LbVersion
 from ioc.core import codec
 from ioc.core.clock import Clock, SystemClock
@@ -19,6 +21,9 @@ from ioc.core.frame import EndOfSeries, Item
 
 END_GAPS = (0.001, 0.002, 0.004, 0.008)
 """Seconds between the copies of an end marker: a receiver that is full for a moment still gets one of them."""
+
+SLOTS = 512
+"""Slots of a load balancer (ESnet's, and the lab's); the low bits of the tick choose one."""
 
 BURST_SECONDS = 0.0005
 """How much of the rate may be made up for at once after a late wake-up or a pause ..."""
@@ -35,6 +40,8 @@ class PublisherSettings:
 
     `mtu` is bytes of an IP packet, `rate_gbps` Gbit/s of IP packets (None: as fast as they come), `lb_version` None
     leaves the LB header away, `checksum` sends an XXH3 of the pixels, `send_buffer` is bytes asked of the kernel.
+    `more` are further destinations, (host, port): events take turns over all of them, each over a socket of its own.
+    `balanced`: a load balancer deals the events out, so an end marker goes to every slot.
     """
 
     host: str
@@ -46,6 +53,8 @@ class PublisherSettings:
     offload: bool = True
     checksum: bool = True
     send_buffer: int = 8 << 20
+    more: tuple[tuple[str, int], ...] = ()
+    balanced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,9 @@ class PublisherFigures:
     errors: int
     offload: bool
     last_error: str
+    unsent: int = 0
+    paths: int = 1
+    send_buffer: int = 0
 
 
 class EjfatPublisher:
@@ -69,12 +81,14 @@ class EjfatPublisher:
     gap.
     """
 
-    def __init__(
-        self, sender: PacketSender, settings: PublisherSettings, ip_version: IpVersion, clock: Clock | None = None
-    ) -> None:
-        self._sender = sender
+    def __init__(self, paths: Sequence[DataPath], settings: PublisherSettings, clock: Clock | None = None) -> None:
+        self._paths = paths
         self._checksum = settings.checksum
+        self._balanced = settings.balanced
+        ip_version: IpVersion = 6 if any(":" in path.host for path in paths) else 4
         self._segmenter = Segmenter(settings.mtu, ip_version, settings.lb_version, settings.data_id)
+        self._gatherer = Gatherer(HeaderSheet(settings.mtu, ip_version, settings.lb_version, settings.data_id))
+        self._least_gathered = LEAST_PACKETS * self._segmenter.segment_bytes
         self._clock = clock or SystemClock()
         self._packet_overhead = IP_BYTES[ip_version] + UDP_BYTES
         self._pacer: RatePacer | None = None
@@ -88,13 +102,19 @@ class EjfatPublisher:
 
     @classmethod
     def open(cls, settings: PublisherSettings) -> Self:
-        """Return a publisher with a socket of its own.
+        """Return a publisher with sockets of its own; a destination that is not reachable now may be later.
 
         Raises:
-            ConfigError: the destination or the MTU cannot be used.
+            ConfigError: a destination or the MTU cannot be used.
         """
-        sock, ip_version = ejfat_socket.connect(settings.host, settings.port, settings.mtu, settings.send_buffer)
-        return cls(PacketSender(sock, settings.offload), settings, ip_version)
+        open_with, clock = PathSettings(settings.mtu, settings.offload, settings.send_buffer), SystemClock()
+        destinations = ((settings.host, settings.port), *settings.more)
+        return cls([DataPath(host, port, open_with, clock) for host, port in destinations], settings, clock)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Our own addresses, as the destinations see them; those that are known."""
+        return sorted({path.address for path in self._paths if path.address is not None})
 
     def publish(self, items: Sequence[Item]) -> Accepted:
         """Send items in order; refused only after `close`."""
@@ -111,25 +131,30 @@ class EjfatPublisher:
 
     def counters(self) -> Counters:
         """Return items and bytes sent, and errors of both kinds."""
-        return Counters(self._frames + self._ends, self._bytes, self._sender.errors + self._unsendable)
+        errors = sum(path.errors for path in self._paths)
+        return Counters(self._frames + self._ends, self._bytes, errors + self._unsendable)
 
     def figures(self) -> PublisherFigures:
         """Return all that is counted."""
-        sender = self._sender
+        paths = self._paths
         return PublisherFigures(
             frames=self._frames,
             ends=self._ends,
             bytes=self._bytes,
-            packets=sender.packets,
-            errors=sender.errors + self._unsendable,
-            offload=sender.offload,
-            last_error=sender.last_error or self._last_error,
+            packets=sum(path.packets for path in paths),
+            errors=sum(path.errors for path in paths) + self._unsendable,
+            unsent=sum(path.errors for path in paths),
+            offload=all(path.offload for path in paths),
+            last_error=next((path.last_error for path in paths if path.last_error), "") or self._last_error,
+            paths=len(paths),
+            send_buffer=min(path.granted for path in paths),
         )
 
     def close(self, drain: bool) -> None:
         """Stop; what was accepted has been sent already, so `drain` changes nothing."""
         self._closed.set()
-        self._sender.close()
+        for path in self._paths:
+            path.close()
 
     def _publish(self, item: Item) -> None:
         self._event += 1
@@ -139,26 +164,55 @@ class EjfatPublisher:
         except ValueError as error:
             self._count_unsendable(error)
             return
-        self._send([header, pixels], stamp)
+        self._send(header, pixels, stamp)
         self._bytes += len(header) + len(pixels)
         if not isinstance(item, EndOfSeries):
             self._frames += 1
             return
-        for gap in END_GAPS:
-            self._closed.wait(gap)
-            self._send([header], stamp)
+        if self._balanced:
+            self._send_to_all_slots(header)
+        else:
+            for gap in END_GAPS:
+                self._closed.wait(gap)
+                self._send(header, b"", stamp)
         self._ends += 1
 
-    def _send(self, buffers: list[bytes | memoryview], stamp: Stamp) -> None:
-        packets = self._segmenter.lay(buffers, stamp)
-        wire, step = packets.wire, self._sender.batch_bytes(packets.size)
+    def _send_to_all_slots(self, header: bytes) -> None:
+        """Send an end marker as an event for each slot of a load balancer, twice, so that every worker gets it."""
+        for _ in range(2):
+            tick = self._clock.wall_ns() // 1000
+            for slot in range(SLOTS):
+                self._event += 1
+                self._send(header, b"", Stamp(self._event, tick - tick % SLOTS + slot, self._entropy.getrandbits(16)))
+            self._closed.wait(END_GAPS[-1])
+
+    def _send(self, head: bytes, pixels: bytes | memoryview, stamp: Stamp) -> None:
+        path = self._paths[stamp.event % len(self._paths)]
+        if len(pixels) >= self._least_gathered and path.gathers and self._gather(path, head, pixels, stamp):
+            return
+        packets = self._segmenter.lay([head, pixels], stamp)
+        wire, step = packets.wire, path.batch_bytes(packets.size)
         for at in range(0, len(wire), step):
             batch = wire[at : at + step]
             if self._pacer is not None:
                 self._pace(self._pacer, len(batch), packets.size)
             if self._closed.is_set():
                 return
-            self._sender.send(batch, packets.size)
+            path.send(batch, packets.size)
+
+    def _gather(self, path: DataPath, head: bytes, pixels: bytes | memoryview, stamp: Stamp) -> bool:
+        """Send an event from where it lies; return False if the kernel does not cut packets."""
+        laid = self._gatherer.lay(head, np.frombuffer(pixels, np.uint8), stamp)
+        batch = laid.per_message * laid.packet
+        step = len(laid.table) if self._pacer is None else 1
+        for first in range(0, len(laid.table), step):
+            if self._pacer is not None:
+                self._pace(self._pacer, min(batch, laid.packets * laid.packet - first * batch), laid.packet)
+            if self._closed.is_set():
+                return True
+            if not path.send_laid(laid, first, step):
+                return False
+        return True
 
     def _pace(self, pacer: RatePacer, size: int, packet: int) -> None:
         size += -(-size // packet) * self._packet_overhead

@@ -39,10 +39,11 @@ _OFFSET_AT = 4
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes of one event at most, and of all unfinished events together."""
+    """Bytes of one event at most, and of all unfinished events together; `gaps`: a missing number is a lost event."""
 
     max_event_bytes: int
     memory: int
+    gaps: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Reassembler:
         self.pool = pool or BufferPool(limits.memory)
         self._most_bytes = min(limits.max_event_bytes, limits.memory - EVENT_OVERHEAD, MOST_EVENT_BYTES)
         self._memory = limits.memory
+        self._gaps = limits.gaps
         self._timeout_ns = round(timeout * 1e9)
         self._unfinished: OrderedDict[tuple[int, int], _Unfinished] = OrderedDict()
         self._held = 0
@@ -150,6 +152,34 @@ class Reassembler:
             self._feed_one(buffer[start : start + step], now_ns, events)
         return events
 
+    def place(
+        self, segment: Segment, count: int, lies: tuple[NDArray[np.uint8], int], now_ns: int, events: list[Event]
+    ) -> bool | None:
+        """Book `count` datagrams, from `segment` on, whose payload was received into its place.
+
+        `lies` is the memory of the whole event and how many bytes of it came. Return True if they are booked, False if
+        they were counted away like any others of an event that is over, None if they do not belong into this memory:
+        then nothing was counted.
+        """
+        payload, size = lies
+        event = self._unfinished.get((segment.data_id, segment.event))
+        if event is not None and (event.payload is not payload or _other_tick(event.tick, segment.tick)):
+            return None
+        self.tally.packets += count
+        self.tally.bytes += size + count * segment.start
+        if event is None:
+            event = self._begin(segment, count, now_ns, payload)
+            if event is None:
+                return False
+        fresh = self._cover(event, segment.offset, size, now_ns, events)
+        self.tally.duplicates += (size - fresh) * count // size
+        return True
+
+    def holds(self, key: tuple[int, int], payload: NDArray[np.uint8]) -> bool:
+        """Return whether an event is unfinished and is put together in this memory."""
+        event = self._unfinished.get(key)
+        return event is not None and event.payload is payload
+
     def expire(self, now_ns: int) -> list[Incomplete]:
         """Give up what got nothing new for the time-out; return all that was given up since the last call."""
         while self._unfinished:
@@ -183,7 +213,8 @@ class Reassembler:
         count, step = rows.shape
         payload = rows[:, segment.start :]
         size = count * (step - segment.start)
-        if segment.offset + size > segment.length or not _consecutive(rows, segment):
+        step_bytes = step - segment.start
+        if segment.offset + size > segment.length or not consecutive(rows[:, : segment.start], segment, step_bytes):
             return 0
         event = self._event_of(segment, count, now_ns)
         if event is not None:
@@ -231,13 +262,16 @@ class Reassembler:
             self._give_up(event, now_ns)  # the sender has started again in mid-event
             event = None
         if event is None:
-            return self._begin(segment, count, now_ns)
+            return self._begin(segment, count, now_ns, None)
         if event.length != segment.length:
             self._refuse(f"event {segment.event}: length changed from {event.length} to {segment.length} bytes", count)
             return None
         return event
 
-    def _begin(self, segment: Segment, count: int, now_ns: int) -> _Unfinished | None:
+    def _begin(
+        self, segment: Segment, count: int, now_ns: int, payload: NDArray[np.uint8] | None
+    ) -> _Unfinished | None:
+        """Begin an event in `payload`, or in memory of the pool if that is None."""
         stream = self._stream(segment.data_id)
         if segment.length > self._most_bytes:
             self._refuse(f"event {segment.event}: {segment.length} bytes, allowed are {self._most_bytes}", count)
@@ -252,7 +286,7 @@ class Reassembler:
         while self._held + segment.length + EVENT_OVERHEAD > self._memory:
             self._give_up(next(iter(self._unfinished.values())), now_ns)
         key = (segment.data_id, segment.event)
-        event = _Unfinished(key, segment.tick, self.pool.take(segment.length), now_ns)
+        event = _Unfinished(key, segment.tick, self.pool.take(segment.length) if payload is None else payload, now_ns)
         self._unfinished[key] = event
         self._held += event.length + EVENT_OVERHEAD
         return event
@@ -262,7 +296,7 @@ class Reassembler:
         if stream is None:
             if len(self._streams) >= MOST_SOURCES:
                 self._lost_forgotten += self._streams.pop(next(iter(self._streams))).lost
-            stream = self._streams[data_id] = Stream()
+            stream = self._streams[data_id] = Stream(self._gaps)
         return stream
 
     def _complete(self, event: _Unfinished, now_ns: int, events: list[Event]) -> None:
@@ -289,15 +323,14 @@ def _other_tick(known: int | None, tick: int | None) -> bool:
     return known is not None and tick is not None and known != tick
 
 
-def _consecutive(rows: NDArray[np.uint8], first: Segment) -> bool:
-    """Return whether all rows carry the first one's headers, the offset apart, which grows by the payload size."""
-    count, size = rows.shape
-    heads = rows[:, : first.start].tobytes()
-    wanted = bytearray(heads[: first.start] * count)
+def consecutive(heads: NDArray[np.uint8], first: Segment, step: int) -> bool:
+    """Return whether all headers, [packet, byte], are like the first one, each offset `step` bytes after the last."""
+    got = heads.tobytes()
+    wanted = bytearray(got[: first.start] * len(heads))
     column = (first.start - RE_BYTES + _OFFSET_AT) // 4
     words = np.frombuffer(wanted, ">u4")
-    words[column :: first.start // 4] = _ramp(count, size - first.start) + np.uint32(first.offset)
-    return heads == wanted
+    words[column :: first.start // 4] = _ramp(len(heads), step) + np.uint32(first.offset)
+    return got == wanted
 
 
 @lru_cache(maxsize=64)

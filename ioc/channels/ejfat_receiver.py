@@ -7,6 +7,7 @@ unfinished, until that is whole or given up, or until a later event is whole.
 """
 
 import logging
+import select
 import socket
 import threading
 from collections import deque
@@ -17,10 +18,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ioc.channels import ejfat_socket
+from ioc.channels import ejfat_mmsg, ejfat_socket
 from ioc.channels.base import Counters
 from ioc.channels.ejfat_pool import BufferPool
 from ioc.channels.ejfat_reassembly import Event, Incomplete, Limits, Reassembler
+from ioc.channels.ejfat_scatter import Scatter, Shape
+from ioc.channels.ejfat_wire import HEAD_BYTES, RE_BYTES
 from ioc.core import codec
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.errors import ProtocolError, RayfanBug
@@ -34,6 +37,7 @@ LONGEST_WAIT = 0.05
 
 JOIN_SECONDS = 5.0
 RECENT_INCOMPLETE = 1000
+ENDS_REMEMBERED = 64
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +46,12 @@ _log = logging.getLogger(__name__)
 class ReceiverSettings:
     """Where to listen and what to hold.
 
-    Port 0 means a free one. `event_timeout` is s without new bytes until an event is given up. `memory` is bytes: as
-    much for unfinished events, and as much for whole ones that are queued or handed out; `queue_size` counts items.
-    `verify` compares the pixels with the sender's checksum. `receive_buffer` is bytes asked of the kernel.
+    It listens on 2 to the power `port_range` ports from `port` on; port 0 means free ones. `event_timeout` is s without
+    new bytes until an event is given up. `memory` is bytes: as much for unfinished events, and as much for whole ones
+    that are queued or handed out; `queue_size` counts items. `verify` compares the pixels with the sender's checksum.
+    `receive_buffer` is bytes asked of the kernel. `shared`: a load balancer deals the events out, so that other workers
+    have the numbers between, and end markers come more than once. `in_place`: receive events straight into their memory
+    where that can be done.
     """
 
     address: str = "127.0.0.1"
@@ -55,6 +62,9 @@ class ReceiverSettings:
     queue_size: int = 1024
     verify: bool = True
     receive_buffer: int = 64 << 20
+    port_range: int = 0
+    shared: bool = False
+    in_place: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +108,33 @@ class _Queued:
 class EjfatReceiver:
     """A Receiver from UDP. `open` makes one that runs; it never comes to an end by itself."""
 
-    def __init__(self, sock: socket.socket, settings: ReceiverSettings, clock: Clock | None = None) -> None:
-        self._socket = sock
+    def __init__(
+        self, sockets: Sequence[socket.socket], settings: ReceiverSettings, clock: Clock | None = None
+    ) -> None:
+        self._sockets = sockets
+        self._poll = select.poll()
+        for sock in sockets:
+            self._poll.register(sock, select.POLLIN)
+        self._by_descriptor = {sock.fileno(): sock for sock in sockets}
+        self.port = sockets[0].getsockname()[1]
+        """The first UDP port that it listens on."""
         self._settings = settings
         self._clock = clock or SystemClock()
         self._pool = BufferPool(settings.memory // 4)
-        limits = Limits(settings.max_event_bytes, settings.memory)
+        limits = Limits(settings.max_event_bytes, settings.memory, gaps=not settings.shared)
         self._reassembler = Reassembler(limits, settings.event_timeout, self._pool)
         self._buffer = np.empty(BUFFER_BYTES, np.uint8)
         self._wait = min(LONGEST_WAIT, settings.event_timeout / 4)
+        self._scatter: Scatter | None = None
+        self._greatest = 0
         self._look_ns = 0
         self._ready = threading.Condition()
         self._queue: deque[_Queued] = deque()
         self._held_bytes = 0
         self._out: deque[_Queued] = deque()
         self._ends: list[tuple[Event, EndOfSeries]] = []
+        self._recent_ends: deque[EndOfSeries] = deque(maxlen=ENDS_REMEMBERED)
+        self._end_repeats = 0
         self._recent: deque[Incomplete] = deque(maxlen=RECENT_INCOMPLETE)
         self._lost_ranges: dict[int, list[tuple[int, int]]] = {}
         self._looked = ReceiverFigures()
@@ -131,22 +153,22 @@ class EjfatReceiver:
         Raises:
             ConfigError: the port is taken, or the address is not one of this host.
         """
-        sock = ejfat_socket.listen(settings.address, settings.port, settings.receive_buffer)
-        receiver = cls(sock, settings)
+        count = 1 << settings.port_range
+        sockets = ejfat_socket.listen_range(settings.address, settings.port, count, settings.receive_buffer)
+        receiver = cls(sockets, settings)
         receiver.start()
         return receiver
 
-    @property
-    def port(self) -> int:
-        """The UDP port that it listens on."""
-        return self._socket.getsockname()[1]
-
     def start(self) -> None:
         """Begin to read."""
-        coalescing = ejfat_socket.coalesce(self._socket)
-        granted = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        self._looked = ReceiverFigures(coalescing=coalescing, receive_buffer=granted)
-        ejfat_socket.set_receive_timeout(self._socket, self._wait)
+        coalescing = [ejfat_socket.coalesce(sock) for sock in self._sockets]
+        granted = min(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for sock in self._sockets)
+        self._looked = ReceiverFigures(coalescing=all(coalescing), receive_buffer=granted)
+        for sock in self._sockets:
+            ejfat_socket.set_receive_timeout(sock, self._wait)
+            sock.setblocking(len(self._sockets) == 1)
+        if len(self._sockets) == 1 and coalescing[0] and ejfat_mmsg.AVAILABLE and self._settings.in_place:
+            self._scatter = Scatter(self._sockets[0].fileno(), self._reassembler)
         self._thread.start()
 
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
@@ -176,6 +198,11 @@ class EjfatReceiver:
         with self._ready:
             self._held_bytes -= sum(queued.size for queued in released)
 
+    def fill(self) -> float:
+        """Return how full the queue is, 0 to 1: in items or in bytes, whichever is more."""
+        settings = self._settings
+        return min(1.0, max(len(self._queue) / settings.queue_size, self._held_bytes / settings.memory))
+
     def counters(self) -> Counters:
         """Return items and pixel bytes handed out, and the errors: bad datagrams, corrupt events."""
         return Counters(self._items, self._bytes, self._reassembler.tally.bad + self._corrupt)
@@ -195,7 +222,7 @@ class EjfatReceiver:
             bytes=tally.bytes,
             bad=tally.bad,
             duplicates=tally.duplicates,
-            repeats=tally.repeats,
+            repeats=tally.repeats + self._end_repeats,
             late=tally.late,
             unfinished=self._reassembler.unfinished,
             queued=len(self._queue),
@@ -217,7 +244,8 @@ class EjfatReceiver:
         self._thread.join(JOIN_SECONDS)
         if self._thread.is_alive():
             _log.error("EJFAT reader did not stop within %g s", JOIN_SECONDS)
-        self._socket.close()
+        for sock in self._sockets:
+            sock.close()
         if not drain:
             with self._ready:
                 self._queue.clear()
@@ -237,30 +265,67 @@ class EjfatReceiver:
                 self._ended = True
                 self._ready.notify_all()
 
-    def _step(self) -> bool:
-        """Take what one call returns; return False if nothing came for a while."""
+    def _step(self, wait: bool = True) -> bool:
+        """Take what one call a port returns; return False if nothing came for a while."""
+        if self._scatter is not None and self._scatter.armed:
+            return self._take_in_place(self._scatter)
+        if len(self._sockets) == 1:
+            return self._take_from(self._sockets[0])
+        ready = self._poll.poll(self._wait * 1000 if wait else 0)
+        if not ready:
+            self._look(self._clock.monotonic_ns())
+        taken = [self._take_from(self._by_descriptor[descriptor]) for descriptor, _ in ready]
+        return any(taken)
+
+    def _take_from(self, sock: socket.socket) -> bool:
         try:
-            size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer.data], ejfat_socket.ANCILLARY_BYTES)
+            size, ancillary, _, _ = sock.recvmsg_into([self._buffer.data], ejfat_socket.ANCILLARY_BYTES)
         except BlockingIOError:
             self._look(self._clock.monotonic_ns())
             return False
         now_ns = self._clock.monotonic_ns()
         step = ejfat_socket.segment_size(ancillary, size)
+        self._greatest = max(self._greatest, size)
         for event in self._reassembler.feed(self._buffer[:size], step, now_ns):
+            if self._scatter is not None and not self._reassembler.unfinished and step:
+                self._expect_another(self._scatter, event, step)
             self._take(event)
         if now_ns >= self._look_ns:
             self._look(now_ns)
         return True
 
+    def _take_in_place(self, scatter: Scatter) -> bool:
+        try:
+            events = scatter.receive(self._clock.monotonic_ns())
+        except BlockingIOError:
+            self._look(self._clock.monotonic_ns())
+            return False
+        for event in events:
+            self._take(event)
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._look_ns:
+            self._look(now_ns)
+        return True
+
+    def _expect_another(self, scatter: Scatter, event: Event, step: int) -> None:
+        """Expect an event like the one that was just received: as long, and cut and batched alike."""
+        start = RE_BYTES if event.tick is None else HEAD_BYTES
+        if not scatter.armed:
+            scatter.expect(Shape(len(event.payload), step, start, self._greatest // step))
+        self._greatest = 0
+
     def _read_rest(self) -> None:
         """Read what the socket's buffer held when stopping, and no more: a sender may go on for ever."""
-        self._socket.setblocking(False)
-        most = self._reassembler.tally.bytes + self._looked.receive_buffer
-        while self._reassembler.tally.bytes < most and self._step():
+        for sock in self._sockets:
+            sock.setblocking(False)
+        most = self._reassembler.tally.bytes + self._looked.receive_buffer * len(self._sockets)
+        while self._reassembler.tally.bytes < most and self._step(wait=False):
             pass
 
     def _finish(self) -> None:
         now_ns = self._clock.monotonic_ns()
+        if self._scatter is not None:
+            self._scatter.disarm()
         self._recent.extend(self._reassembler.give_up_all(now_ns))
         self._look(now_ns)
 
@@ -272,7 +337,8 @@ class EjfatReceiver:
         lost = self._reassembler.lost
         if lost != self._looked.lost:
             self._lost_ranges = self._reassembler.lost_ranges()
-        self._looked = replace(self._looked, lost=lost, kernel_drops=ejfat_socket.kernel_drops(self._socket))
+        drops = sum(ejfat_socket.kernel_drops(sock) for sock in self._sockets)
+        self._looked = replace(self._looked, lost=lost, kernel_drops=drops)
 
     def _take(self, event: Event) -> None:
         try:
@@ -280,6 +346,10 @@ class EjfatReceiver:
         except ProtocolError as error:
             self._corrupt += 1
             self._last_error = f"event {event.number} of data id {event.data_id}: {error}"
+            self._pool.give(event.payload)
+            return
+        if self._settings.shared and isinstance(item, EndOfSeries) and self._is_old(item):
+            self._end_repeats += 1
             self._pool.give(event.payload)
             return
         if self._ends:
@@ -290,6 +360,13 @@ class EjfatReceiver:
         self._enqueue(item, event.payload)
         if self._ends:
             self._let_ends_go(None)
+
+    def _is_old(self, end: EndOfSeries) -> bool:
+        """Return whether this end marker was here before, and remember it."""
+        if end in self._recent_ends:
+            return True
+        self._recent_ends.append(end)
+        return False
 
     def _let_ends_go(self, later: Event | None) -> None:
         """Queue the end markers that `later` has overtaken; if None, those that nothing unfinished comes before."""

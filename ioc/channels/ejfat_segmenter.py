@@ -95,18 +95,7 @@ class Segmenter:
         self._length = 0
 
     def _dtype(self) -> np.dtype:
-        fields = {"offset": (">u4", 4), "length": (">u4", 8), "event": (">u8", 12)}
-        columns = {name: (kind, self._re_start + at) for name, (kind, at) in fields.items()}
-        if self._lb_version:
-            columns |= {"selector": (">u2", 4), "entropy": (">u2", 6), "tick": (">u8", 8)}
-        return np.dtype(
-            {
-                "names": list(columns),
-                "formats": [kind for kind, _ in columns.values()],
-                "offsets": [at for _, at in columns.values()],
-                "itemsize": self.packet_bytes,
-            }
-        )
+        return _header_dtype(self._lb_version, self.packet_bytes)
 
     def _stamp(self, fields: NDArray[np.void], length: int, stamp: Stamp) -> None:
         fields["event"] = stamp.event
@@ -132,3 +121,66 @@ class Segmenter:
         rest = source[whole * segment :]
         if len(rest):
             payload[row + whole, : len(rest)] = rest
+
+
+class HeaderSheet:
+    """The headers of all packets of an event, one behind the other; the payload stays where it is.
+
+    Columns that stay the same are written when the sheet grows; an event writes its stamp.
+    """
+
+    def __init__(self, mtu: int, ip_version: IpVersion, lb_version: LbVersion | None, data_id: int) -> None:
+        self.packet_bytes = mtu - IP_BYTES[ip_version] - UDP_BYTES
+        self._lb_version: LbVersion | None = lb_version
+        head = LbHeader.of(lb_version, 0, 0).to_bytes() if lb_version else b""
+        self._head = head + ReHeader(data_id, 0, 0, 0).to_bytes()
+        self.head_bytes = len(self._head)
+        self.segment_bytes = self.packet_bytes - self.head_bytes
+        self._dtype = _header_dtype(lb_version, self.head_bytes)
+        self._grow(1)
+
+    def stamp(self, length: int, stamp: Stamp) -> NDArray[np.uint8]:
+        """Return the headers of an event of `length` bytes, [packet, byte]; valid until the next event.
+
+        Raises:
+            ValueError: the event is empty or longer than its 32-bit length can say.
+        """
+        if not 1 <= length <= MOST_EVENT_BYTES:
+            raise ValueError(mismatch("EJFAT event", f"1 to {MOST_EVENT_BYTES} bytes", length))
+        count = -(-length // self.segment_bytes)
+        if count > len(self._rows):
+            self._grow(count)
+        fields = self._fields[:count]
+        if length != self._length:
+            self._fields["length"] = self._length = length
+        fields["event"] = stamp.event
+        if self._lb_version:
+            fields["tick"] = stamp.tick
+            fields["entropy"] = stamp.entropy
+        if self._lb_version == 3:
+            fields["selector"] = stamp.tick & 0xFFFF
+        return self._rows[:count]
+
+    def _grow(self, count: int) -> None:
+        self._rows = np.zeros((count, self.head_bytes), np.uint8)
+        self._rows[:] = np.frombuffer(self._head, np.uint8)
+        self._fields = self._rows.reshape(-1).view(self._dtype)
+        self._fields["offset"] = np.arange(count, dtype=np.uint64) * self.segment_bytes
+        self._length = 0
+
+
+def _header_dtype(lb_version: LbVersion | None, itemsize: int) -> np.dtype:
+    """Return the columns of packets that begin with their headers, `itemsize` bytes apart."""
+    start = LB_BYTES if lb_version else 0
+    fields = {"offset": (">u4", 4), "length": (">u4", 8), "event": (">u8", 12)}
+    columns = {name: (kind, start + at) for name, (kind, at) in fields.items()}
+    if lb_version:
+        columns |= {"selector": (">u2", 4), "entropy": (">u2", 6), "tick": (">u8", 8)}
+    return np.dtype(
+        {
+            "names": list(columns),
+            "formats": [kind for kind, _ in columns.values()],
+            "offsets": [at for _, at in columns.values()],
+            "itemsize": itemsize,
+        }
+    )

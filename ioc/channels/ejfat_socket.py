@@ -8,12 +8,16 @@ import errno
 import logging
 import socket
 import struct
+from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ioc.channels import ejfat_mmsg
+from ioc.channels.ejfat_mmsg import UDP_GRO, UDP_SEGMENT
 from ioc.channels.ejfat_wire import IpVersion
-from ioc.core.errors import ConfigError, mismatch
+from ioc.core.errors import ConfigError, PeerError, mismatch
 
-UDP_SEGMENT = 103
-UDP_GRO = 104
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
@@ -26,6 +30,9 @@ MOST_SEGMENTS = 64
 MOST_BATCH_BYTES = 65_000
 """Bytes of one call; an IP packet's 65535 less headers, with some air."""
 
+FREE_RANGE_TRIES = 64
+"""Times that free ports in a row are looked for."""
+
 ANCILLARY_BYTES = 64
 """Room for the segment size that comes with coalesced datagrams."""
 
@@ -35,11 +42,20 @@ _GRO_SIZE = struct.Struct("@H")
 _log = logging.getLogger(__name__)
 
 
+Ancillary = tuple[int, int, bytes]
+Address = tuple[str, int] | tuple[str, int, int, int]
+
+
 class PacketSender:
-    """Sends packets of one size to one destination; what the network refuses is counted and never raised."""
+    """Sends packets; what the network refuses is counted and never raised.
+
+    `address` is left out where the socket is connected to its one destination.
+    """
 
     def __init__(self, sock: socket.socket, offload: bool) -> None:
         self._socket = sock
+        self.granted: int = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        """Bytes of the send buffer that the kernel gave."""
         self.offload = offload
         self.packets = 0
         self.errors = 0
@@ -47,32 +63,59 @@ class PacketSender:
 
     def batch_bytes(self, packet: int) -> int:
         """Return how many bytes one call takes of packets of `packet` bytes."""
-        return packet * min(MOST_SEGMENTS, MOST_BATCH_BYTES // packet)
+        return batch_bytes(packet)
 
-    def send(self, batch: memoryview, packet: int) -> None:
+    def send(self, batch: memoryview, packet: int, address: Address | None = None) -> None:
         """Send at most `batch_bytes` of packets that lie back to back, `packet` bytes each but the last."""
         if self.offload and len(batch) > packet:
             try:
-                self._deliver(batch, packet, [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("@H", packet))])
+                self._deliver(batch, packet, address, [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("@H", packet))])
                 return
-            except _RefusedOffload as refused:
+            except RefusedOffload as refused:
                 self.offload = False
                 _log.info("UDP segmentation offload refused (%s), sending packets one by one", refused)
         for at in range(0, len(batch), packet):
-            self._deliver(batch[at : at + packet], packet, [])
+            self._deliver(batch[at : at + packet], packet, address)
+
+    def send_messages(self, table: NDArray[np.void], packets: int, per_message: int) -> bool:
+        """Send the messages of a table, `per_message` packets each and `packets` at most; refused ones are skipped.
+
+        Return False if the kernel does not cut packets: nothing was sent, and `offload` is off from now on.
+        """
+        at = tries = 0
+        while at < len(table):
+            try:
+                done = ejfat_mmsg.send(self._socket.fileno(), table[at:])
+            except ConnectionRefusedError as error:
+                self._count(error)  # the ICMP answer to an earlier packet; this one was not sent: once more
+                tries += 1
+                at, tries = (at + 1, 0) if tries == 2 else (at, tries)
+            except OSError as error:
+                if error.errno in _OFFLOAD_REFUSED and at == 0:
+                    self.offload = False
+                    _log.info("UDP segmentation offload refused (%s), sending packets one by one", error)
+                    return False
+                self._count(error)
+                at += 1
+            else:
+                self.packets += min(done * per_message, packets - at * per_message)
+                at, tries = at + done, 0
+        return True
 
     def close(self) -> None:
         self._socket.close()
 
-    def _deliver(self, batch: memoryview, packet: int, ancillary: list[tuple[int, int, bytes]]) -> None:
+    def _deliver(
+        self, batch: memoryview, packet: int, address: Address | None, ancillary: Sequence[Ancillary] = ()
+    ) -> None:
         for _ in range(2):
             try:
-                self._socket.sendmsg([batch], ancillary)
+                self._socket.sendmsg([batch], ancillary, 0, address)
             except ConnectionRefusedError as error:
                 self._count(error)  # the ICMP answer to an earlier packet; this one was not sent: once more
             except OSError as error:
                 if ancillary and error.errno in _OFFLOAD_REFUSED:
-                    raise _RefusedOffload(str(error)) from None
+                    raise RefusedOffload(str(error)) from None
                 self._count(error)
                 return
             else:
@@ -86,15 +129,25 @@ class PacketSender:
             _log.warning("EJFAT packet not sent: %s (%d so far)", error, self.errors)
 
 
-class _RefusedOffload(Exception):  # noqa: N818 - caught by the one who asked
-    pass
+class RefusedOffload(Exception):  # noqa: N818 - caught by the one who asked
+    """The kernel, or the network device, does not cut packets."""
+
+
+class NoRouteError(PeerError):
+    """There is no way to a destination now."""
+
+
+def batch_bytes(packet: int) -> int:
+    """Return how many bytes one call takes of packets of `packet` bytes."""
+    return packet * min(MOST_SEGMENTS, MOST_BATCH_BYTES // packet)
 
 
 def connect(host: str, port: int, mtu: int, buffer_bytes: int) -> tuple[socket.socket, IpVersion]:
     """Return a UDP socket connected to the destination, and its IP version.
 
     Raises:
-        ConfigError: the host is unknown or has no route, or packets of `mtu` bytes do not fit the way there.
+        ConfigError: the host is unknown, or packets of `mtu` bytes do not fit the way there.
+        NoRouteError: there is no way there now.
     """
     where = f"EJFAT destination {host}:{port}"
     family, address = _resolve(where, host, port)
@@ -106,7 +159,7 @@ def connect(host: str, port: int, mtu: int, buffer_bytes: int) -> tuple[socket.s
         path_mtu = sock.getsockopt(level, option)
     except OSError as error:
         sock.close()
-        raise ConfigError(mismatch(where, "a destination with a route", error.strerror or str(error))) from None
+        raise NoRouteError(mismatch(where, "a destination with a route", error.strerror or str(error))) from None
     if mtu > path_mtu:
         sock.close()
         raise ConfigError(mismatch(f"{where}, mtu", f"at most {path_mtu} bytes, the MTU on the way there", mtu))
@@ -129,6 +182,35 @@ def listen(address: str, port: int, buffer_bytes: int) -> socket.socket:
         sock.close()
         raise ConfigError(_refusal(where, error)) from None
     _grow(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, buffer_bytes)
+    return sock
+
+
+def listen_range(address: str, port: int, count: int, buffer_bytes: int) -> list[socket.socket]:
+    """Return UDP sockets bound to `count` consecutive ports; port 0: free ones.
+
+    Raises:
+        ConfigError: one of them is taken, or the address is not one of this host.
+    """
+    for attempt in range(FREE_RANGE_TRIES if port == 0 else 1):
+        sockets = [listen(address, port, buffer_bytes)]
+        first = sockets[0].getsockname()[1]
+        try:
+            for number in range(first + 1, first + count):
+                sockets.append(listen(address, number, buffer_bytes))
+        except (ConfigError, OverflowError):
+            for sock in sockets:
+                sock.close()
+            if port or attempt + 1 == FREE_RANGE_TRIES:
+                raise
+        else:
+            return sockets
+    raise ConfigError(mismatch(f"EJFAT listening address {address}", f"{count} free ports in a row", "none"))
+
+
+def unconnected(family: socket.AddressFamily, buffer_bytes: int) -> socket.socket:
+    """Return a UDP socket that sends to any address of a family."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    _grow(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF, buffer_bytes)
     return sock
 
 

@@ -7,6 +7,7 @@ Rules
   (of one that was given up), or the sign of a sender that has started again and counts anew: it has another tick, or,
   where the load balancer has taken the tick away, comes more than `LINGER_NS` later.
 - A number below all that is remembered also means a new start.
+- Behind a load balancer the numbers between belong to other workers: without `gaps` nothing is missed.
 - Where a source is heard for the first time, the account begins with the first event that completes.
 """
 
@@ -41,9 +42,10 @@ class _Closed(NamedTuple):
 class Stream:
     """The account of one source."""
 
-    __slots__ = ("_ahead", "_closed", "_first", "_highest", "_lost_before", "missed")
+    __slots__ = ("_ahead", "_closed", "_first", "_gaps", "_highest", "_lost_before", "missed")
 
-    def __init__(self) -> None:
+    def __init__(self, gaps: bool = True) -> None:
+        self._gaps = gaps
         self.missed = Ranges()
         self._closed: dict[int, _Closed] = {}
         self._ahead: set[int] = set()
@@ -85,18 +87,18 @@ class Stream:
     def given_up(self, number: int, tick: int | None, now_ns: int) -> None:
         """Book an event that stays incomplete."""
         self._close(number, _Closed(tick, now_ns, complete=False))
-        if not self.missed.discard(number):
+        if self._gaps and not self.missed.discard(number):
             self._ahead.add(number)
             if len(self._ahead) > MOST_CLOSED:  # made-up numbers; forgetting them only makes `lost` too high
                 self._ahead.clear()
 
     def _long_gone(self, number: int) -> bool:
-        if self._first is None or number > self._highest or number in self.missed:
+        if not self._gaps or self._first is None or number > self._highest or number in self.missed:
             return False
         return number >= self._first or self._first - number > REORDER
 
     def _skip(self, first: int, last: int) -> None:
-        if first > last:
+        if first > last or not self._gaps:
             return
         self.missed.add(first, last)
         for number in [number for number in self._ahead if first <= number <= last]:

@@ -1,8 +1,8 @@
 """EJFAT URIs: `ejfat[s]://[token@]host[:port][/lb/id][?sync=ip:port][&data=ip[:port[-port]]][&sessionid=text]`.
 
 Read liberally: a missing control-plane port, port ranges in `data` and `sync`, IPv6 with or without brackets or percent
-encoding, and unknown keys are accepted; a later `data` of the same IP version wins. Written plainly, as E2SAR reads it:
-one port, bracketed IPv6 percent-encoded.
+encoding, and unknown keys are accepted. Of several `data` of one IP version the last one is `data_v4` or `data_v6`, as
+in E2SAR, and `all_data` has them all. Written plainly, as E2SAR reads it: one port, bracketed IPv6 percent-encoded.
 """
 
 import re
@@ -47,6 +47,7 @@ class EjfatUri:
     data_v4: Endpoint | None = None
     data_v6: Endpoint | None = None
     session_id: str | None = None
+    all_data: tuple[Endpoint, ...] = field(default=(), compare=False)
 
     @property
     def data(self) -> Endpoint | None:
@@ -64,13 +65,13 @@ def parse(text: str, where: str = "EJFAT URI") -> EjfatUri:
     token, _, authority = split.netloc.rpartition("@")
     host, port = _host_and_port(authority, where)
     fields: dict[str, str] = {}
-    data: dict[int, Endpoint] = {}
+    data: list[Endpoint] = []
     for key, value in parse_qsl(split.query.replace("+", "%2B"), keep_blank_values=True):
         if key == "data":
-            endpoint = _endpoint(value, DATA_PORT, f"{where}, data")
-            data[endpoint.version] = endpoint
+            data.append(_endpoint(value, DATA_PORT, f"{where}, data"))
         else:
             fields[key] = value
+    newest = {endpoint.version: endpoint for endpoint in data}
     return EjfatUri(
         host=host,
         port=port,
@@ -78,9 +79,10 @@ def parse(text: str, where: str = "EJFAT URI") -> EjfatUri:
         token=unquote(token) or None,
         lb_id=unquote(split.path.rpartition("/")[2]) or None,
         sync=_endpoint(fields["sync"], None, f"{where}, sync") if "sync" in fields else None,
-        data_v4=data.get(4),
-        data_v6=data.get(6),
+        data_v4=newest.get(4),
+        data_v6=newest.get(6),
         session_id=fields.get("sessionid") or None,
+        all_data=tuple(data),
     )
 
 

@@ -3,7 +3,8 @@
 [detector]  one source, the acquisition parameters at start
 [groups.*]  who processes the frames: one table a distributor group
 [collectors.*]  one stream in order out of what a group puts out
-[egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames
+[egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames;   [balancers.*]  a lab's load balancer between them
+[writers.*] frames -> HDF5 files
 """
 
 import tomllib
@@ -12,10 +13,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ioc.core.budget import Budget, divide
+from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
+from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
+from ioc.core.config_table import GIB, PolicyName, lower
+from ioc.core.config_table import LARGEST_QUEUE as LARGEST_QUEUE
+from ioc.core.config_table import Drop as Drop
+from ioc.core.config_table import Policy as Policy
+from ioc.core.config_table import Queued as _Queued
+from ioc.core.config_table import Table as _Table
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
 from ioc.core.topology import DETECTOR, faults, takers
@@ -32,29 +41,6 @@ IMAGE_GROUP = "Pva1"
 MOST_MEMBERS = 64
 ACK_TIMEOUT = 10.0
 """s that a PVA member of policy Acknowledged may be silent, unless configured otherwise."""
-LARGEST_QUEUE = 65536
-"""Frames that may wait for one member at most."""
-GIB = 1 << 30
-
-
-class Policy(Enum):
-    """What happens when a member is slower than the stream; see docs/explanation/delivery.md."""
-
-    LATEST = "latest"
-    BOUNDED = "bounded"
-    LOSSLESS = "lossless"
-    ACKNOWLEDGED = "acknowledged"
-
-    def __init__(self, name: str) -> None:
-        self.may_drop = name in ("latest", "bounded")
-        """Whether a full queue drops; otherwise the source waits. An attribute: it is asked for with every frame."""
-
-
-class Drop(Enum):
-    """Which frame a full queue of policy Bounded drops: the oldest that waits, or the one that comes."""
-
-    OLDEST = "oldest"
-    NEWEST = "newest"
 
 
 class ImageBackend(Enum):
@@ -62,10 +48,6 @@ class ImageBackend(Enum):
 
     OWN = "own"
     P4P = "p4p"
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
 
 
 def _data_type(value: object) -> object:
@@ -76,41 +58,8 @@ def _data_type(value: object) -> object:
     return value
 
 
-PolicyName = Annotated[Policy, BeforeValidator(_lower)]
-DropName = Annotated[Drop, BeforeValidator(_lower)]
-ImageServerName = Annotated[ImageBackend, BeforeValidator(_lower)]
+ImageServerName = Annotated[ImageBackend, BeforeValidator(lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class SourceConfig(_Table):
-    """Where the detector's frames come from."""
-
-    kind: Literal["generated", "replay", "pva"] = "generated"
-    """`generated` images, `replay` of a file, or `pva`: another detector's NTNDArray channel."""
-    pattern: Literal["peaks", "rings", "ramp", "counter"] = "peaks"
-    """generated: gaussian peaks, diffraction rings with noise, a ramp, or the frame's id in its pixels."""
-    prepared: int = Field(default=16, ge=1, le=1024)
-    """generated: different images that are made beforehand and shown in turn (`counter`, `ramp`: each is made anew)."""
-    path: Path | None = None
-    """replay: an HDF5 (.h5, .hdf5, .hdf, .nxs), .npy or .raw file."""
-    dataset: str | None = None
-    """replay of HDF5: path of the data set; may be left out if the file has exactly one with 3 dimensions."""
-    loop: bool = True
-    """replay: begin again at the end of the file; otherwise the series ends there."""
-    channel: str | None = None
-    """pva: name of the NTNDArray channel, for example `13SIM1:Pva1:Image`."""
-
-    @model_validator(mode="after")
-    def _needs(self) -> Self:
-        if self.kind == "replay" and self.path is None:
-            raise ValueError("kind 'replay' needs the key 'path': the file to replay")
-        if self.kind == "pva" and not self.channel:
-            raise ValueError("kind 'pva' needs the key 'channel': the name of an NTNDArray channel")
-        return self
 
 
 class DetectorConfig(_Table):
@@ -124,7 +73,11 @@ class DetectorConfig(_Table):
     acquire_time: float = Field(default=0.0001, ge=0)
     """s; the exposure that the records show. Frames never come faster than 1/acquire_time."""
     size: tuple[Annotated[int, Field(ge=1, le=65536)], Annotated[int, Field(ge=1, le=65536)]] = (512, 512)
-    """[x, y] in pixels; generated and raw sources only, other sources bring their own."""
+    """[x, y] of the sensor in pixels; generated and raw sources only, other sources bring their own."""
+    readout: ReadoutConfig = ReadoutConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    attributes: str = ""
+    """NDAttributes of every frame: an XML file, or the XML text itself, as `cam1:NDAttributesFile`."""
     data_type: DataTypeName = DataType.UINT8
     """Int8 ... Float64; generated and raw sources only."""
     color_mode: Literal["Mono", "RGB1"] = "Mono"
@@ -133,26 +86,6 @@ class DetectorConfig(_Table):
     """How many frames an acquisition has: one, `num_images`, or until it is stopped."""
     num_images: int = Field(default=100, ge=1)
     """Frames in one acquisition of image mode Multiple."""
-
-
-class _Queued(_Table):
-    """What may wait for a member, and what happens when it is more."""
-
-    policy: PolicyName = Policy.LOSSLESS
-    """What happens when a member is slower than the stream: `latest`, `bounded`, `lossless` or `acknowledged`."""
-    drop: DropName = Drop.OLDEST
-    """bounded: a full queue drops the `oldest` frame that waits, or the `newest`: the one that comes."""
-    queue_size: int = Field(default=64, ge=1, le=LARGEST_QUEUE)
-    """Frames that may wait for one member; left out where queue_bytes is given: the bytes alone count."""
-    queue_bytes: int | None = Field(default=None, ge=1)
-    """Bytes that may wait for one member; left out: no limit but queue_size."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bytes_alone(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and given.get("queue_bytes") is not None and "queue_size" not in given:
-            return {**given, "queue_size": LARGEST_QUEUE}
-        return given
 
 
 class GroupConfig(_Queued):
@@ -211,52 +144,18 @@ class CollectorConfig(_Queued):
     `$(P)Coll1:Image`."""
 
 
-class EgressConfig(_Queued):
-    """Frames sent as EJFAT events over UDP."""
+class WriterConfig(_Table):
+    """A file writer, `$(P)HDF1:` for the first table: areaDetector's NDFileHDF5 in a process of its own."""
 
-    uri: str | None = None
-    """EJFAT URI with the destination in `data=ip:port`; wins over `ingress`."""
-    ingress: str | None = None
-    """Name of an ingress of this file to send to directly."""
-    mtu: int = Field(default=9000, ge=576, le=9000)
-    """Bytes of an IP packet."""
-    rate: float | None = Field(default=None, gt=0)
-    """Gbit/s that the packets are paced to; left out: as fast as the frames come."""
-    data_id: int = Field(default=1, ge=0, le=0xFFFF)
-    """Which source the events come from (RE header)."""
-    checksum: bool = True
-    """Send a checksum of the pixels, which the ingress verifies."""
-    lb_version: Literal[2, 3] | None = 2
-    """Version of the load balancer header."""
-    offload: bool = True
-    """Let the kernel cut the packets (UDP_SEGMENT); falls back to one datagram a packet where it cannot."""
-
-    @model_validator(mode="after")
-    def _destination(self) -> Self:
-        if self.uri is None and self.ingress is None:
-            raise ValueError("needs the key 'uri' (an EJFAT URI) or 'ingress' (the name of an [ingress.*] table)")
-        return self
-
-
-class IngressConfig(_Table):
-    """EJFAT events received over UDP, put together and checked."""
-
-    address: str = "127.0.0.1"
-    """IP address to listen on."""
-    port: int = Field(default=0, ge=0, le=65535)
-    """UDP port; 0: a free one, chosen at start."""
-    event_timeout: float = Field(default=0.5, gt=0, le=10)
-    """s after which an event with missing packets is given up and counted."""
-    max_event_bytes: int = Field(default=256 << 20, ge=1)
-    """Bytes; larger events are refused, because a header may claim up to 4 GiB."""
-    memory: int | None = Field(default=None, ge=1)
-    """Bytes for events that are put together and for whole ones that wait; left out, or more: its share of
-    memory_budget."""
-    queue_size: int = Field(default=1024, ge=1)
-    """Frames that may wait to be taken; more are dropped and counted."""
-    receive_buffer: int = Field(default=64 << 20, ge=4096)
-    """Bytes asked of the kernel for the socket; a PV shows what it gave. More than net.core.rmem_max needs
-    CAP_NET_ADMIN."""
+    policy: PolicyName = Policy.BOUNDED
+    """As in [groups.*]; with `bounded` a slow disk costs frames, which are counted, and never stops the detector."""
+    queue_size: int = Field(default=512, ge=1, le=65536)
+    """Frames that may wait to be written."""
+    queue_bytes: int | None = Field(default=None, ge=1)
+    """Bytes that may wait to be written; left out: no limit but queue_size."""
+    path: str = Field(default="", description="Folder of the files at start: `HDF1:FilePath`.")
+    memory: int = Field(default=GIB, ge=1)
+    """Bytes that the frames of FileWriteMode Capture may take up."""
 
 
 class Config(_Table):
@@ -276,6 +175,8 @@ class Config(_Table):
     collectors: dict[str, CollectorConfig] = {}
     egress: dict[str, EgressConfig] = {}
     ingress: dict[str, IngressConfig] = {}
+    writers: dict[str, WriterConfig] = {}
+    balancers: dict[str, BalancerConfig] = {}
 
     @property
     def budget(self) -> Budget:
@@ -296,21 +197,33 @@ class Config(_Table):
             raise ValueError(f"expected letters, digits and _ - : [ ] < > ; {{ }}, found {value!r}")
         return value
 
+    def _check_balancer(self, table: str, name: str | None) -> None:
+        if name is not None and name not in self.balancers:
+            raise ValueError(
+                f"{table}.balancer: expected one of the [balancers.*] tables "
+                f"({', '.join(self.balancers) or 'there is none'}), found {name!r}"
+            )
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         self._chain_holds()
-        slots = len(takers(self.inputs, DETECTOR)) + len(self.egress)
+        slots = len(takers(self.inputs, DETECTOR)) + len(self.egress) + len(self.writers)
         if slots > DISTRIBUTOR_SLOTS:
             raise ValueError(
-                f"groups, collectors and egress that take the detector's frames: expected at most {DISTRIBUTOR_SLOTS} "
+                f"groups, egress and writers that take the detector's frames: expected at most {DISTRIBUTOR_SLOTS} "
                 f"together, found {slots}"
             )
         for name, egress in self.egress.items():
-            if egress.uri is None and egress.ingress not in self.ingress:
+            self._check_balancer(f"egress.{name}", egress.balancer)
+            if egress.uri is None and egress.balancer is None and egress.ingress not in self.ingress:
                 raise ValueError(
                     f"egress.{name}.ingress: expected one of the [ingress.*] tables "
                     f"({', '.join(self.ingress) or 'there is none'}), found {egress.ingress!r}"
                 )
+        for name, ingress in self.ingress.items():
+            self._check_balancer(f"ingress.{name}", ingress.balancer)
+            if ingress.uri is not None and ingress.balancer is not None:
+                raise ValueError(f"ingress.{name}: expected one of 'uri' and 'balancer', found both")
         return self
 
     @property
@@ -334,6 +247,11 @@ def collector_group(table: str) -> str:
 def egress_group(table: str) -> str:
     """Return the name of the distributor group whose one member is the egress of a table."""
     return f"egress.{table}"
+
+
+def writer_group(table: str) -> str:
+    """Return the name of the distributor group whose one member is the writer of a table."""
+    return f"writer.{table}"
 
 
 def load(text: str, where: str, overrides: Sequence[str] = ()) -> Config:

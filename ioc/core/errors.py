@@ -6,7 +6,8 @@ RayfanError
 │   ├── InputError       a file or data set that cannot be read as frames
 │   └── RefusedError     a put or command that is not accepted; nothing was changed
 ├── PeerError        somebody else's fault: bytes from the network, a process that went away
-│   └── ProtocolError    bytes that break a wire format
+│   ├── ProtocolError    bytes that break a wire format
+│   └── ControlError     a control plane that refuses, does not answer, or answers nonsense
 └── RayfanBug        our fault: an invariant does not hold
 """
 
@@ -37,6 +38,17 @@ class PeerError(RayfanError):
 
 class ProtocolError(PeerError):
     """Bytes from outside break their wire format; the one error that every parser raises."""
+
+
+class ControlError(PeerError):
+    """The control plane of a load balancer refused a call, did not answer, or answered nonsense.
+
+    `unknown`: it does not know (any more) what the call is about, or not its token; to call again would not help.
+    """
+
+    def __init__(self, message: str, unknown: bool = False) -> None:
+        super().__init__(message)
+        self.unknown = unknown
 
 
 class RayfanBug(RayfanError):  # noqa: N818 - it is a bug, not an error of a user

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 
 MOST_RANGES = 10_000
+REMEMBERED = 65_536
 
 
 class Ranges:
@@ -137,3 +138,32 @@ class SequenceTracker:
         if published > self.highest:
             self.missed.add(self.highest + 1, published)
             self.highest = published
+
+
+class DealtTracker(SequenceTracker):
+    """Follows the ids of a series of which others get a part: what does not come is not missed here.
+
+    Of the ids that came, the last `REMEMBERED` are known; one that comes again after that counts as new.
+    """
+
+    __slots__ = ("_recent",)
+
+    def __init__(self, first: int = 1) -> None:
+        super().__init__(first)
+        self._recent: dict[int, None] = {}
+
+    def arrived(self, unique_id: int) -> Arrival:
+        """Book one id and say what it was: new or a duplicate."""
+        if unique_id in self._recent:
+            self.duplicates += 1
+            return Arrival.DUPLICATE
+        self._recent[unique_id] = None
+        if len(self._recent) > REMEMBERED:
+            del self._recent[next(iter(self._recent))]
+        self.received += 1
+        self.highest = max(self.highest, unique_id)
+        return Arrival.NEW
+
+    def ended(self, published: int) -> None:
+        """Book the end marker."""
+        self.highest = max(self.highest, published)

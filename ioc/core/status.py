@@ -21,7 +21,9 @@ class Role(Enum):
     CONSUMER = "consumer"
     COLLECTOR = "collector"
     EGRESS = "egress"
+    BALANCER = "balancer"
     INGRESS = "ingress"
+    WRITER = "writer"
 
 
 class State(Enum):
@@ -50,8 +52,9 @@ class _Message(BaseModel):
 class ProcessSpec(_Message):
     """What one process needs to know.
 
-    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`. `table` is the name
-    of its table in the configuration (group, collector, egress or ingress); `member` counts from 0 within the group.
+    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`. `table` is
+    the name of its table in the configuration (group, collector, egress, balancer, ingress or writer); `member` counts
+    from 0 within the group.
     `destination` is filled in for an egress whose uri was left out.
     """
 
@@ -73,6 +76,10 @@ class ProcessSpec(_Message):
     def book_file(self) -> Path:
         """The counters of the process that outlive it."""
         return self.run_dir / f"{self.name}.book"
+
+    def uri_file(self, balancer: str) -> Path:
+        """Where the load balancer of a table leaves its URI, token included; readable by its owner only."""
+        return self.run_dir / f"{balancer}.uri"
 
     @property
     def memory_file(self) -> Path:

@@ -99,6 +99,7 @@ class Group:
 
     def assign(self, frames: Sequence[PooledFrame]) -> None:
         """Deal frames of one size out to the members whose turn it is."""
+        self.account.touch()
         roster = self.roster
         if self.by_room:
             self._assign_by_room(frames)
@@ -106,7 +107,6 @@ class Group:
         runs, self.turn = deal(roster.sets, self.turn, self.shape.updates, len(frames))
         shares: dict[int, list[PooledFrame]] = {}
         at = 0
-        self.account.touch()
         for number, many in runs:
             shares.setdefault(number, []).extend(frames[at : at + many])
             at += many

@@ -1,9 +1,9 @@
 """One definition per PV, without EPICS: what a record is called, holds, shows and accepts.
 
 ADCore's pattern: a PAIR makes `X` (the demand) and `X_RBV` (the read-back), READ makes `X_RBV` only, WRITE makes `X`
-only. A COMMAND makes `X`, which goes back to 0 by itself; a put-callback completes when the command has completed. A
-BUSY makes `X`, `X_RBV` and `XBusy`: a put-callback on `X` completes when the activity has ended, and a plain put of
-0 meanwhile acts at once (areaDetector's `Acquire`).
+only. SHOWN makes a read-back that ADCore calls `X`, without `_RBV`. A COMMAND makes `X`, which goes back to 0 by
+itself; a put-callback completes when the command has completed. A BUSY makes `X`, `X_RBV` and `XBusy`: a put-callback
+on `X` completes when the activity has ended, and a plain put of 0 meanwhile acts at once (areaDetector's `Acquire`).
 """
 
 import csv
@@ -52,6 +52,7 @@ class Access(Enum):
     READ = "read"
     PAIR = "pair"
     WRITE = "write"
+    SHOWN = "shown"
     COMMAND = "command"
     BUSY = "busy"
 
@@ -134,11 +135,13 @@ class Record:
     @property
     def demand(self) -> str | None:
         """Name of the record that clients put to, None if there is none."""
-        return None if self.access is Access.READ else self.name
+        return None if self.access in (Access.READ, Access.SHOWN) else self.name
 
     @property
     def readback(self) -> str | None:
         """Name of the record that shows what is in effect, None if there is none."""
+        if self.access is Access.SHOWN:
+            return self.name
         return self.name + "_RBV" if self.access in (Access.READ, Access.PAIR, Access.BUSY) else None
 
     @property

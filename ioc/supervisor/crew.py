@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ioc.core.status import ProcessSpec, Role
 from ioc.core.topology import DETECTOR, takers
-from ioc.supervisor.plan import another_member, bound_to, destination, needs_port_of, plan
+from ioc.supervisor.plan import another_member, balancer_of, bound_to, destination, needs_port_of, plan
 from ioc.supervisor.run_folder import Birth, RunFolder
 from ioc.supervisor.worker import Fate, Rules, Worker, find_alive
 
@@ -106,6 +106,11 @@ class Crew:
         """Fill in what is known only now; return False if something is still to be waited for."""
         if worker.spec.role is Role.INGRESS and worker.status is not None and worker.status.port:
             worker.spec = bound_to(worker.spec, worker.status.port)
+        balancer = balancer_of(worker.spec)
+        if balancer is not None and not any(
+            one.running for one in self.of(Role.BALANCER) if one.spec.table == balancer
+        ):
+            return False
         table = needs_port_of(worker.spec)
         if table is None:
             return True

@@ -13,9 +13,15 @@ MODULES: Mapping[Role, str] = {
     Role.CONSUMER: "consumers.app",
     Role.COLLECTOR: "consumers.app",
     Role.EGRESS: "consumers.app",
+    Role.BALANCER: "consumers.app",
     Role.INGRESS: "consumers.app",
+    Role.WRITER: "consumers.app",
 }
 """What is run as `python -m` for each role."""
+
+DRAINED_LAST = (Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
+"""With the flow of frames, who sends stops before who receives: after the detector and all that lies behind it in
+chains (see `drain_step`) these, one role after the other."""
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -34,7 +40,10 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     ]
     collectors = [spec(Role.COLLECTOR, f"Coll{n}", table) for n, table in enumerate(config.collectors, 1)]
     egresses = [spec(Role.EGRESS, f"Ejfat{n}", table) for n, table in enumerate(config.egress, 1)]
-    return [*ingresses, spec(Role.DETECTOR, DETECTOR), *consumers, *collectors, *egresses]
+    writers = [spec(Role.WRITER, f"HDF{n}", table) for n, table in enumerate(config.writers, 1)]
+    balancers = [spec(Role.BALANCER, f"EjfatLb{n}", table) for n, table in enumerate(config.balancers, 1)]
+    source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR)]
+    return [*source, *consumers, *collectors, *writers, *egresses]
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:
@@ -56,18 +65,18 @@ def collector_names(config: Config) -> dict[str, list[str]]:
 def drain_step(spec: ProcessSpec) -> int:
     """Return when a process drains: with the flow of frames, who sends stops before who receives.
 
-    0 is the detector, with its distributor; then the groups and collectors by their distance from it, the egresses,
-    and the ingresses.
+    0 is the detector, with its distributor; then the groups and collectors by their distance from it; then the roles
+    of DRAINED_LAST.
     """
-    deepest = drain_steps(spec.config) - 3
-    if spec.role in (Role.CONSUMER, Role.COLLECTOR):
-        return depth(spec.config.inputs, node_of(spec))
-    return {Role.EGRESS: deepest + 1, Role.INGRESS: deepest + 2}.get(spec.role, 0)
+    if spec.role in DRAINED_LAST:
+        return drain_steps(spec.config) - len(DRAINED_LAST) + DRAINED_LAST.index(spec.role)
+    return depth(spec.config.inputs, node_of(spec)) if spec.role in (Role.CONSUMER, Role.COLLECTOR) else 0
 
 
 def drain_steps(config: Config) -> int:
     """Return how many steps the draining of an appliance has."""
-    return 3 + max((depth(config.inputs, node) for node in config.inputs), default=0)
+    deepest = max((depth(config.inputs, node) for node in config.inputs), default=0)
+    return 1 + deepest + len(DRAINED_LAST)
 
 
 def node_of(spec: ProcessSpec) -> str:
@@ -90,7 +99,21 @@ def needs_port_of(spec: ProcessSpec) -> str | None:
     if spec.role is not Role.EGRESS or spec.table is None:
         return None
     egress = spec.config.egress[spec.table]
-    return egress.ingress if egress.uri is None else None
+    return egress.ingress if egress.uri is None and egress.balancer is None else None
+
+
+def balancer_of(spec: ProcessSpec) -> str | None:
+    """Return the name of the balancer table that an egress or ingress goes through; None if there is none."""
+    if spec.table is None:
+        return None
+    tables = {Role.EGRESS: spec.config.egress, Role.INGRESS: spec.config.ingress}.get(spec.role)
+    return tables[spec.table].balancer if tables is not None else None
+
+
+def is_fed(spec: ProcessSpec) -> bool:
+    """Return whether an egress of this appliance sends to an ingress directly, so that all it was sent is known."""
+    egresses = spec.config.egress.values()
+    return any(one.ingress == spec.table and one.uri is None and one.balancer is None for one in egresses)
 
 
 def bound_to(spec: ProcessSpec, port: int) -> ProcessSpec:

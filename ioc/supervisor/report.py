@@ -16,6 +16,7 @@ from ioc.channels.book import Counts
 from ioc.channels.journal import Figures
 from ioc.core.ledger import Hop, Ledger, Reason, Stage
 from ioc.core.topology import DETECTOR
+from ioc.supervisor.balancers import BalancerAccount, balancer_stage
 from ioc.supervisor.chain import reasons
 
 NOBODY = "nobody"
@@ -86,6 +87,7 @@ class Sources:
     members: Sequence[MemberBook] = ()
     ingresses: Sequence[IngressAccount] = field(default=())
     moment: Moment = field(default_factory=Moment)
+    balancers: Sequence[BalancerAccount] = ()
     chain: Chain = field(default_factory=Chain)
 
 
@@ -123,6 +125,12 @@ def build(sources: Sources) -> Ledger:
         stages.append(stage)
         if ingress.feeders:
             hops.append(Hop(f"{' + '.join(ingress.feeders)} -> {ingress.book.name}", given, (stage,)))
+    for balancer in sources.balancers:
+        behind = [stage for stage in stages if stage.name in balancer.ingresses]
+        given = sum(books[name].counts.processed for name in balancer.feeders if name in books)
+        stage = balancer_stage(balancer, given, behind, sources.moment.over)
+        stages.append(stage)
+        hops.append(Hop(f"{' + '.join(balancer.feeders)} -> {balancer.name}", given, (stage, *behind)))
     moment = sources.moment
     return Ledger(published, list(moment.series), [detector, *stages], hops, moment.excess)
 

@@ -35,6 +35,7 @@ OURS = (
     "*.spec",
     "*.status",
     "*.book",
+    "*.uri",
     "*.journal",
     "*.log",
     "*.new",

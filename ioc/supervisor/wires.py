@@ -27,7 +27,8 @@ SERIES_BOOKED = 16
 class Wire:
     """One ingress as the supervisor follows it. `missed`: frames that it noted itself, `away`: found here.
 
-    `total` counts what was sent. `told`: why frames did not arrive, as lives before the present one say.
+    `total` counts what was sent; not `fed`: by others, so that what arrives or is missed is what it was given. `told`:
+    why frames did not arrive, as lives before the present one say.
     """
 
     place: Place
@@ -36,6 +37,7 @@ class Wire:
     missed: int = 0
     away: int = 0
     total: int = 0
+    fed: bool = True
     told: Counter[str] = field(default_factory=Counter)
     told_last: Counter[str] = field(default_factory=Counter)
     pid: int | None = None
@@ -74,15 +76,21 @@ class Wire:
         """Book what arrived and what the ingress missed since the last time."""
         came, left, _ = trails
         done = self.track.follow(came, counts)
+        if not self.fed:
+            book.give(self.place, done)
         book.finish(self.place, done)
         for run in done if self._booked else ():
             self._came_after_all(run, book)
         for run in self.track.left.follow(left, counts.missed):
             if run.mark == FOUND:
                 self.missed -= run.count
+                if not self.fed:
+                    book.give(self.place, [run], -1)
                 book.row(run.series, self.place).dropped[LOST] -= run.count
                 book.missed.append((self.place, run, "found"))
             else:
+                if not self.fed:
+                    book.give(self.place, [run])
                 for piece in self._not_booked(run):
                     self.missed += piece.count
                     book.drop(self.place, piece, LOST)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ioc.channels.book import BookReader
 from tests.support.appliance import appliance
 from tests.support.clients import User, user_of
 
@@ -63,6 +64,8 @@ REFUSED = [
     ("Dist1:Sets", 3, "3"),
     ("Dist7:Count", 2, "'none'"),
     ("cam1:DataType", 99, "99"),
+    ("cam1:TriggerMode", "External", "'External'"),
+    ("cam1:BinX", 0, "0"),
     ("Dist1:Policy", 9, "9"),
 ]
 
@@ -194,6 +197,13 @@ def test_frame_rate_and_acquire_period_are_twins(user: User) -> None:
         ("cam1:SizeY", [16, 32]),
         ("cam1:DataType", ["Float32", "UInt8"]),
         ("cam1:ColorMode", ["RGB1", "Mono"]),
+        ("cam1:MinX", [5, 0]),
+        ("cam1:BinY", [2, 1]),
+        ("cam1:ReverseX", ["Yes", "No"]),
+        ("cam1:SimMode", ["Offset&Noise", "Rayfan peaks"]),
+        ("cam1:XSine2Phase", [90.0, 0.0]),
+        ("cam1:NumExposures", [3, 1]),
+        ("cam1:FrameType", ["FlatField", "Normal"]),
         ("Dist1:Sets", [1, 2]),
         ("Dist1:Updates", [3, 1]),
         ("Dist1:QueueSize", [32, 64]),
@@ -224,6 +234,57 @@ def test_a_bad_put_changes_nothing_and_is_explained(user: User, name: str, bad: 
     user.wait_until("cam1:StatusMessage_RBV", lambda text: all(word in text for word in words), f"about {words}")
     user.wait(name, before[0])
     assert user.get(f"{name}_RBV") == before[1]
+
+
+def test_the_readout_is_shown_as_soon_as_its_put_is_complete_and_is_what_frames_have(user: User) -> None:
+    """The read-backs are right before the first frame: clients describe their data by them."""
+    places = {"MinX": 4, "MinY": 2, "SizeX": 24, "SizeY": 20, "BinX": 2, "BinY": 4, "SimMode": "LinearRamp"}
+    try:
+        for name, value in places.items():
+            user.put(f"cam1:{name}", value)
+        assert (user.get("cam1:ArraySizeX_RBV"), user.get("cam1:ArraySizeY_RBV")) == (12, 5)
+        assert user.get("Pva1:ArraySize0_RBV") == 12
+        user.put("cam1:MinX", 60000)
+        last = user.get("cam1:MaxSizeX_RBV") - 1
+        assert (user.get("cam1:MinX_RBV"), user.get("cam1:SizeX_RBV")) == (last, 1)
+    finally:
+        for name, value in (("MinX", 0), ("MinY", 0), ("BinX", 1), ("BinY", 1), ("SizeX", 32), ("SizeY", 32)):
+            user.put(f"cam1:{name}", value)
+        user.put("cam1:SimMode", "Rayfan peaks")
+
+
+def test_attributes_are_on_the_frames(user: User) -> None:
+    user.put("cam1:ImageMode", "Single")
+    text = "<Attributes><Attribute name='Sample' type='CONST' source='gold'/>"
+    text += f"<Attribute name='Width' source='{user.run.prefix}cam1:SizeX_RBV'/></Attributes>"
+    user.put("cam1:NDAttributesFile", text)
+    assert user.get("cam1:NDAttributesStatus") == "Attributes file OK"
+
+    def found() -> dict:
+        user.put("cam1:Acquire", 1)
+        return user.ask("image_fields", "Pva1:Image")["attribute"]
+
+    user.run.wait_until(lambda: {"Sample", "Width"} <= set(found()), "both attributes are on a frame")
+    attributes = found()
+    assert (attributes["Sample"], attributes["Width"]) == ("gold", user.get("cam1:SizeX_RBV"))
+    user.put("cam1:NDAttributesFile", "/no/such/file.xml")
+    user.wait("cam1:NDAttributesStatus", "File not found")
+    user.put("cam1:NDAttributesFile", "")
+
+
+def test_acquire_waits_for_the_members_if_told_to(user: User) -> None:
+    user.put("cam1:WaitForPlugins", 1)
+    user.put("cam1:ImageMode", "Multiple")
+    user.put("cam1:NumImages", 20)
+    before = user.get("Cons1:Processed_RBV") + user.get("Cons2:Processed_RBV")
+    user.put("cam1:Acquire", 1)
+    for name in ("Cons1.book", "Cons2.book"):
+        counts = BookReader(user.run.run_dir / name).read()
+        assert counts.in_hand == 0
+    user.wait_until("cam1:NumQueuedArrays", lambda count: count == 0, "0")
+    done = [BookReader(user.run.run_dir / f"Cons{n}.book").read().processed for n in (1, 2)]
+    assert sum(done) >= before + 20
+    user.put("cam1:WaitForPlugins", 0)
 
 
 def test_fewer_members_than_sets_are_refused_in_the_name_of_the_put(user: User) -> None:

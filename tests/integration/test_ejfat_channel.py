@@ -197,9 +197,8 @@ def test_a_full_queue_drops_frames_and_counts_them_but_keeps_the_end_marker() ->
     frames: list[Item] = [frame(number, random_data(number, (8, 8), DataType.UINT8)) for number in range(1, 8)]
     with receiver(queue_size=3) as source, publisher(source.port) as sink:
         sink.publish([*frames, EndOfSeries(1, 7)])
-        wait_for(lambda: source.figures().complete == 8, source.figures)
+        wait_for(lambda: (source.figures().dropped, source.figures().queued) == (4, 4), source.figures)
         assert_same(collect(source, 4), [*frames[:3], EndOfSeries(1, 7)])
-        assert source.figures().dropped == 4
 
 
 def test_memory_held_by_the_caller_counts_until_released() -> None:
@@ -209,8 +208,8 @@ def test_memory_held_by_the_caller_counts_until_released() -> None:
         wait_for(lambda: source.figures().queued == 2, source.figures)
         held = source.receive(2, DEADLINE)
         sink.publish(frames[2:4])
-        wait_for(lambda: source.figures().complete == 4, source.figures)
-        assert source.figures().dropped == 1
+        wait_for(lambda: source.figures().shed == 1, source.figures)
+        assert source.figures().complete == 4
         assert_same(held, frames[:2])
         source.release(2)
         assert_same(collect(source, 1), [frames[2]])
@@ -271,6 +270,49 @@ def test_a_frame_that_cannot_be_sent_leaves_a_gap() -> None:
         assert "complex128" in sink.figures().last_error
 
 
+def test_a_destination_without_a_route_stops_nothing_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No route at first: packets are counted; when there is one, frames arrive."""
+    real = ejfat_socket.connect
+
+    def no_route(host: str, port: int, mtu: int, buffer_bytes: int) -> tuple[socket.socket, int]:
+        raise ejfat_socket.NoRouteError("EJFAT destination: expected a destination with a route, found 'unreachable'")
+
+    with receiver() as source:
+        monkeypatch.setattr(ejfat_socket, "connect", no_route)
+        with publisher(source.port) as sink:
+            assert sink.publish([frame(1, np.zeros((200, 200), np.uint8))]) == Accepted(1)
+            assert sink.figures().unsent == 5 and "route" in sink.figures().last_error and sink.addresses == []
+            monkeypatch.setattr(ejfat_socket, "connect", real)
+            monkeypatch.setattr(sink._paths[0], "_retry_ns", 0)
+            sent = [frame(2, np.ones((200, 200), np.uint8))]
+            sink.publish(sent)
+            assert_same(collect(source, 1), sent)
+            assert sink.figures().unsent == 5 and sink.addresses == [HOST]
+
+
+def test_several_ports_and_sockets_carry_events_in_turn() -> None:
+    sent: list[Item] = [frame(number, random_data(number, (100, 100), DataType.UINT16)) for number in range(1, 33)]
+    with receiver(port_range=2) as source:
+        more = tuple((HOST, source.port + number) for number in (1, 2, 3))
+        with publisher(source.port, more=more, mtu=1500) as sink:
+            sink.publish(sent)
+            got = collect(source, 32)
+        assert_same(sorted(got, key=lambda item: item.unique_id if isinstance(item, Frame) else 0), sent)
+        assert sink.figures().paths == 4 and source.figures().lost == 0
+        assert source.fill() == 0.0
+
+
+def test_a_worker_behind_a_load_balancer_misses_nothing_and_takes_an_end_marker_once() -> None:
+    with receiver(shared=True) as source, publisher(source.port, balanced=True) as sink:
+        sink.publish([frame(5, np.zeros((4, 4), np.uint8)), EndOfSeries(1, 9)])
+        sink._event += 1000  # what other workers got
+        sink.publish([frame(7, np.zeros((4, 4), np.uint8)), EndOfSeries(2, 3)])
+        items = collect(source, 4)
+        assert [item for item in items if isinstance(item, EndOfSeries)] == [EndOfSeries(1, 9), EndOfSeries(2, 3)]
+        wait_for(lambda: source.figures().repeats == 4 * 512, source.figures)
+        assert source.figures().lost == 0 and source.lost_ranges() == {}
+
+
 class RefusingSocket:
     """A socket whose kernel has no segmentation offload."""
 
@@ -278,7 +320,10 @@ class RefusingSocket:
         self._code = code
         self.sent: list[bytes] = []
 
-    def sendmsg(self, buffers: list[memoryview], ancillary: list[object]) -> None:
+    def getsockopt(self, level: int, option: int) -> int:
+        return 0
+
+    def sendmsg(self, buffers: list[memoryview], ancillary: list[object], flags: int, address: object) -> None:
         if ancillary:
             raise OSError(self._code, "refused")
         self.sent.append(bytes(buffers[0]))

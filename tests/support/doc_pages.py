@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ioc.core import config
+from ioc.core import camera_config, config
 from ioc.core.config import Config
 from ioc.core.demo import DEMO
 from tests.support.processor_page import processors_page
@@ -30,10 +30,15 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Config),
     ("detector", config.DetectorConfig),
     ("detector.source", config.SourceConfig),
+    ("detector.readout", camera_config.ReadoutConfig),
+    ("detector.simulation", camera_config.SimulationConfig),
+    ("detector.simulation.x_sines", camera_config.SineConfig),
     ("groups.NAME", config.GroupConfig),
     ("collectors.NAME", config.CollectorConfig),
     ("egress.NAME", config.EgressConfig),
     ("ingress.NAME", config.IngressConfig),
+    ("writers.NAME", config.WriterConfig),
+    ("balancers.NAME", config.BalancerConfig),
 )
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Path": "path", "dict": "table"}
 LIMITS: tuple[tuple[type, str, str], ...] = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
@@ -48,6 +53,8 @@ GROUPS = (
     (r"Cons\d+:", "Consumers, `$(P)Cons1:`, `$(P)Cons2:`, ..."),
     (r"Coll\d+:", "Collectors, `$(P)Coll1:`, ..."),
     (r"Ejfat\d+:", "EJFAT egress, `$(P)Ejfat1:`, ..."),
+    (r"HDF\d+:", "File writer, `$(P)HDF1:`, ..."),
+    (r"EjfatLb\d+:", "EJFAT load balancer for labs, `$(P)EjfatLb1:`, ..."),
     (r"EjfatIn\d+:", "EJFAT ingress, `$(P)EjfatIn1:`, ..."),
     (r"", "Appliance, `$(P)`"),
 )

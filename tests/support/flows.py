@@ -33,6 +33,7 @@ class CountingSource:
         self.dtype = np.dtype(np.uint8)
         self.period = period
         self.count = count
+        self.anew = True
 
     def fill(self, index: int, out: NDArray) -> None:
         out[:] = index % 251

@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from consumers.records import collector_records, consumer_records, egress_records, ingress_records
+from consumers.records import (
+    balancer_records,
+    collector_records,
+    consumer_records,
+    egress_records,
+    ingress_records,
+)
+from consumers.writer_records import writer_records
 from detector_sim.records import detector_records
 from ioc.records.ledger_records import supervisor_records
 from ioc.records.table import Record, listing, write_listing
@@ -11,14 +18,16 @@ LISTING = Path(__file__).parents[2] / "db" / "records.csv"
 
 
 def all_records() -> list[Record]:
-    """Return the records of a supervisor, a detector, one consumer, one egress and one ingress."""
+    """Return the records of a supervisor, a detector, and one each of all other kinds of process."""
     return [
         *supervisor_records(),
         *detector_records(),
         *consumer_records("Cons1"),
         *collector_records("Coll1"),
         *egress_records("Ejfat1"),
+        *balancer_records("EjfatLb1"),
         *ingress_records("EjfatIn1"),
+        *writer_records("HDF1"),
     ]
 
 

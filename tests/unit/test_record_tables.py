@@ -43,6 +43,7 @@ def test_two_definitions_of_one_name_are_refused() -> None:
         (Access.READ, ("X_RBV",)),
         (Access.PAIR, ("X", "X_RBV")),
         (Access.WRITE, ("X",)),
+        (Access.SHOWN, ("X",)),
         (Access.COMMAND, ("X",)),
         (Access.BUSY, ("X", "X_RBV", "XBusy")),
     ],

@@ -27,6 +27,8 @@ input = "groups.second"
 [egress.out]
 ingress = "in"
 [ingress.in]
+[writers.disk]
+[balancers.lab]
 """
 
 
@@ -48,13 +50,15 @@ def test_processes_drain_along_the_chain() -> None:
         *("Cons4", "Cons5"),
         "Coll1",
         "Cons1",
+        "HDF1",
         "Ejfat1",
+        "EjfatLb1",
         "EjfatIn1",
     ]
     steps = [drain_step(spec) for spec in order]
-    assert steps == [0, 1, 1, 2, 2, 3, 4, 5, 6]
-    assert drain_steps(config()) == 7
-    assert drain_steps(Config()) == 3
+    assert steps == [0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8]
+    assert drain_steps(config()) == 9
+    assert drain_steps(Config()) == 5
 
 
 def test_takers_and_depth() -> None:
@@ -115,6 +119,9 @@ def test_only_groups_of_the_detector_take_its_slots() -> None:
     load(f"[groups.first]\n{groups}", "test")
     with pytest.raises(ConfigError, match="at most 8 together, found 9"):
         load("\n".join(f"[groups.g{n}]" for n in range(9)), "test")
+    others = '[egress.out]\ningress = "in"\n[ingress.in]\n[writers.disk]'
+    with pytest.raises(ConfigError, match="at most 8 together, found 9"):
+        load("\n".join([*(f"[groups.g{n}]" for n in range(7)), others]), "test")
 
 
 def test_the_console_draws_chains_only() -> None:

@@ -1,0 +1,208 @@
+"""The file writer process: a member of a group of its own that puts frames into HDF5 files, areaDetector's `HDF1:`."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from importlib.metadata import version
+from pathlib import Path
+
+import h5py
+
+from consumers.recorder import Recorder
+from consumers.worker import Worker
+from consumers.writer_controls import WriterControls
+from consumers.writer_records import start_values, writer_records
+from ioc.channels.book import Book
+from ioc.channels.journal import Journal, open_member
+from ioc.channels.local_receiver import LocalReceiver
+from ioc.channels.local_wire import Hello
+from ioc.channels.pva import PvaServer
+from ioc.core.clock import SystemClock
+from ioc.core.config import writer_group
+from ioc.core.frame import DataType
+from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.records.server import RecordServer, ServerOptions
+from ioc.records.status import StatusChannels
+from ioc.records.table import Value
+from ioc.supervisor.child import DRAIN_SECONDS, Child, live
+
+log = logging.getLogger(__name__)
+
+EPICS_EPOCH_NS = 631_152_000 * 10**9
+PORT = "FileHDF"
+
+
+class Writer:
+    """Everything of one writer; made, started and drained by `main`."""
+
+    def __init__(self, child: Child) -> None:
+        spec = child.spec
+        assert spec.table is not None
+        self.child = child
+        self.name = spec.name
+        self.config = spec.config.writers[spec.table]
+        self.note = spec.run_dir / f"{spec.name}.capture"
+        self.book = Book(spec.book_file)
+        self.journal = Journal(spec.journal_file, booked=True)
+        account = open_member(self.journal, self.book, self.name)
+        self.receiver = LocalReceiver(spec.socket, Hello(spec.name, writer_group(spec.table), 0), self.book, account)
+        chosen = start_values() | {"FilePath": self.config.path, "QueueSize": self.config.queue_size}
+        self.recorder = Recorder(chosen, self.config.memory, self.note, self.show)
+        self.controls = WriterControls(self.recorder, self.show)
+        self.worker = Worker(self.receiver, self.book, self.recorder, [], SystemClock())
+        prefix = spec.config.prefix
+        self.status_name = f"{prefix}{self.name}:Status"
+        self.status_channels = StatusChannels([self.status_name])
+        self.pva = PvaServer([self.status_channels.provider])
+        options = ServerOptions(on_refused=self._refused)
+        self.records = RecordServer(prefix, writer_records(self.name), self._put, options)
+        self._begun = time.monotonic()
+        self._dropped_before = 0
+        self._stored_before = 0
+
+    def start(self) -> None:
+        """Serve the records and begin to take frames."""
+        self.records.start()
+        self.controls.begin()
+        self.show(
+            {
+                "PortName_RBV": PORT + self.name.removeprefix("HDF"),
+                "PluginType_RBV": f"NDFileHDF5 ver{h5py.version.hdf5_version}",
+                "DriverVersion_RBV": version("rayfan"),
+            }
+        )
+        self._tell_of_an_earlier_life()
+        self.pva.start()
+        self.worker.start()
+        self.child.report_with(self.sample)
+        self.child.running()
+
+    def show(self, values: Mapping[str, Value]) -> None:
+        """Show read-backs by their names without the device; any thread may call."""
+        self.records.set_many({f"{self.name}:{name}": value for name, value in values.items()})
+
+    def sample(self) -> Status:
+        """Return the status, and show it on the records."""
+        counts, now = self.book.counts, self.worker.snapshot
+        status = self.child.status()
+        status.rate = now.rate
+        status.last_error = status.last_error or now.last_error
+        status.stage = StageStatus(
+            received=counts.received - counts.returned,
+            processed=counts.processed,
+            failed=counts.failed,
+            queued=counts.in_hand,
+        )
+        status.figures = {**self.recorder.figures()}
+        self.recorder.show_progress()
+        self.show(self._values(status))
+        self.status_channels.post(self.status_name, status)
+        return status
+
+    def wait(self) -> None:
+        """Return when the supervisor asks to stop, or raise what ended the worker."""
+        self.child.wait(lambda: self.worker.failure)
+
+    def close(self) -> bool:
+        """Write what is on its way, close the file and shut down; return whether all was written."""
+        drained = self.worker.drain(DRAIN_SECONDS)
+        self.recorder.stop()
+        self.controls.close()
+        self.pva.stop()
+        self.journal.close()
+        return drained
+
+    def _put(self, name: str, value: Value) -> Future | None:
+        field = name.removeprefix(f"{self.name}:")
+        if field == "DroppedArrays":
+            self._dropped_before = self.receiver.missed - int(value)
+        elif field == "ArrayCounter":
+            self._stored_before = self.recorder.account.stored - int(value)
+        return self.controls.put(field, value)
+
+    def _refused(self, name: str, message: str) -> None:
+        self.show({"WriteMessage": message})
+
+    def _tell_of_an_earlier_life(self) -> None:
+        """Say which file was open when an earlier life of this process was killed."""
+        if not self.note.exists():
+            return
+        path = self.note.read_text()
+        self.show({"WriteStatus": True, "WriteMessage": f"killed while writing; finish it: rayfan repair {path}"})
+        log.error("%s was open when this process was killed; finish it with: rayfan repair %s", path, path)
+        self.note.unlink()
+
+    def _values(self, status: Status) -> dict[str, Value]:
+        stage, account = status.stage, self.recorder.account
+        use = min(stage.queued, self.config.queue_size)
+        stored = account.stored - self._stored_before
+        stamp = max(0, account.timestamp_ns - EPICS_EPOCH_NS)
+        values: dict[str, Value] = {
+            "State_RBV": status.state.value,
+            "Pid_RBV": status.pid,
+            "Uptime_RBV": time.monotonic() - self._begun,
+            "LastError_RBV": status.last_error,
+            "Received_RBV": stage.received,
+            "Failed_RBV": stage.failed,
+            "ArrayRate_RBV": status.rate,
+            "ArrayCounter": stored,
+            "ArrayCounter_RBV": stored,
+            "UniqueId_RBV": account.unique_id,
+            "TimeStamp_RBV": stamp / 1e9,
+            "EpicsTSSec_RBV": stamp // 10**9,
+            "EpicsTSNsec_RBV": stamp % 10**9,
+            "QueueUse": use,
+            "QueueFree": self.config.queue_size - use,
+            "DroppedArrays_RBV": self.receiver.missed - self._dropped_before,
+            "ExecutionTime_RBV": self.worker.snapshot.execution_ms,
+        }
+        return values | self._dimensions()
+
+    def _dimensions(self) -> dict[str, Value]:
+        account = self.recorder.account
+        if not account.shape:
+            prime(account_file(self.child.spec.run_dir), self.recorder)
+        shape = account.shape
+        if not shape:
+            return {}
+        sizes = (*shape[::-1], 0)[:3]
+        columns, rows = (shape[1], shape[0])
+        data_type = DataType(next(one.value for one in DataType if one.dtype.name == account.dtype))
+        values: dict[str, Value] = {f"ArraySize{axis}": size for axis, size in enumerate(sizes)}
+        values |= {f"ArraySize{axis}_RBV": size for axis, size in enumerate(sizes)}
+        size_bytes = data_type.dtype.itemsize
+        for size in shape:
+            size_bytes *= size
+        return values | {
+            "NDimensions_RBV": len(shape),
+            "ArraySizeX_RBV": columns,
+            "ArraySizeY_RBV": rows,
+            "ArraySizeZ_RBV": shape[2] if len(shape) == 3 else 0,
+            "ArraySize_RBV": size_bytes,
+            "CompressedSize_RBV": size_bytes,
+            "DataType_RBV": data_type.value,
+            "ColorMode_RBV": "RGB1" if len(shape) == 3 else "Mono",
+        }
+
+
+def account_file(run_dir: Path) -> Path:
+    """Return where the detector says what its frames are like."""
+    return run_dir / "detector.status"
+
+
+def prime(status_file: Path, recorder: Recorder) -> None:
+    """Take shape and type of the frames from the detector's status, before the first frame comes."""
+    try:
+        figures = json.loads(status_file.read_text())["figures"]
+        shape = tuple(int(length) for length in figures["Shape"].split(","))
+        recorder.account.dtype = DataType(figures["DataType"]).dtype.name
+        recorder.account.shape = shape
+    except (OSError, ValueError, KeyError):
+        return  # not there yet: it is looked for again
+
+
+def main(child: Child) -> ExitCode:
+    """Run a writer until it is asked to stop."""
+    return live(child, Writer)

@@ -1,0 +1,1 @@
+"""A software load balancer for EJFAT: for tests, labs and single hosts."""

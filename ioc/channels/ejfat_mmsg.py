@@ -1,0 +1,110 @@
+"""Many messages with one system call: sendmmsg and recvmmsg of the C library, with their tables laid out by numpy.
+
+The kernel then takes headers and payload from where they lie, and puts them where they belong: nothing is copied in
+between. The tables hold plain addresses; whoever fills them keeps what they point to alive, and of the size that they
+say, until the call returns. Layout: struct mmsghdr, msghdr and iovec of 64-bit Linux (recvmmsg(2), sys/socket.h).
+"""
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+UDP_SEGMENT = 103
+UDP_GRO = 104
+"""Option numbers of Linux (linux/udp.h), which `socket` does not name."""
+
+IOVEC = np.dtype([("base", np.uint64), ("length", np.uint64)])
+MESSAGE = np.dtype(
+    {
+        "names": ["iov", "iovlen", "control", "controllen", "flags", "length"],
+        "formats": [np.uint64, np.uint64, np.uint64, np.uint64, np.int32, np.uint32],
+        "offsets": [16, 24, 32, 40, 48, 56],
+        "itemsize": 64,
+    }
+)
+MOST_IOVECS = 1024
+"""Pieces of one message (UIO_MAXIOV)."""
+
+CONTROL_BYTES = 32
+"""Room for one control message with a segment size: header, value, padding."""
+
+_MSG_WAITFORONE = 0x10000
+_CONTROL_HEAD = struct.Struct("@Qii")
+_SEGMENT = struct.Struct("@QiiH")
+_GRO = struct.Struct("@QiiI")
+
+
+def _load() -> ctypes.CDLL | None:
+    """Return the C library; None where the layout is not known to be the one above."""
+    if not sys.platform.startswith("linux") or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+    if not (hasattr(library, "sendmmsg") and hasattr(library, "recvmmsg")):
+        return None
+    four = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+    library.sendmmsg.argtypes = four
+    library.recvmmsg.argtypes = [*four, ctypes.c_void_p]
+    return library
+
+
+_library = _load()
+AVAILABLE = _library is not None
+"""Whether the calls can be made here."""
+
+
+def address(array: NDArray) -> int:
+    """Return where an array begins."""
+    return array.ctypes.data  # __array_interface__ describes a structured type anew each time, 25 us
+
+
+def messages(count: int) -> NDArray[np.void]:
+    """Return a table of `count` messages, all zero."""
+    return np.zeros(count, MESSAGE)
+
+
+def segment_control(packet: int) -> NDArray[np.uint8]:
+    """Return the control message that lets the kernel cut packets of `packet` bytes."""
+    data = _SEGMENT.pack(_CONTROL_HEAD.size + 2, socket.IPPROTO_UDP, UDP_SEGMENT, packet)
+    return np.frombuffer(data.ljust(_CONTROL_HEAD.size + 8, b"\0"), np.uint8).copy()
+
+
+def gro_size(control: bytes) -> int | None:
+    """Return the segment size that came with a message; None if it came without."""
+    length, level, kind, size = _GRO.unpack_from(control)
+    known = length >= _GRO.size and (level, kind) == (socket.IPPROTO_UDP, UDP_GRO)
+    return size if known else None
+
+
+def send(descriptor: int, table: NDArray[np.void]) -> int:
+    """Send the messages of a table; return how many the kernel took, at least one.
+
+    Raises:
+        OSError: the first one was refused.
+    """
+    assert _library is not None
+    done = _library.sendmmsg(descriptor, address(table), len(table), 0)
+    return _checked(done)
+
+
+def receive(descriptor: int, table: NDArray[np.void]) -> int:
+    """Fill a table with the messages that are there, waiting for the first; return how many.
+
+    Raises:
+        OSError: none came within the socket's time-out (BlockingIOError), or the socket failed.
+    """
+    assert _library is not None
+    done = _library.recvmmsg(descriptor, address(table), len(table), _MSG_WAITFORONE, None)
+    return _checked(done)
+
+
+def _checked(done: int) -> int:
+    if done > 0:
+        return done
+    number = ctypes.get_errno() if done < 0 else errno.EAGAIN
+    raise OSError(number, os.strerror(number))

@@ -1,0 +1,209 @@
+"""Sending from where frames lie, receiving to where they are to lie: the same bytes as by copying, whatever comes."""
+
+import ctypes
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ioc.channels import ejfat_mmsg, ejfat_socket
+from ioc.channels.ejfat_gather import Gatherer, Laid
+from ioc.channels.ejfat_reassembly import Event, Limits, Reassembler
+from ioc.channels.ejfat_scatter import MOST_MISSES, REST_EVENTS, Scatter, Shape
+from ioc.channels.ejfat_segmenter import HeaderSheet, Segmenter, Stamp
+from ioc.channels.ejfat_wire import HEAD_BYTES, LbVersion
+
+pytestmark = pytest.mark.skipif(not ejfat_mmsg.AVAILABLE, reason="needs sendmmsg and recvmmsg of 64-bit Linux")
+SOON, LATE = 0.003, 0.2
+"""s: what was sent over loopback is there at once, or a little later on a busy machine."""
+LIMITS = Limits(64 << 20, 256 << 20)
+
+
+def on_the_wire(laid: Laid) -> bytes:
+    """Return what the kernel would gather, read through the tables' own addresses."""
+    out = bytearray()
+    for message in laid.table:
+        for number in range(int(message["iovlen"])):
+            base, length = np.frombuffer(ctypes.string_at(int(message["iov"]) + 16 * number, 16), np.uint64)
+            out += ctypes.string_at(int(base), int(length))
+    return bytes(out)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.binary(min_size=1, max_size=3000), st.integers(0, 120_000)), min_size=1, max_size=3),
+    st.sampled_from([576, 1500, 9000]),
+    st.sampled_from([None, 2, 3]),
+)
+def test_what_is_gathered_is_what_would_be_laid_out(
+    events: list[tuple[bytes, int]], mtu: int, version: LbVersion | None
+) -> None:
+    gatherer, segmenter = Gatherer(HeaderSheet(mtu, 4, version, 9)), Segmenter(mtu, 4, version, 9)
+    for number, (head, size) in enumerate(events, 1):
+        pixels = np.random.default_rng(size).integers(0, 256, size, np.uint8)
+        stamp = Stamp(number, 10**15 + number, number)
+        laid = gatherer.lay(head, pixels, stamp)
+        plain = segmenter.lay([head, pixels.data], stamp)
+        assert on_the_wire(laid) == bytes(plain.wire)
+        assert (laid.packets, laid.packet) == (plain.count, plain.size)
+
+
+@contextmanager
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    receiving = ejfat_socket.listen("127.0.0.1", 0, 32 << 20)
+    sending, _ = ejfat_socket.connect("127.0.0.1", receiving.getsockname()[1], 1500, 8 << 20)
+    ejfat_socket.coalesce(receiving)
+    ejfat_socket.set_receive_timeout(receiving, SOON)
+    try:
+        yield receiving, sending
+    finally:
+        receiving.close()
+        sending.close()
+
+
+class Receiving:
+    """The reader's loop without its thread: in place while that is armed, else by copying."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.reassembler = Reassembler(LIMITS, 1.0)
+        self.scatter = Scatter(sock.fileno(), self.reassembler)
+        self.buffer = np.empty(1 << 17, np.uint8)
+        self.in_place = 0
+
+    def take(self) -> list[Event] | None:
+        """Return the events of one call, None if nothing came."""
+        try:
+            if self.scatter.armed:
+                events = self.scatter.receive(0)
+                self.in_place += len(events)
+                return events
+            size, ancillary, _, _ = self.sock.recvmsg_into([self.buffer.data], ejfat_socket.ANCILLARY_BYTES)
+        except BlockingIOError:
+            return None
+        return self.reassembler.feed(self.buffer[:size], ejfat_socket.segment_size(ancillary, size), 0)
+
+    def take_all(self) -> list[tuple[int, int, bytes]]:
+        found = []
+        while (events := self.take()) is not None:
+            for event in events:
+                found.append((event.data_id, event.number, event.payload.tobytes()))
+                self.reassembler.pool.give(event.payload)  # used again at once: nobody may still write there
+        return found
+
+    def take_rest(self) -> list[tuple[int, int, bytes]]:
+        ejfat_socket.set_receive_timeout(self.sock, LATE)
+        return self.take_all()
+
+
+SIZE = 200_000
+SHAPE = Shape(SIZE, 1472, HEAD_BYTES, 44)
+
+
+def send(sock: socket.socket, data: bytes, stamp: Stamp, data_id: int = 1, chance: random.Random | None = None) -> None:
+    """Send an event; with `chance` some of its batches are left out, doubled, swapped or cut otherwise."""
+    sender, segmenter = ejfat_socket.PacketSender(sock, offload=True), Segmenter(1500, 4, 2, data_id)
+    packets = segmenter.lay([data], stamp)
+    step = ejfat_socket.batch_bytes(packets.size)
+    batches = [packets.wire[at : at + step] for at in range(0, len(packets.wire), step)]
+    if chance is not None:
+        fault = chance.choice(["swap", "lose", "double", "small", "junk"])
+        if fault == "swap":
+            chance.shuffle(batches)
+        elif fault == "lose":
+            del batches[chance.randrange(len(batches))]
+        elif fault == "double":
+            batches.insert(chance.randrange(len(batches)), chance.choice(batches))
+        elif fault == "small":
+            whole = packets.wire
+            batches = [whole[at : at + 3 * packets.size] for at in range(0, len(whole), 3 * packets.size)]
+        else:
+            junk = memoryview(chance.randbytes(chance.choice([0, 1, 40, 1472, 1472 * 44])))
+            batches.insert(chance.randrange(len(batches)), junk)
+    for batch in batches:
+        if len(batch):
+            sender.send(batch, packets.size)
+        else:
+            sock.send(b"")
+
+
+def test_events_in_order_are_received_in_place() -> None:
+    with pair() as (receiving, sending):
+        ours = Receiving(receiving)
+        ours.scatter.expect(SHAPE)
+        sent = [(1, number, random.Random(number).randbytes(SIZE)) for number in range(1, 21)]
+        got = []
+        for data_id, number, data in sent:
+            send(sending, data, Stamp(number, number, number), data_id)
+            got += ours.take_all()
+        got += ours.take_rest()
+        assert got == sent
+        assert ours.in_place == 20 and ours.reassembler.tally.bad == 0
+        assert ours.reassembler.tally.packets == 20 * SHAPE.packets
+        ours.scatter.disarm()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32))
+def test_whatever_comes_between_no_byte_is_wrong(seed: int) -> None:
+    """Events with lost, doubled, swapped and foreign batches between whole ones: each comes right, or not at all."""
+    chance = random.Random(seed)
+    with pair() as (receiving, sending):
+        ours = Receiving(receiving)
+        sent, hurt = {}, set()
+        got = []
+        for number in range(1, 13):
+            if not ours.scatter.armed and not ours.reassembler.unfinished:
+                ours.scatter._rest = 0
+                ours.scatter.expect(SHAPE)
+            data_id = chance.choice([1, 1, 1, 2])
+            sent[data_id, number] = chance.randbytes(chance.choice([SIZE, SIZE, SIZE, 100, SIZE - 77, SIZE + 9999]))
+            bad = chance.random() < 0.4
+            if bad:
+                hurt.add((data_id, number))
+            send(sending, sent[data_id, number], Stamp(number, number, 1), data_id, chance if bad else None)
+            got += ours.take_all()
+        got += ours.take_rest()
+        for data_id, number, data in got:
+            assert data == sent[data_id, number]
+        whole = {(data_id, number) for data_id, number, _ in got}
+        assert len(whole) == len(got) and sent.keys() - whole <= hurt
+        ours.scatter.disarm()
+
+
+def test_an_event_given_up_in_mid_reception_is_left_alone() -> None:
+    with pair() as (receiving, sending):
+        ours = Receiving(receiving)
+        ours.scatter.expect(SHAPE)
+        first = random.Random(1).randbytes(SIZE)
+        packets = Segmenter(1500, 4, 2, 1).lay([first], Stamp(1, 1, 1))
+        ejfat_socket.PacketSender(sending, offload=True).send(packets.wire[: 44 * 1472], 1472)
+        assert ours.take() == [] and ours.reassembler.unfinished == 1
+        memory = ours.reassembler.give_up_all(5 * 10**9)
+        assert len(memory) == 1
+        kept = ours.reassembler.pool.take(SIZE)  # the same memory, now somebody else's
+        kept[:] = 7
+        second = random.Random(2).randbytes(SIZE)
+        send(sending, second, Stamp(2, 2, 2))
+        assert ours.take_rest() == [(1, 2, second)] and (kept == 7).all()
+
+
+def test_after_several_misses_receiving_in_place_rests() -> None:
+    with pair() as (receiving, sending):
+        ours = Receiving(receiving)
+        for number in range(1, MOST_MISSES + 1):
+            ours.scatter.expect(SHAPE)
+            assert ours.scatter.armed
+            send(sending, b"x" * 500, Stamp(number, number, 1))
+            assert len(ours.take_rest()) == 1
+        for _ in range(REST_EVENTS):
+            ours.scatter.expect(SHAPE)
+            assert not ours.scatter.armed
+        ours.scatter.expect(SHAPE)
+        assert ours.scatter.armed
+        ours.scatter.disarm()
