@@ -1,1 +1,1 @@
-"""The consumer, egress and ingress processes and the public processor API."""
+"""The consumer, collector, egress and ingress processes and the public processor API."""

@@ -1,4 +1,4 @@
-"""The processes behind the distributor: consumer, egress, balancer, ingress and writer; the spec's role says which."""
+"""The processes behind the distributor: consumer, collector, writer and those of EJFAT; the spec's role says which."""
 
 from ioc.core.status import ExitCode, Role
 from ioc.supervisor.child import Child, run
@@ -9,6 +9,8 @@ def main(child: Child) -> ExitCode:
     # imported here: a consumer has no use for sockets of EJFAT, nor an egress for processors
     if child.spec.role is Role.CONSUMER:
         from consumers.consumer import main as body
+    elif child.spec.role is Role.COLLECTOR:
+        from consumers.collector import main as body
     elif child.spec.role is Role.EGRESS:
         from consumers.egress import main as body
     elif child.spec.role is Role.WRITER:

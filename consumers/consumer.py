@@ -7,22 +7,23 @@ import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
+from consumers.inputs import open_inputs
 from consumers.loading import load_processor
+from consumers.local_output import LocalOutput
 from consumers.outputs import ImageOutput
 from consumers.processor import Context, Processor, checked_settings
 from consumers.processor import Value as SettingValue
 from consumers.records import consumer_records
 from consumers.worker import Worker
-from ioc.channels.book import Book
+from ioc.channels.base import Publisher
 from ioc.channels.images import open_images
-from ioc.channels.journal import Journal, open_member
-from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import GroupConfig
 from ioc.core.errors import ConfigError, RefusedError, mismatch
+from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
 from ioc.core.status import ExitCode, StageStatus, State, Status
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
@@ -44,19 +45,20 @@ class Consumer:
         self.group = spec.config.groups[spec.table]
         self.prefix = spec.config.prefix
         self.processor, self.settings = open_processor(self.group, f"groups.{spec.table}")
-        self.book = Book(spec.book_file)
-        self.journal = Journal(spec.journal_file, booked=True)
-        account = open_member(self.journal, self.book, self.name)
-        receiver = LocalReceiver(spec.socket, Hello(spec.name, spec.table, spec.member), self.book, account)
+        self.output = LocalOutput.of(spec)
+        who = Hello(spec.name, spec.table, spec.member)
+        self.inputs = open_inputs(spec, self.group.input, who, self.output)
+        self.receiver, self.book = self.inputs.receiver, self.inputs.book
         clock = SystemClock()
         self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
-        self.output = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
-        outputs = []
+        self.shown = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
+        outputs: list[Publisher] = [self.output] if self.output is not None else []
         if "pva" in self.group.outputs:
-            outputs.append(self.output)
-        self.receiver = receiver
-        self.worker = Worker(receiver, self.book, self.processor, outputs, clock)
+            outputs.append(self.shown)
+        self.worker = Worker(self.receiver, self.book, self.processor, outputs, clock)
+        if self.output is not None:
+            self.output.idle = self.worker.run_commands
         self.status_name = f"{self.prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
@@ -104,7 +106,10 @@ class Consumer:
             processed=counts.processed,
             failed=counts.failed,
             queued=counts.in_hand,
+            published=counts.published,
+            withheld={Reason.FILTERED.value: counts.withheld} if counts.withheld else {},
         )
+        status.groups = self.output.groups if self.output is not None else []
         status.figures = {
             "LatencyP50": now.latency_p50,
             "LatencyP99": now.latency_p99,
@@ -112,6 +117,7 @@ class Consumer:
             "ExecutionTime": now.execution_ms,
             "Missed": self.receiver.missed,
             "Published": counts.published,
+            "Filtered": counts.withheld,
             **{f"Stat:{name}": _figure(value) for name, value in now.statistics.items()},
         }
         self.records.set_many(self._values(status))
@@ -121,6 +127,8 @@ class Consumer:
     def _tell_if_stuck(self, status: Status) -> None:
         """Let the heartbeat stand still while the processor is over its time: the supervisor will act."""
         since, limit = self.worker.busy_since_ns, self.group.time_limit
+        if self.output is not None and self.output.waiting:
+            return  # not the processor's time
         if since is not None and status.heartbeat_ns - since > limit * 1e9:
             status.heartbeat_ns = since + round(limit * 1e9)
             status.last_error = f"the processor takes more than time_limit = {limit:g} s for one frame"
@@ -131,10 +139,13 @@ class Consumer:
 
     def close(self) -> bool:
         """Leave the group, finish what is here and shut down; return whether all was finished."""
+        limit = time.monotonic() + DRAIN_SECONDS
         drained = self.worker.drain(DRAIN_SECONDS)
+        if drained and self.output is not None:
+            drained = self.output.drain(max(0.0, limit - time.monotonic()))
         self.processor.stop()
         self.pva.stop()
-        self.journal.close()
+        self.inputs.close()
         self.images.close()
         self.memory.close()
         return drained
@@ -202,7 +213,8 @@ class Consumer:
             "Dropped": self.receiver.missed,
             "Queued": stage.queued,
             "Published": self.book.counts.published,
-            "Shed": self.output.shed,
+            "Filtered": self.book.counts.withheld,
+            "Shed": self.shown.shed,
             "MemoryUsed": self.memory.used,
             "MemoryLimit": self.memory.limit,
             "Rate": status.rate,

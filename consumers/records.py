@@ -1,4 +1,4 @@
-"""The records of a consumer (`Cons1:`), an egress (`Ejfat1:`), a balancer (`EjfatLb1:`) and an ingress (`EjfatIn1:`).
+"""The records of consumers (`Cons1:`), collectors (`Coll1:`) and EJFAT's: `Ejfat1:`, `EjfatLb1:` and `EjfatIn1:`.
 
 What a processor declares becomes records too: the statistic `Mean` is `Cons1:Stat:Mean_RBV`, the setting `Threshold`
 is the pair `Cons1:Set:Threshold`, `Cons1:Set:Threshold_RBV`.
@@ -55,6 +55,7 @@ CONSUMER = (
     Record("Dropped", COUNT, "Frames meant for it and dropped", unit="frame", alarms=ANY_LOSS),
     Record("Queued", COUNT, "Frames received, not finished with", unit="frame"),
     Record("Published", COUNT, "Frames put out", unit="frame"),
+    Record("Filtered", COUNT, "Frames that it put nothing out for", unit="frame"),
     Record("Shed", COUNT, "Frames not put out for lack of memory", unit="frame", alarms=ANY_LOSS),
     MEMORY_USED,
     MEMORY_LIMIT,
@@ -76,6 +77,36 @@ CONSUMER = (
     Record("Reset", BOOL, "Set the processor's statistics to zero", COMMAND),
     Record("Configure", STRING, "Settings of the processor as JSON", PAIR, size=SETTINGS_SIZE),
     Record("ConfigureMessage", STRING, "What became of the last Configure", size=TEXT_SIZE),
+)
+
+COLLECTOR = (
+    STATE,
+    Record("Received", COUNT, "Frames received from all inputs", unit="frame"),
+    Record("Published", COUNT, "Frames put out, in order", unit="frame"),
+    Record("Inputs", INT, "Processes that it gathers from"),
+    Record("Waiting", COUNT, "Frames that wait for those before them", unit="frame"),
+    Record("OldestWait", FLOAT, "Time that the oldest one has waited", unit="s"),
+    Record("Missing", COUNT, "Ids that never came", unit="frame", alarms=ANY_LOSS),
+    Record("Late", COUNT, "Frames that came too late", unit="frame", alarms=ANY_LOSS),
+    Record("Duplicates", COUNT, "Frames that had come before", unit="frame"),
+    Record("Filtered", COUNT, "Ids that a processor put nothing out for", unit="frame"),
+    Record("Incomplete", COUNT, "Frames of which tiles were missing", unit="frame", alarms=ANY_LOSS),
+    Record("Failed", COUNT, "Frames or tiles that do not fit", unit="frame", alarms=ANY_LOSS),
+    Record("Dropped", COUNT, "Frames meant for it and dropped", unit="frame", alarms=ANY_LOSS),
+    Record("Shed", COUNT, "Frames not put out for lack of memory", unit="frame", alarms=ANY_LOSS),
+    MEMORY_USED,
+    MEMORY_LIMIT,
+    Record("MissingRanges", STRING, "Ids that never came, present series", size=TEXT_SIZE),
+    Record("Complete", BOOL, "Whether all of the last series came"),
+    Record("Series", COUNT, "Series of the newest frame"),
+    Record("UniqueId", COUNT, "Id of the newest frame"),
+    Record("Rate", FLOAT, "Frames put out per second", unit="Hz", precision=2),
+    Record("Wait", FLOAT, "Time that a frame waits for others", PAIR, "s", 3, accepted=Limits(0.0, 3600.0)),
+    PID,
+    UPTIME,
+    LAST_ERROR,
+    STATUS_MESSAGE,
+    Record("Reset", BOOL, "Set the counters of gaps to zero", COMMAND),
 )
 
 EGRESS = (
@@ -177,6 +208,11 @@ def consumer_records(name: str, settings: Iterable[Setting] = (), statistics: It
     """
     declared = [*map(_statistic_record, statistics), *map(_setting_record, settings)]
     return under(f"{name}:", (*CONSUMER, *declared))
+
+
+def collector_records(name: str) -> list[Record]:
+    """Return the records of the collector `name`, for example `Coll1`."""
+    return under(f"{name}:", COLLECTOR)
 
 
 def egress_records(name: str) -> list[Record]:

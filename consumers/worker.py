@@ -13,7 +13,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -22,11 +22,14 @@ from consumers.batch import Batch
 from consumers.processor import Output, Processor, Value, checked_statistics, frames_of
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
+from ioc.channels.books import Books
 from ioc.channels.journal import FAILED
+from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.core.clock import Clock
 from ioc.core.errors import RayfanError
 from ioc.core.frame import EndOfSeries, Frame, Item
+from ioc.core.sequence import Ranges
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +63,12 @@ class Worker:
     """One processor at work on one receiver. Make it, `start` it, `submit` commands, `drain` it."""
 
     def __init__(
-        self, receiver: LocalReceiver, book: Book, processor: Processor, outputs: Sequence[Publisher], clock: Clock
+        self,
+        receiver: LocalReceiver | LocalInputs,
+        book: Book | Books,
+        processor: Processor,
+        outputs: Sequence[Publisher],
+        clock: Clock,
     ) -> None:
         self.receiver = receiver
         self.processor = processor
@@ -84,6 +92,8 @@ class Worker:
         self._last_log_ns = 0
         self._quiet_errors = 0
         self._newest = (0, 0)
+        self._withheld = Ranges()
+        self._withheld_of = 0
         self._snapped = (0, 0)
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -148,7 +158,7 @@ class Worker:
 
     def _step(self) -> bool:
         """Do one round; return whether there is to be another."""
-        self._run_commands()
+        self.run_commands()
         self._snap_if_due()
         if self.receiver.finished and self._taking:
             self.receiver.rejoin()  # the detector said goodbye: it will come back, we were not told to end
@@ -178,8 +188,8 @@ class Worker:
     def _take_in(self, item: Item) -> None:
         if isinstance(item, EndOfSeries):
             self._process_pending()
-            self._guarded(0, self.processor.flush)
-            self._publish([item])
+            self._guarded((), self.processor.flush)
+            self._publish([self._marked(item)])
             self.receiver.release(1)
             return
         if not self._pending:
@@ -196,10 +206,10 @@ class Worker:
         begun = self._clock.monotonic_ns()
         self.busy_since_ns = begun
         if self.processor.batch_size == 1:
-            good = self._guarded(1, self.processor.process, frames[0], {})
+            good = self._guarded(frames, self.processor.process, frames[0], {})
         else:
             batch = Batch(frames)
-            good = self._guarded(len(batch), self.processor.process_batch, batch, [{}] * len(batch))
+            good = self._guarded(frames, self.processor.process_batch, batch, [{}] * len(batch))
             self._batch_copies += batch.copied
         self.busy_since_ns = None
         self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
@@ -222,13 +232,38 @@ class Worker:
         self._newest = (frames[-1].series, frames[-1].unique_id)
         self.receiver.release(len(frames))
 
-    def _guarded(self, frames: int, call: Callable[..., Output], *arguments: object) -> bool:
+    def _guarded(self, frames: Sequence[Frame], call: Callable[..., Output], *arguments: object) -> bool:
         try:
-            self._publish(frames_of(call(*arguments)))
+            put_out = frames_of(call(*arguments))
+            self._publish(put_out)
         except Exception as error:  # noqa: BLE001 - stage boundary: the frame is counted as failed, the stream goes on
-            self._note_error(error, frames)
+            self._note_error(error, len(frames))
             return False
+        if len(put_out) != len(frames):
+            self._note_difference(frames, put_out)
         return True
+
+    def _note_difference(self, frames: Sequence[Frame], put_out: Sequence[Frame]) -> None:
+        """Book frames that the processor swallowed, with their ids, or made beyond one for each."""
+        counts = self._book.counts
+        counts.made += max(0, len(put_out) - len(frames))
+        counts.withheld += max(0, len(frames) - len(put_out))
+        left = {frame.unique_id for frame in put_out}
+        if frames and frames[0].series != self._withheld_of:
+            self._withheld_of, self._withheld = frames[0].series, Ranges()
+        for frame in frames:
+            if frame.unique_id not in left:
+                self._withheld.add(frame.unique_id, frame.unique_id)
+
+    def _marked(self, marker: EndOfSeries) -> EndOfSeries:
+        """Return the end marker of a series with the ids that were swallowed here."""
+        if not self._withheld or marker.series != self._withheld_of:
+            return marker
+        for first, last in marker.filtered:
+            self._withheld.add(first, last)
+        marked = replace(marker, filtered=tuple(self._withheld))
+        self._withheld = Ranges()
+        return marked
 
     def _publish(self, items: Sequence[Item]) -> None:
         if not items:
@@ -250,7 +285,8 @@ class Worker:
         log.error("the processor failed on %d frame(s)%s: %s", frames, more, trace)
         self._last_log_ns, self._quiet_errors = now, 0
 
-    def _run_commands(self) -> None:
+    def run_commands(self) -> None:
+        """Run what was submitted; to be called in the loop, also by an output that makes it wait."""
         for _ in range(self._commands.qsize()):
             command, future = self._commands.get()
             if not future.set_running_or_notify_cancel():

@@ -32,16 +32,17 @@ from ioc.core.ledger import MissedRange, Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.core.topology import DETECTOR
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import GroupShape
 from ioc.distributor.requests import RequestBook, Wish
 from ioc.distributor.seat import Seat
+from ioc.distributor.takers import takers_of
 from ioc.records.areadetector import CAMERA_PORT
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live, run
-from ioc.supervisor.plan import consumer_names
 
 log = logging.getLogger(__name__)
 
@@ -317,15 +318,13 @@ def _wish(request: DistributorRequest) -> Wish:
 
 
 def make_distributor(config: Config, journal: Journal | None = None) -> Distributor:
-    """Return the distributor with the groups of a configuration: groups in file order, then egresses, then writers."""
+    """Return the distributor with the groups of a configuration: its takers in file order, egresses, then writers."""
     distributor = Distributor(journal)
     distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
-    names = consumer_names(config)
     slot = IMAGE_SLOT
-    for slot, (name, group) in enumerate(config.groups.items(), 1):
-        limits = Limits(group.policy, group.queue_size, group.queue_bytes, group.drop)
-        shape = GroupShape(name, group.count, group.sets, group.updates, limits, group.ack_timeout)
-        distributor.add_group(slot, shape, names.get(name, []))
+    for taker in takers_of(config, DETECTOR):
+        distributor.add_group(taker.slot, taker.shape, taker.members)
+        slot = taker.slot
     for number, (name, egress) in enumerate(config.egress.items(), 1):
         limits = Limits(egress.policy, egress.queue_size, egress.queue_bytes, egress.drop)
         shape = GroupShape(egress_group(name), 1, None, 1, limits)
@@ -349,7 +348,8 @@ def merged_figures(missed: Sequence[MissedRange]) -> dict[str, float | int | str
 
 def useful_slots(config: Config) -> int:
     """Return how many frames can be on their way at a time, over all groups."""
-    queues = [group.queue_size * max(group.count, 1) for group in config.groups.values()]
+    shapes = [taker.shape for taker in takers_of(config, DETECTOR)]
+    queues = [shape.limits.frames * max(shape.count, 1) for shape in shapes]
     queues += [egress.queue_size for egress in config.egress.values()]
     queues += [writer.queue_size for writer in config.writers.values()]
     return sum(queues) + (len(queues) + 1) * WIDEST_WINDOW + IMAGE_QUEUE

@@ -17,12 +17,14 @@ from rich.console import Console
 
 from ioc.cli import version
 from ioc.console_display import Display, Facts, Lines, LiveTable, Silent, ledger_table
-from ioc.core.config import DEMO, Config, load
+from ioc.core.config import Config, load
+from ioc.core.demo import DEMO
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.status import ExitCode, ProcessSpec, Role
+from ioc.core.topology import DETECTOR, takers
 from ioc.supervisor.appliance import Appliance
 from ioc.supervisor.launch import Launch, write_report
-from ioc.supervisor.plan import MODULES
+from ioc.supervisor.plan import MODULES, collector_names, consumer_names
 from ioc.supervisor.run_folder import RunFolder, folder_of
 from ioc.supervisor.toml_text import toml_text
 
@@ -194,6 +196,8 @@ def _greet(console: Console, config: Config, folder: Path) -> None:
     prefix = config.prefix
     console.print(f"[bold]Rayfan {version()}[/bold]  prefix [bold]{_plain(prefix)}[/bold]")
     console.print(f"Logs and status files: {_plain(str(folder))}", soft_wrap=True)
+    for text in picture(config):
+        console.print(_plain(text), soft_wrap=True)
     console.print("Look at, or change, from another terminal:")
     for command in commands(config):
         console.print(f"  {_plain(command)}", soft_wrap=True)
@@ -214,9 +218,25 @@ def commands(config: Config) -> list[str]:
         f"pvget {pv('Pva1:Image')}",
         f"pvget {pv('cam1:Status')}",
     ]
-    if config.groups:
+    if next(iter(takers(config.inputs, DETECTOR)), "").startswith("groups."):
         lines.insert(4, f"caput {pv('Dist1:Count')} 3")
     return lines
+
+
+def picture(config: Config) -> list[str]:
+    """Return how frames go through a chain, a line a stage; nothing if all stages take the detector's frames."""
+    inputs = config.inputs
+    if all(giver == DETECTOR for giver in inputs.values()):
+        return []
+    names = consumer_names(config) | collector_names(config)
+
+    def below(giver: str, deep: int) -> Iterator[str]:
+        for node in takers(inputs, giver):
+            members = names.get(node.removeprefix("groups."), ["remote members"])
+            yield f"  {'   ' * deep}-> {node.partition('.')[2]}: {' '.join(members)}"
+            yield from below(node, deep + 1)
+
+    return ["Frames go:", f"  {DETECTOR}", *below(DETECTOR, 1)]
 
 
 def _plain(text: str) -> str:

@@ -24,7 +24,8 @@ class Counts:
     `link`, `taken` and `done` count items (frames and end markers) of the present connection to the distributor:
     taken into its hands, finished with. The others count frames over all lives of the process: `received =
     processed + failed + returned + in hand`; `returned` frames were in hand when an earlier life was killed, and went
-    back to the distributor's account.
+    back to the distributor's account. What came out: `processed + made = published + withheld`; `made` frames were
+    put out beyond one for each processed, `withheld` ones were processed and left nothing, on purpose.
     """
 
     link: int = 0
@@ -36,6 +37,8 @@ class Counts:
     returned: int = 0
     published: int = 0
     bytes: int = 0
+    made: int = 0
+    withheld: int = 0
     missed: int = 0
 
     @property
@@ -119,6 +122,11 @@ class BookReader:
         self._words.release()
 
 
+def book_name(member: str, giver: str | None) -> str:
+    """Return the file name of a member's book; one that may have several givers keeps one for each."""
+    return f"{member}.book" if giver is None else f"{member}.{giver}.book"
+
+
 def _words(counts: Counts) -> tuple[int, ...]:
     """Return the counts in field order; `dataclasses.astuple` deep-copies and is ten times slower."""
     return (
@@ -131,6 +139,8 @@ def _words(counts: Counts) -> tuple[int, ...]:
         counts.returned,
         counts.published,
         counts.bytes,
+        counts.made,
+        counts.withheld,
         counts.missed,
     )
 

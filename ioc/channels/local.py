@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ioc.channels import local_wire as wire
 from ioc.channels.base import Accepted, Counters, Refusal
-from ioc.channels.book import BookReader, Counts
+from ioc.channels.book import BookReader, Counts, book_name
 from ioc.channels.local_pool import PooledFrame, Segment
 from ioc.core.errors import PeerError, ProtocolError, RayfanBug, UserError, mismatch
 from ioc.core.frame import EndOfSeries, Frame, Item
@@ -31,8 +31,8 @@ _SILENT = (1 << 62) - 1
 class LocalServer:
     """The distributor's door for local members."""
 
-    def __init__(self, path: Path) -> None:
-        """Listen at `path`.
+    def __init__(self, path: Path, giver: str | None = None) -> None:
+        """Listen at `path`; `giver` names the one who gives where members may have several.
 
         Raises:
             UserError: the path is too long for a socket.
@@ -41,6 +41,7 @@ class LocalServer:
             raise UserError(mismatch("run_dir", f"a socket path of at most {LONGEST_SOCKET_PATH} bytes", str(path)))
         path.unlink(missing_ok=True)
         self._path = path
+        self._giver = giver
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(os.fspath(path))
         self._listener.listen(64)
@@ -76,7 +77,7 @@ class LocalServer:
     def _greet(self, connection: socket.socket, message: bytes) -> "LocalLink | None":
         try:
             who = wire.parse_hello(message)
-            book = BookReader(self._path.parent / f"{who.name}.book")
+            book = BookReader(self._path.parent / book_name(who.name, self._giver))
         except PeerError as error:
             log.warning("a local member was not let in: %s", error)
             connection.close()

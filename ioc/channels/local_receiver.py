@@ -41,6 +41,7 @@ class LocalReceiver:
         self._book = book
         self.account = account
         self._socket: socket.socket | None = None
+        self._knocking: socket.socket | None = None
         self._bell: memoryview | None = None
         self._rung = -1
         self._segments: dict[int, mmap.mmap] = {}
@@ -66,6 +67,20 @@ class LocalReceiver:
             if left < 0 or not (self._socket or self._join(left)):
                 return ()
             self._read(max(left, 0.0))
+        return self._hand_out(max_items)
+
+    def poll(self, max_items: int) -> Sequence[Item]:
+        """Return what is there, after one look at the socket if nothing is; never waits."""
+        if not self._ready and not self.finished and (self._socket or self._join_without_waiting()):
+            self._read(0.0)
+        return self._hand_out(max_items)
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that becomes readable when something comes; None while nobody is there."""
+        connection = self._socket or self._knocking
+        return None if connection is None else connection.fileno()
+
+    def _hand_out(self, max_items: int) -> Sequence[Item]:
         ready = self._ready
         batch = [ready.popleft() for _ in range(min(max_items, len(ready)))]
         if batch:
@@ -97,6 +112,7 @@ class LocalReceiver:
         """Ask for no more frames; those on their way still come, then `finished` is true."""
         self._closing = True
         if self._socket is None:
+            self._disconnect()
             self.finished = not self._ready
         else:
             self._say(wire.LEAVE)
@@ -120,12 +136,45 @@ class LocalReceiver:
             time.sleep(min(pause, wait))  # nothing to wait on: the distributor is not there
             if pause > wait:
                 return False
+        connection = self._knock()
+        if connection is None:
+            return False
+        connection.settimeout(WELCOME_SECONDS)
+        return self._enter(connection)
+
+    def _join_without_waiting(self) -> bool:
+        """Join a little further: knock, or see whether the distributor has answered; return whether it has."""
+        now = time.monotonic_ns()
+        if self._knocking is None:
+            if now < self._next_try_ns:
+                return False
+            self._knocking = self._knock()
+            return False
+        if not select.select([self._knocking], [], [], 0)[0]:
+            if now > self._next_try_ns + WELCOME_SECONDS * 1e9:
+                self._knocking.close()
+                self._knocking = None
+            return False
+        connection, self._knocking = self._knocking, None
+        return self._enter(connection)
+
+    def _knock(self) -> socket.socket | None:
+        """Return a connection on which we have said who we are; None if nobody listens."""
         self._next_try_ns = time.monotonic_ns() + round(RETRY_SECONDS * 1e9)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.settimeout(WELCOME_SECONDS)
         try:
             connection.connect(os.fspath(self._path))
             connection.send(wire.hello(self._who))
+        except OSError as error:
+            connection.close()
+            log.debug("%s: not joined yet: %s", self._path, error)
+            return None
+        return connection
+
+    def _enter(self, connection: socket.socket) -> bool:
+        """Take the distributor's welcome; return whether it came."""
+        try:
             message, descriptors, _, _ = socket.recv_fds(connection, wire.LARGEST_MESSAGE, 1)
             link = wire.parse_welcome(message)
         except (OSError, ProtocolError) as error:
@@ -204,6 +253,9 @@ class LocalReceiver:
             self._disconnect()
 
     def _disconnect(self) -> None:
+        if self._knocking is not None:
+            self._knocking.close()
+            self._knocking = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None

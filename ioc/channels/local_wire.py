@@ -25,6 +25,8 @@ HELLO, LEAVE, PROGRESS = b"H", b"L", b"P"
 WELCOME, SEGMENT, RETIRE, ITEMS, BYE = b"W", b"S", b"R", b"I", b"B"
 LARGEST_MESSAGE = 60_000
 MOST_ATTRIBUTE_BYTES = 16_384
+MOST_FILTERED_RANGES = 800
+"""Ranges in an end marker, 19 bytes each at most; ids beyond them are taken for missing: loss is never hidden."""
 
 _TYPES = tuple(DataType)
 _TYPE_CODE = {member.dtype: at for at, member in enumerate(_TYPES)}
@@ -160,8 +162,10 @@ def parse_items_head(message: bytes) -> int:
 
 
 def end_item(marker: EndOfSeries) -> bytes:
-    """Return an end marker as one entry of an ITEMS message."""
-    return _PLACE.pack(1, 0, 0, 0, 0, 0, 0, 0) + _IDENTITY.pack(marker.series, marker.published, 0, 0)
+    """Return an end marker as one entry of an ITEMS message; of its filtered ranges, as many as there is room for."""
+    filtered = cbor2.dumps(marker.filtered[:MOST_FILTERED_RANGES]) if marker.filtered else b""
+    identity = _IDENTITY.pack(marker.series, marker.published, 0, len(filtered))
+    return _PLACE.pack(1, 0, 0, 0, 0, 0, 0, 0) + identity + filtered
 
 
 def frame_place(segment: int, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> bytes:
@@ -200,7 +204,10 @@ def parse_items(message: bytes) -> Iterator[Described | EndOfSeries]:
         is_end, code, ndim, number, offset, rows, columns, planes, series, unique_id, stamp, length = head
         at += size
         if is_end:
-            yield EndOfSeries(series, unique_id)
+            if length > end - at:
+                raise ProtocolError(mismatch("end marker in an ITEMS message", f"{length} more bytes", end - at))
+            yield EndOfSeries(series, unique_id, _filtered(message[at : at + length]) if length else ())
+            at += length
             continue
         if code >= len(_DTYPES) or ndim not in (2, 3) or length > end - at:
             raise ProtocolError(mismatch("entry of an ITEMS message", "a known type, 2 or 3 dimensions", head))
@@ -218,3 +225,20 @@ def _attributes(encoded: bytes) -> Mapping[str, Attribute]:
     if not isinstance(attributes, dict):
         raise ProtocolError(mismatch("attributes in an ITEMS message", "a map", type(attributes).__name__))
     return attributes
+
+
+def _filtered(encoded: bytes) -> tuple[tuple[int, int], ...]:
+    try:
+        ranges = cbor2.loads(encoded)
+    except (cbor2.CBORDecodeError, ValueError) as error:
+        raise ProtocolError(f"filtered ids of an end marker: {error}") from None
+    if not isinstance(ranges, list) or len(ranges) > MOST_FILTERED_RANGES:
+        raise ProtocolError(mismatch("filtered ids of an end marker", "a list of ranges", type(ranges).__name__))
+    found = []
+    for one in ranges:
+        if not isinstance(one, list) or len(one) != 2 or not all(type(id_) is int for id_ in one):
+            raise ProtocolError(mismatch("filtered ids of an end marker", "pairs of int", one))
+        if not 1 <= one[0] <= one[1] < 1 << 63:
+            raise ProtocolError(mismatch("filtered ids of an end marker", "1 <= first <= last < 2^63", one))
+        found.append((one[0], one[1]))
+    return tuple(found)

@@ -2,6 +2,7 @@
 
 [detector]  one source, the acquisition parameters at start
 [groups.*]  who processes the frames: one table a distributor group
+[collectors.*]  one stream in order out of what a group puts out
 [egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames;   [balancers.*]  a lab's load balancer between them
 [writers.*] frames -> HDF5 files
 """
@@ -12,11 +13,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ioc.core.budget import Budget, divide
 from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
+from ioc.core.config_errors import sentence
 from ioc.core.config_table import GIB, PolicyName, lower
 from ioc.core.config_table import LARGEST_QUEUE as LARGEST_QUEUE
 from ioc.core.config_table import Drop as Drop
@@ -25,6 +27,7 @@ from ioc.core.config_table import Queued as _Queued
 from ioc.core.config_table import Table as _Table
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
+from ioc.core.topology import DETECTOR, faults, takers
 
 LONGEST_PV_NAME = 60
 """Channel Access allows 60 characters in a record name (EPICS base, dbBase PVNAME_STRINGSZ less its field)."""
@@ -103,10 +106,12 @@ class GroupConfig(_Queued):
     """Settings of the processor."""
     time_limit: float = Field(default=30.0, gt=0)
     """s that the processor may take for one frame or batch; a consumer that takes longer is killed and restarted."""
-    input: Literal["detector"] = "detector"
-    """Where the members' frames come from."""
+    input: str = DETECTOR
+    """Where the members' frames come from: `detector`, `groups.NAME` (what that group puts out) or
+    `collectors.NAME`."""
     outputs: list[Literal["pva"]] = ["pva"]
-    """Where the processor's frames go: `pva` is the channel `$(P)Cons1:Image`."""
+    """Where the processor's frames go besides those that name this group as their `input`: `pva` is the channel
+    `$(P)Cons1:Image`."""
     placement: Literal["local", "remote"] = "local"
     """`local`: Rayfan starts the consumers. `remote`: they are PVA clients that join by the member channels."""
 
@@ -115,6 +120,28 @@ class GroupConfig(_Queued):
         if self.sets is not None and self.sets > max(self.count, 1):
             raise ValueError(f"sets: expected at most count = {self.count}, found {self.sets}")
         return self
+
+
+class CollectorConfig(_Queued):
+    """One stream in order out of what several consumers put out."""
+
+    input: str
+    """Where the frames come from: `groups.NAME`, or `collectors.NAME`."""
+    wait: float = Field(default=1.0, ge=0, le=3600)
+    """s that a frame waits for those before it; then these are missing, and late should they still come."""
+    most_waiting: int = Field(default=1024, ge=1, le=65536)
+    """Frames (or tiles) that may wait together; beyond, the oldest gap is given up."""
+    waiting_bytes: int | None = Field(default=None, ge=1)
+    """Bytes that may wait together; left out: no limit but most_waiting and the windows of its givers."""
+    tiles: int | None = Field(default=None, ge=1, le=4096)
+    """Tiles that make up a frame, to be stitched (see the processor `split`); left out: frames are passed on as
+    they are."""
+    incomplete: Literal["drop", "deliver"] = "drop"
+    """What becomes of a frame of which tiles are missing: `drop`, or `deliver` with zeros in their place and the
+    attribute `TilesMissing`. It is booked as incomplete, by id, in either case."""
+    outputs: list[Literal["pva"]] = ["pva"]
+    """Where the frames go besides those that name this collector as their `input`: `pva` is the channel
+    `$(P)Coll1:Image`."""
 
 
 class WriterConfig(_Table):
@@ -145,6 +172,7 @@ class Config(_Table):
     are any, the rest for the detector's pool; one set of images takes at most half of the pool."""
     detector: DetectorConfig = DetectorConfig()
     groups: dict[str, GroupConfig] = {}
+    collectors: dict[str, CollectorConfig] = {}
     egress: dict[str, EgressConfig] = {}
     ingress: dict[str, IngressConfig] = {}
     writers: dict[str, WriterConfig] = {}
@@ -153,7 +181,9 @@ class Config(_Table):
     @property
     def budget(self) -> Budget:
         """The shares of the memory budget."""
-        return divide(self.memory_budget, len(self.ingress))
+        givers = {giver.partition(".")[2] for giver in self.inputs.values() if giver != DETECTOR}
+        processes = sum(self.groups[name].count if name in self.groups else 1 for name in givers)
+        return divide(self.memory_budget, len(self.ingress), processes)
 
     @field_validator("prefix")
     @classmethod
@@ -176,9 +206,13 @@ class Config(_Table):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        slots = len(self.groups) + len(self.egress) + len(self.writers)
+        self._chain_holds()
+        slots = len(takers(self.inputs, DETECTOR)) + len(self.egress) + len(self.writers)
         if slots > DISTRIBUTOR_SLOTS:
-            raise ValueError(f"groups, egress, writers: expected at most {DISTRIBUTOR_SLOTS} together, found {slots}")
+            raise ValueError(
+                f"groups, egress and writers that take the detector's frames: expected at most {DISTRIBUTOR_SLOTS} "
+                f"together, found {slots}"
+            )
         for name, egress in self.egress.items():
             self._check_balancer(f"egress.{name}", egress.balancer)
             if egress.uri is None and egress.balancer is None and egress.ingress not in self.ingress:
@@ -192,33 +226,22 @@ class Config(_Table):
                 raise ValueError(f"ingress.{name}: expected one of 'uri' and 'balancer', found both")
         return self
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Return who gives frames to each `groups.NAME` and `collectors.NAME`, in file order."""
+        groups = {f"groups.{name}": group.input for name, group in self.groups.items()}
+        return groups | {collector_group(name): one.input for name, one in self.collectors.items()}
 
-DEMO = """\
-# What `rayfan up` runs when it is given no file.
-prefix = "RF:"
+    def _chain_holds(self) -> None:
+        remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement == "remote")
+        found = faults(self.inputs, remote)
+        if found:
+            raise ValueError("; ".join(found))
 
-[detector]
-frame_rate = 1000.0       # Hz
-size = [512, 512]         # x, y
-data_type = "UInt8"
-acquire_at_start = true
 
-[detector.source]
-kind = "generated"
-pattern = "peaks"
-
-[groups.stats]            # two consumers that take turns
-count = 2
-policy = "lossless"
-processor = "statistics"
-
-[egress.demo]             # every frame over UDP ...
-ingress = "demo"
-rate = 8.0                # Gbit/s
-policy = "lossless"
-
-[ingress.demo]            # ... to a receiver on this host that checks each one
-"""
+def collector_group(table: str) -> str:
+    """Return the name of the distributor group whose one member is the collector of a table."""
+    return f"collectors.{table}"
 
 
 def egress_group(table: str) -> str:
@@ -258,7 +281,7 @@ def validate(tree: Mapping[str, Any], where: str, sources: Mapping[str, str] | N
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = [_sentence(fault, where, sources or {}) for fault in error.errors()]
+        lines = [sentence(fault, where, sources or {}, Config) for fault in error.errors()]
         raise ConfigError("\n".join(lines)) from None
 
 
@@ -283,28 +306,3 @@ def _value(text: str) -> object:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _sentence(fault: Any, where: str, sources: Mapping[str, str]) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    place = next((origin for name, origin in sources.items() if name == key or key.startswith(name + ".")), where)
-    label = f"{place}: key {key!r}" if key else place
-    if fault["type"] == "extra_forbidden":
-        return f"{label}: unknown key; expected one of {', '.join(_known(fault['loc']))}"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] in ("value_error", "missing") or fault["input"] is None:
-        return f"{label}: {message}"
-    expected = message.removeprefix("Input should be ")
-    return f"{label}: expected {expected}, found {fault['input']!r}"
-
-
-def _known(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Config
-    for part in location[:-1]:
-        field = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is not None:
-            model = field.annotation
-            args = getattr(model, "__args__", ())
-            if args:
-                model = args[-1]
-    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else ["none"]

@@ -75,10 +75,14 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class EndOfSeries:
-    """The in-band end marker: how many frames of the series were published before it."""
+    """The in-band end marker: how many frames of the series the detector published.
+
+    `filtered` names ids, as ranges with both ends, that processors on the way put nothing out for, on purpose.
+    """
 
     series: int
     published: int
+    filtered: tuple[tuple[int, int], ...] = ()
 
 
 Item = Frame | EndOfSeries

@@ -5,9 +5,13 @@ Rules of conservation, checked at every stage and across every hop:
     received             = processed + failed + queued                      inside a stage
     turns of a group     = sum over its members of (received + dropped + in flight)
     published by a stage = received + dropped of the stage behind it        over a wire
+    processed + made     = published + withheld                             what a stage put out of what it took in
 
-`dropped` holds frames that were meant for a stage and did not come into its books, by reason. The residue is the sum
-of what is left over in these equations, as absolute values, so that two faults do not hide each other.
+`dropped` holds frames that were meant for a stage and did not come into its books, by reason. `withheld` holds frames
+that a stage took in and put nothing out for, on purpose, by reason: they are no loss. `made` are frames put out beyond
+one for each taken in. In a chain a stage has several hops in front of it, one from each process that gives. The
+residue is the sum of what is left over in these equations, as absolute values, so that two faults do not hide each
+other.
 """
 
 from collections import Counter
@@ -28,6 +32,8 @@ class Reason(Enum):
     DUPLICATE = "duplicate"
     MISSED = "missed"
     QUARANTINED = "quarantined"
+    FILTERED = "filtered"
+    LATE = "late"
     SHED = "shed"
     MERGED = "merged"
 
@@ -56,10 +62,33 @@ class Stage:
     queued: int = 0
     in_flight: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    published: int | None = None
+    """Frames put out; None: its last word is not known, or nothing is put out."""
+    made: int = 0
+    withheld: Counter[str] = field(default_factory=Counter)
 
     def residue(self) -> int:
         """Return what the stage cannot explain, in frames; negative when it made frames up."""
         return self.received - self.processed - self.failed - self.queued
+
+    def output_residue(self) -> int:
+        """Return frames processed that were neither put out nor withheld; negative when more came out than went in."""
+        if self.published is None:
+            return 0
+        return self.processed + self.made - self.published - sum(self.withheld.values())
+
+    def add(self, other: "Stage") -> None:
+        """Add the account that the same stage has with another giver."""
+        self.received += other.received
+        self.processed += other.processed
+        self.failed += other.failed
+        self.queued += other.queued
+        self.in_flight += other.in_flight
+        self.dropped += other.dropped
+        if other.published is not None:
+            self.published = (self.published or 0) + other.published
+        self.made += other.made
+        self.withheld += other.withheld
 
     def meant(self) -> int:
         """Return how many frames were meant for this stage."""
@@ -95,7 +124,7 @@ class Ledger:
 
     def residue(self) -> int:
         """Return the sum of all that is left unexplained, as absolute values; 0 is the only good one."""
-        stages = sum(abs(stage.residue()) for stage in self.stages)
+        stages = sum(abs(stage.residue()) + abs(stage.output_residue()) for stage in self.stages)
         return stages + sum(abs(hop.residue()) for hop in self.hops) + self.excess
 
     def complete(self) -> bool:

@@ -5,7 +5,7 @@ leaves the missed ranges again. `Ranges` holds closed intervals, merged, sorted,
 that the two oldest that lie nearest are joined and `exact` says so, because an account must never eat the memory.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from enum import Enum
 
@@ -65,6 +65,30 @@ class Ranges:
         self._firsts[at : at + 1] = [piece[0] for piece in left + right]
         self._lasts[at : at + 1] = [piece[1] for piece in left + right]
         return True
+
+    def common(self, other: "Ranges") -> "Ranges":
+        """Return the integers that both hold."""
+        shared = Ranges()
+        for first, last in self:
+            for at in range(bisect_left(other._lasts, first), len(other._firsts)):
+                if other._firsts[at] > last:
+                    break
+                shared.add(max(first, other._firsts[at]), min(last, other._lasts[at]))
+        return shared
+
+    def without(self, other: "Ranges") -> "Ranges":
+        """Return the integers that this one holds and the other does not."""
+        left = Ranges()
+        for first, last in self:
+            for at in range(bisect_left(other._lasts, first), len(other._firsts)):
+                if other._firsts[at] > last:
+                    break
+                if other._firsts[at] > first:
+                    left.add(first, other._firsts[at] - 1)
+                first = other._lasts[at] + 1
+            if first <= last:
+                left.add(first, last)
+        return left
 
     def _join_two(self) -> None:
         half = len(self._firsts) // 2

@@ -19,6 +19,7 @@ class Role(Enum):
     SUPERVISOR = "supervisor"
     DETECTOR = "detector"
     CONSUMER = "consumer"
+    COLLECTOR = "collector"
     EGRESS = "egress"
     BALANCER = "balancer"
     INGRESS = "ingress"
@@ -51,8 +52,9 @@ class _Message(BaseModel):
 class ProcessSpec(_Message):
     """What one process needs to know.
 
-    `name` is also the middle of its PV names: `detector`, `Cons1`, `Ejfat1`, `EjfatIn1`, `HDF1`. `table` is the name
-    of its table in the configuration (group, egress, ingress or writer); `member` counts from 0 within the group.
+    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`. `table` is
+    the name of its table in the configuration (group, collector, egress, balancer, ingress or writer); `member` counts
+    from 0 within the group.
     `destination` is filled in for an egress whose uri was left out.
     """
 
@@ -98,6 +100,18 @@ class ProcessSpec(_Message):
         """Where the detector takes local members."""
         return self.run_dir / "frames"
 
+    def output_socket(self, giver: str, name: str) -> Path:
+        """Where process `name` of the giver `groups.NAME` or `collectors.NAME` takes local members.
+
+        Givers are numbered in file order: their names may hold what a file name may not, and be too long for a socket.
+        """
+        return self.run_dir / f"frames.{list(self.config.inputs).index(giver) + 1}.{name}"
+
+    @property
+    def ended_file(self) -> Path:
+        """Where a process that gives frames keeps the last end marker that it passed on."""
+        return self.run_dir / f"{self.name}.ended"
+
 
 class SeriesStatus(_Message):
     """One series: published (at an ingress: arrived) so far, and whether its end marker is out."""
@@ -115,6 +129,9 @@ class StageStatus(_Message):
     failed: int = 0
     queued: int = 0
     dropped: dict[str, int] = {}
+    published: int = 0
+    withheld: dict[str, int] = {}
+    """Frames that were processed and not put out, on purpose, by reason."""
 
 
 class MemberStatus(_Message):

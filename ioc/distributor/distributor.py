@@ -39,6 +39,7 @@ class Distributor:
         """Keep accounts in `journal`; without one, in memory only."""
         self.journal = journal or Journal()
         self.groups: dict[int, Group] = {}
+        self.last_end: EndOfSeries | None = None
         self._seated: list[tuple[Group, Seat]] = []
         self._present: list[bool] = []
         self._changed = True
@@ -91,6 +92,8 @@ class Distributor:
         seat = self._seat_local(group, link.name, index)
         seat.expected = seat.wanted = True
         self._sit(group, seat, link)
+        if self.last_end is not None and seat.last_end != self.last_end.series:
+            seat.end_series(self.last_end)  # so that a newcomer knows which series are over, and can pass it on
         return seat
 
     def join_remote(self, slot: int, set_number: int, name: str, link: Link) -> Seat:
@@ -209,6 +212,7 @@ class Distributor:
 
     def end_series(self, marker: EndOfSeries) -> None:
         """Put the end marker of a series behind its frames, for every member."""
+        self.last_end = marker
         for seat in self.seats():
             if seat.present or seat.expected:
                 seat.end_series(marker)

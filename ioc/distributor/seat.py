@@ -41,6 +41,7 @@ class Seat:
         self.assigned = 0
         self.completed = 0
         self.dropped: Counter[Reason] = Counter()
+        self.last_end: int | None = None
         self.widest = WIDEST_WINDOW
         self.account = account
         self._tells_done = not expected
@@ -88,6 +89,7 @@ class Seat:
 
     def end_series(self, marker: EndOfSeries) -> None:
         """Put an end marker into the queue."""
+        self.last_end = marker.series
         self.queue.put_end(marker)
 
     def sit(self, link: Link) -> None:
@@ -158,6 +160,8 @@ class Seat:
         for item in left:
             if isinstance(item, PooledFrame):
                 self._drop(item, Reason.MEMBER_GONE)
+        if self.expected:
+            self.queue.put_back([item for item in left if isinstance(item, EndOfSeries)])
 
     def give_away(self) -> list[PooledFrame]:
         """Return the frames that wait, which are not this member's any more."""

@@ -11,17 +11,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ioc.channels.book import BookReader, Counts
+from ioc.channels.book import Counts
 from ioc.channels.journal import ABORTED, ENDED, MOVED, REASONS, Figures, JournalReader
-from ioc.channels.trail import TrailReader
 from ioc.core.config import IMAGE_GROUP, egress_group, writer_group
-from ioc.core.errors import PeerError
 from ioc.core.status import ProcessSpec, Role
 from ioc.supervisor.appliance import SeriesView
 from ioc.supervisor.balancers import account_of
+from ioc.supervisor.chain import ChainAccounts, is_behind
 from ioc.supervisor.ledger_store import LedgerStore
 from ioc.supervisor.plan import balancer_of, is_fed, needs_port_of
-from ioc.supervisor.report import IngressAccount, MemberBook, Moment, Seat, Sources
+from ioc.supervisor.readers import Readers
+from ioc.supervisor.report import Chain, IngressAccount, MemberBook, Moment, Seat, Sources
 from ioc.supervisor.series import DETECTOR_STAGE, Ended, Place, SeriesBook
 from ioc.supervisor.tracks import MemberTrack, Track, kept, remaining, runs_of, without_last
 from ioc.supervisor.wires import LOST, Wire, split
@@ -57,10 +57,10 @@ class Accounts:
     def __init__(self, store: LedgerStore, settling: float) -> None:
         """Keep accounts in `store`; a frame on a wire may be `settling` seconds late."""
         self.book = SeriesBook(store)
+        self.chain = ChainAccounts()
         self._store = store
         self._settling_ns = round(settling * 1e9)
-        self._books: dict[str, BookReader] = {}
-        self._journals: dict[str, JournalReader] = {}
+        self._readers = Readers()
         self._counts: dict[str, tuple[Counts, Counts]] = {}
         self._sent: dict[str, deque[tuple[int, int]]] = {}
         self._figures: list[Figures] = []
@@ -78,6 +78,7 @@ class Accounts:
         if not state:
             return
         self._life, self._closed = state["life"], state["closed"]
+        self.chain.recall(state.get("chain", {}))
         self._lost = Counter({Place(*place): count for place, count in state["lost"]})
         for place, tracks in state["seats"]:
             self._seats[Place(*place)] = SeatTrack(*(Track.of(one) for one in tracks))
@@ -97,11 +98,12 @@ class Accounts:
         """Read everything once, and store what is new."""
         workers = list(workers)
         booked = [worker for role in BOOKED for worker in workers if worker.spec.role is role]
-        before = {worker.name: self._read_book(worker.spec) for worker in booked}
+        booked = [worker for worker in booked if not is_behind(worker.spec)]
+        before = {worker.name: self._read(worker.spec) for worker in booked}
         detector = next((worker for worker in workers if worker.spec.role is Role.DETECTOR), None)
         if detector is not None:
             self._follow_detector(detector.spec, workers)
-        self._counts = {worker.name: (before[worker.name], self._read_book(worker.spec)) for worker in booked}
+        self._counts = {worker.name: (before[worker.name], self._read(worker.spec)) for worker in booked}
         for worker in reversed(booked):
             if worker.spec.role in MEMBERS:
                 self._follow_member(worker, workers, now_ns)
@@ -110,6 +112,7 @@ class Accounts:
         if detector is not None and not detector.alive and self._figures and not self._closed:
             self._close_life(workers)
         self._resolve(workers)
+        self.chain.sample(workers, now_ns)
         if now_ns - self._saved_ns >= SAVE_SECONDS * 1e9:
             self.save(now_ns)
 
@@ -124,7 +127,7 @@ class Accounts:
         """Close what nobody is left to finish, and store it."""
         workers = list(workers)
         for name, wire in self._wires.items():
-            trails = self._trails(name)
+            trails = self._readers.trails(name)
             if wire.open and trails is not None:
                 wire.close(trails, self._counts[name][1], self.book)
         self._resolve(workers)
@@ -137,12 +140,19 @@ class Accounts:
             Seat(one, self._lost[Place(one.group, one.name)], Place(one.group, one.name) in self._pending)
             for one in self._figures
         ]
-        members = [self._member(worker) for role in MEMBERS for worker in workers if worker.spec.role is role]
+        members = [
+            self._member(worker)
+            for role in MEMBERS
+            for worker in workers
+            if worker.spec.role is role and not is_behind(worker.spec)
+        ]
         ingresses = [self._ingress(worker, workers) for worker in workers if worker.spec.role is Role.INGRESS]
         detector = names.get(DETECTOR_STAGE)
         alive = detector is not None and detector.alive and not self._closed
         balancers = [account_of(worker, workers) for worker in workers if worker.spec.role is Role.BALANCER]
-        return Sources(seats, members, ingresses, self._moment(alive, over), balancers)
+        hops = self.chain.hops(over)
+        chain = Chain(hops, self.chain.stages(hops), self.chain.withheld())
+        return Sources(seats, members, ingresses, self._moment(alive, over), balancers, chain)
 
     def newest(self) -> SeriesView | None:
         """Return the account of the newest series over all groups but that of the image channel."""
@@ -168,10 +178,8 @@ class Accounts:
 
     def close(self) -> None:
         """Let go of books and journals."""
-        for reader in (*self._books.values(), *self._journals.values()):
-            reader.close()
-        self._books.clear()
-        self._journals.clear()
+        self.chain.close()
+        self._readers.close()
 
     def _member(self, worker: Worker) -> MemberBook:
         earlier, counts = self._readings(worker.name)
@@ -180,8 +188,11 @@ class Accounts:
     def _readings(self, name: str) -> tuple[Counts, Counts]:
         return self._counts.get(name, (Counts(), Counts()))
 
+    def _read(self, spec: ProcessSpec) -> Counts:
+        return self._readers.book(spec, self._readings(spec.name)[1])
+
     def _follow_detector(self, spec: ProcessSpec, workers: list[Worker]) -> None:
-        journal = self._journal(spec)
+        journal = self._readers.journal(spec)
         if journal is None:
             return
         figures, life = journal.read(), journal.life
@@ -217,7 +228,11 @@ class Accounts:
                 self.book.drop(place, run, REASONS[run.mark].value)
 
     def _follow_member(self, worker: Worker, workers: list[Worker], now_ns: int) -> None:
-        trails, place, counts = self._trails_of(worker.spec), place_of(worker.spec), self._counts[worker.name][0]
+        trails, place, counts = (
+            self._readers.trails_of(worker.spec),
+            place_of(worker.spec),
+            self._counts[worker.name][0],
+        )
         if trails is None:
             return
         track = self._members.setdefault(worker.name, MemberTrack())
@@ -249,7 +264,7 @@ class Accounts:
         wire.fed = is_fed(worker.spec)
         if worker.status is not None:
             wire.told_by(worker.status.pid, worker.status.stage.dropped)
-        trails = self._trails_of(worker.spec)
+        trails = self._readers.trails_of(worker.spec)
         if trails is None:
             return
         counts = self._counts[worker.name][0]
@@ -277,11 +292,11 @@ class Accounts:
                 pending.ids[series] = set(ids)
 
     def _unfinished(self, number: int, one: Figures, series: int, worker: Worker | None) -> list[int]:
-        came, left, done = self._journals[DETECTOR_STAGE].trails(number)
+        came, left, done = self._readers.opened(DETECTOR_STAGE).trails(number)
         given = came.read(came.start(one.came), one.came)[0]
         gone = left.read(left.start(one.left), one.left)[0]
         finished = done.read(done.start(one.done), one.done)[0]
-        if worker is not None and (trails := self._trails_of(worker.spec)) is not None:
+        if worker is not None and (trails := self._readers.trails_of(worker.spec)) is not None:
             counts = self._readings(worker.name)[0]
             received = kept(trails[0].read(trails[0].start(counts.received), counts.received, counts.returned)[0])
             finished = without_last(received, counts.in_hand)
@@ -328,32 +343,6 @@ class Accounts:
             wire.overdue if wire is not None else 0,
         )
 
-    def _journal(self, spec: ProcessSpec) -> JournalReader | None:
-        try:
-            if spec.name not in self._journals:
-                reader = JournalReader(spec.journal_file)
-                reader.read()
-                self._journals[spec.name] = reader
-            return self._journals[spec.name]
-        except PeerError:  # not made yet: there is nothing in it
-            return None
-
-    def _trails(self, name: str) -> list[TrailReader] | None:
-        journal = self._journals.get(name)
-        return journal.trails(0) if journal is not None and journal.read() else None
-
-    def _trails_of(self, spec: ProcessSpec) -> list[TrailReader] | None:
-        self._journal(spec)
-        return self._trails(spec.name)
-
-    def _read_book(self, spec: ProcessSpec) -> Counts:
-        try:
-            if spec.name not in self._books:
-                self._books[spec.name] = BookReader(spec.book_file)
-            return self._books[spec.name].read()
-        except PeerError:  # not made yet: nothing was counted
-            return self._readings(spec.name)[1]
-
     def _state(self) -> dict[str, Any]:
         return {
             "life": self._life,
@@ -364,6 +353,7 @@ class Accounts:
                 [list(place), [track.state() for track in (seat.came, seat.left, seat.done)]]
                 for place, seat in self._seats.items()
             ],
+            "chain": self.chain.state(),
             "members": {name: track.state() for name, track in self._members.items()},
             "wires": [[name, list(wire.place), wire.state()] for name, wire in self._wires.items()],
             "pending": [

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ioc.core.status import ProcessSpec, Role
-from ioc.supervisor.plan import DETECTOR, another_member, balancer_of, bound_to, destination, needs_port_of, plan
+from ioc.core.topology import DETECTOR, takers
+from ioc.supervisor.plan import another_member, balancer_of, bound_to, destination, needs_port_of, plan
 from ioc.supervisor.run_folder import Birth, RunFolder
 from ioc.supervisor.worker import Fate, Rules, Worker, find_alive
 
@@ -68,10 +69,11 @@ class Crew:
         detector = self.detector
         if not detector.running or detector.status is None:
             return
-        by_slot = dict(enumerate(self.spec.config.groups.items(), 1))
+        config = self.spec.config
+        by_slot = dict(enumerate(takers(config.inputs, DETECTOR), 1))
         for group in detector.status.groups:
-            name, table = by_slot.get(group.slot, ("", None))
-            if table is None or table.placement != "local":
+            kind, _, name = by_slot.get(group.slot, "").partition(".")
+            if kind != "groups" or config.groups[name].placement != "local":
                 continue
             members = {one.spec.member: one for one in self.of(Role.CONSUMER) if one.spec.table == name}
             for member in range(group.count):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from ioc.core.config import IMAGE_GROUP
 from ioc.core.ledger import Ledger, Stage
 from ioc.core.status import ExitCode, State
+from ioc.core.topology import DETECTOR
 from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ProcessView
 from ioc.supervisor.crew import Crew
-from ioc.supervisor.plan import DETECTOR, REPORT_ORDER
+from ioc.supervisor.plan import drain_step
 from ioc.supervisor.report import lost, waiting
 from ioc.supervisor.worker import Fate, Worker
 
@@ -33,7 +34,7 @@ class Life:
 def look_over(crew: Crew, ledger: Ledger, life: Life, now_ns: int) -> Appliance:
     """Return what there is to see now."""
     stages = {stage.name: stage for stage in ledger.stages}
-    ordered = sorted(crew, key=lambda one: REPORT_ORDER.index(one.spec.role))
+    ordered = sorted(crew, key=lambda one: drain_step(one.spec))
     return Appliance(
         prefix=crew.spec.config.prefix,
         pid=os.getpid(),

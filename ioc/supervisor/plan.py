@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ioc.core.config import Config
+from ioc.core.config import Config, collector_group
 from ioc.core.status import ProcessSpec, Role
+from ioc.core.topology import DETECTOR, depth
 
 MODULES: Mapping[Role, str] = {
     Role.SUPERVISOR: "ioc.supervisor.app",
     Role.DETECTOR: "detector_sim.app",
     Role.CONSUMER: "consumers.app",
+    Role.COLLECTOR: "consumers.app",
     Role.EGRESS: "consumers.app",
     Role.BALANCER: "consumers.app",
     Role.INGRESS: "consumers.app",
@@ -17,11 +19,9 @@ MODULES: Mapping[Role, str] = {
 }
 """What is run as `python -m` for each role."""
 
-DRAIN_ORDER = (Role.DETECTOR, Role.CONSUMER, Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
-"""With the flow of frames: who sends stops before who receives. The distributor drains with the detector."""
-
-REPORT_ORDER = DRAIN_ORDER
-DETECTOR = "detector"
+DRAINED_LAST = (Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
+"""With the flow of frames, who sends stops before who receives: after the detector and all that lies behind it in
+chains (see `drain_step`) these, one role after the other."""
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -38,10 +38,12 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
         for table, names in consumer_names(config).items()
         for member, name in enumerate(names)
     ]
+    collectors = [spec(Role.COLLECTOR, f"Coll{n}", table) for n, table in enumerate(config.collectors, 1)]
     egresses = [spec(Role.EGRESS, f"Ejfat{n}", table) for n, table in enumerate(config.egress, 1)]
     writers = [spec(Role.WRITER, f"HDF{n}", table) for n, table in enumerate(config.writers, 1)]
     balancers = [spec(Role.BALANCER, f"EjfatLb{n}", table) for n, table in enumerate(config.balancers, 1)]
-    return [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR), *consumers, *writers, *egresses]
+    source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR)]
+    return [*source, *consumers, *collectors, *writers, *egresses]
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:
@@ -53,6 +55,34 @@ def consumer_names(config: Config) -> dict[str, list[str]]:
             names[table] = [f"Cons{number + member + 1}" for member in range(group.count)]
             number += group.count
     return names
+
+
+def collector_names(config: Config) -> dict[str, list[str]]:
+    """Return the name of each collector's process, by its group: `Coll1` ... in file order."""
+    return {collector_group(table): [f"Coll{number}"] for number, table in enumerate(config.collectors, 1)}
+
+
+def drain_step(spec: ProcessSpec) -> int:
+    """Return when a process drains: with the flow of frames, who sends stops before who receives.
+
+    0 is the detector, with its distributor; then the groups and collectors by their distance from it; then the roles
+    of DRAINED_LAST.
+    """
+    if spec.role in DRAINED_LAST:
+        return drain_steps(spec.config) - len(DRAINED_LAST) + DRAINED_LAST.index(spec.role)
+    return depth(spec.config.inputs, node_of(spec)) if spec.role in (Role.CONSUMER, Role.COLLECTOR) else 0
+
+
+def drain_steps(config: Config) -> int:
+    """Return how many steps the draining of an appliance has."""
+    deepest = max((depth(config.inputs, node) for node in config.inputs), default=0)
+    return 1 + deepest + len(DRAINED_LAST)
+
+
+def node_of(spec: ProcessSpec) -> str:
+    """Return what a consumer or collector is in the graph of givers and takers."""
+    assert spec.table is not None
+    return collector_group(spec.table) if spec.role is Role.COLLECTOR else f"groups.{spec.table}"
 
 
 def another_member(specs: Sequence[ProcessSpec], table: str, member: int) -> ProcessSpec:

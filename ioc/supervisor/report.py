@@ -15,8 +15,9 @@ from typing import Any
 from ioc.channels.book import Counts
 from ioc.channels.journal import Figures
 from ioc.core.ledger import Hop, Ledger, Reason, Stage
+from ioc.core.topology import DETECTOR
 from ioc.supervisor.balancers import BalancerAccount, balancer_stage
-from ioc.supervisor.plan import DETECTOR
+from ioc.supervisor.chain import reasons
 
 NOBODY = "nobody"
 
@@ -70,6 +71,15 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """What lies behind the groups of the detector: all passages and stages, and why frames were withheld, by name."""
+
+    hops: Sequence[Hop] = ()
+    stages: Sequence[Stage] = ()
+    withheld: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """All that the ledger is made from."""
 
@@ -78,6 +88,7 @@ class Sources:
     ingresses: Sequence[IngressAccount] = field(default=())
     moment: Moment = field(default_factory=Moment)
     balancers: Sequence[BalancerAccount] = ()
+    chain: Chain = field(default_factory=Chain)
 
 
 def build(sources: Sources) -> Ledger:
@@ -103,6 +114,10 @@ def build(sources: Sources) -> Ledger:
     order = {name: number for number, name in enumerate(books, 1)}
     stages.sort(key=lambda stage: order.get(stage.name, 0))  # clients of member channels, which are not ours, first
     detector = Stage(DETECTOR, None, published, published)
+    stages += sources.chain.stages
+    hops += sources.chain.hops
+    for stage in stages:
+        stage.withheld = reasons(stage.withheld, sources.chain.withheld.get(stage.name, {}))
     for ingress in sources.ingresses:
         given = sum(books[name].counts.processed for name in ingress.feeders if name in books)
         hand = sum(books[name].counts.in_hand for name in ingress.feeders if name in books)
@@ -128,6 +143,7 @@ def as_json(prefix: str, ledger: Ledger, extras: Mapping[str, Mapping[str, Any]]
         "published": ledger.published,
         "series": [{"id": number, "published": published} for number, published in ledger.series],
         "stages": [_stage_json(stage) | dict(extras.get(stage.name, {})) for stage in ledger.stages],
+        "hops": [{"name": hop.name, "given": hop.given, "residue": hop.residue()} for hop in ledger.hops],
         "complete": ledger.complete(),
         **extras.get("", {}),
     }
@@ -160,6 +176,8 @@ def _stage_json(stage: Stage) -> dict[str, Any]:
         "dropped": {reason: count for reason, count in stage.dropped.items() if count},
         "missed_ranges": [],
         "missed": [],
+        "published": stage.processed if stage.published is None else stage.published,
+        "withheld": dict(stage.withheld),
     }
 
 
@@ -189,7 +207,11 @@ def _book_stage(book: MemberBook) -> Stage:
     if not book.alive:
         counts = replace(counts, returned=counts.returned + counts.in_hand)
     received = counts.received - counts.returned
-    return Stage(book.name, book.group, received, counts.processed, counts.failed, counts.in_hand)
+    stage = Stage(book.name, book.group, received, counts.processed, counts.failed, counts.in_hand)
+    if counts.published or counts.withheld:  # else it puts nothing out
+        stage.published, stage.made = counts.published, counts.made
+        stage.withheld[Reason.FILTERED.value] = counts.withheld
+    return stage
 
 
 def _ingress_stage(ingress: IngressAccount, given: int, most: int, over: bool) -> Stage:

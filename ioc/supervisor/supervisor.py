@@ -22,7 +22,7 @@ from ioc.supervisor.crew import Crew
 from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.overview import Life, look_over, verdict
-from ioc.supervisor.plan import DRAIN_ORDER, MODULES
+from ioc.supervisor.plan import MODULES, drain_step, drain_steps
 from ioc.supervisor.report import build
 from ioc.supervisor.run_folder import Birth, RunFolder
 from ioc.supervisor.worker import Fate, Rules, Worker
@@ -160,7 +160,7 @@ class Supervisor:
 
     @property
     def _drain_seconds(self) -> float:
-        return self._around.rules.drain * len(DRAIN_ORDER)
+        return self._around.rules.drain * drain_steps(self.spec.config)
 
     def _watch_launcher(self) -> int | None:
         if self._around.launcher is None:
@@ -240,8 +240,8 @@ class Supervisor:
                 self.drain(self._drain_seconds)
 
     def _advance_drain(self, now_ns: int) -> None:
-        while self._step < len(DRAIN_ORDER):
-            ours = self.crew.of(DRAIN_ORDER[self._step])
+        while self._step < drain_steps(self.spec.config):
+            ours = [worker for worker in self.crew if drain_step(worker.spec) == self._step]
             left = max(0.0, (self._drain_until_ns - now_ns) / 1e9)
             for worker in ours:
                 worker.leave(now_ns, min(self._around.rules.drain, left))
@@ -250,7 +250,7 @@ class Supervisor:
             self._step += 1
 
     def _over(self) -> bool:
-        return self._life.draining and self._step == len(DRAIN_ORDER)
+        return self._life.draining and self._step == drain_steps(self.spec.config)
 
     def _finish(self) -> ExitCode:
         now = self._clock.monotonic_ns()

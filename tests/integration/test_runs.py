@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ioc import cli
-from ioc.core.config import DEMO, load
+from ioc.core.config import load
+from ioc.core.demo import DEMO
 from tests.support.appliance import RAYFAN, RunningAppliance, appliance, assert_closed
 from tests.support.epics import isolated_environment, random_prefix
 

@@ -17,7 +17,7 @@ from ioc.channels.base import Accepted, Counters
 from ioc.channels.book import Book
 from ioc.channels.journal import ABORTED, FAILED, Journal, open_member
 from ioc.channels.local_pool import PooledFrame, Segment
-from ioc.core.config import Config, Policy
+from ioc.core.config import Config, GroupConfig, Policy
 from ioc.core.frame import Frame, Item
 from ioc.core.overflow import Limits
 from ioc.core.status import ProcessSpec, Role
@@ -235,7 +235,7 @@ class World:
         self.accounts.finish(self.workers(), self.clock)
 
 
-CONFIG = Config()
+CONFIG = Config(groups={"a": GroupConfig()})
 COMMON = ("offer", "pump", "take", "good", "round", "round", "round")
 RARE = ("bad", "die", "return", "return", "kill", "begin", "begin", "abort", "sample", "supervisor")
 ACTIONS = st.tuples(st.one_of(st.sampled_from(COMMON), st.sampled_from(RARE)), st.integers(1, 8))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ioc.channels import local_wire as wire
 from ioc.core.errors import ProtocolError
 from ioc.core.frame import DataType, EndOfSeries, Frame
+from ioc.core.sequence import Ranges
 
 int64 = st.integers(-(1 << 63), (1 << 63) - 1)
 attributes = st.dictionaries(
@@ -76,3 +77,31 @@ def test_attributes_that_are_too_large_are_an_error() -> None:
     big = wire.Described(1, 0, (1, 1), np.dtype(np.uint8), 1, 1, 1, {"a": "x" * 20_000})
     with pytest.raises(ProtocolError, match="at most"):
         entry(big)
+
+
+@given(st.integers(1, 2**62), st.integers(0, 2**62), st.sets(st.integers(1, 10_000), max_size=60))
+def test_end_markers_carry_what_was_filtered(series: int, published: int, filtered: set[int]) -> None:
+    marker = EndOfSeries(series, published, tuple(Ranges((one, one) for one in filtered)))
+    assert list(wire.parse_items(wire.items_head(0) + wire.end_item(marker))) == [marker]
+
+
+@given(st.binary(max_size=40))
+def test_filtered_ids_that_are_none_are_refused(noise: bytes) -> None:
+    head = wire.end_item(EndOfSeries(1, 2))  # its last four bytes count those that follow
+    length = len(noise).to_bytes(4, "little")
+    message = wire.items_head(0) + head[:-4] + length + noise
+    try:
+        (marker,) = wire.parse_items(message)
+    except ProtocolError:
+        return
+    assert isinstance(marker, EndOfSeries)
+    assert all(1 <= first <= last for first, last in marker.filtered)
+
+
+def test_more_filtered_ranges_than_there_is_room_for_are_cut() -> None:
+    marker = EndOfSeries(1, 10_000, tuple((n, n) for n in range(1, 10_000, 2)))
+    message = wire.items_head(0) + wire.end_item(marker)
+    assert len(message) < wire.LARGEST_MESSAGE
+    (read,) = wire.parse_items(message)
+    assert isinstance(read, EndOfSeries)
+    assert read.filtered == marker.filtered[: wire.MOST_FILTERED_RANGES]

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ioc.core import camera_config, config
-from ioc.core.config import DEMO, Config
+from ioc.core.config import Config
+from ioc.core.demo import DEMO
 from tests.support.processor_page import processors_page
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("detector.simulation", camera_config.SimulationConfig),
     ("detector.simulation.x_sines", camera_config.SineConfig),
     ("groups.NAME", config.GroupConfig),
+    ("collectors.NAME", config.CollectorConfig),
     ("egress.NAME", config.EgressConfig),
     ("ingress.NAME", config.IngressConfig),
     ("writers.NAME", config.WriterConfig),
@@ -49,6 +51,7 @@ GROUPS = (
     (r"Dist\d+:Member\d+:", "Members of a group, `$(P)Dist1:Member1:` to `$(P)Dist8:Member8:`"),
     (r"Dist\d+:", "Distributor groups, `$(P)Dist1:` to `$(P)Dist8:`"),
     (r"Cons\d+:", "Consumers, `$(P)Cons1:`, `$(P)Cons2:`, ..."),
+    (r"Coll\d+:", "Collectors, `$(P)Coll1:`, ..."),
     (r"Ejfat\d+:", "EJFAT egress, `$(P)Ejfat1:`, ..."),
     (r"HDF\d+:", "File writer, `$(P)HDF1:`, ..."),
     (r"EjfatLb\d+:", "EJFAT load balancer for labs, `$(P)EjfatLb1:`, ..."),
@@ -89,8 +92,9 @@ that may be longer than 39 characters is an array of characters over Channel Acc
 What a processor declares is added to its consumers: the statistic `Mean` is `$(P)Cons1:Stat:Mean_RBV`, the setting
 `Level` the pair `$(P)Cons1:Set:Level`, `$(P)Cons1:Set:Level_RBV`. Records derived from these (`$(P)Alarm_RBV`,
 `$(P)Ledger:LossPercent_RBV`) come from `db/*.template`. Channels that are not records: `$(P)Pva1:Image`,
-`$(P)Cons1:Image`, `$(P)EjfatIn1:Image` and `$(P)Dist1:Set1:Member1:Image` (NTNDArray), and `$(P)Status`,
-`$(P)cam1:Status`, `$(P)Cons1:Status`, `$(P)Ejfat1:Status`, `$(P)EjfatIn1:Status` (structures).
+`$(P)Cons1:Image`, `$(P)Coll1:Image`, `$(P)EjfatIn1:Image` and `$(P)Dist1:Set1:Member1:Image` (NTNDArray), and
+`$(P)Status`, `$(P)cam1:Status`, `$(P)Cons1:Status`, `$(P)Coll1:Status`, `$(P)Ejfat1:Status`, `$(P)EjfatIn1:Status`
+(structures).
 """
     with LISTING.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if _is_first(_short(row))]

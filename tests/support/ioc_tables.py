@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from consumers.records import balancer_records, consumer_records, egress_records, ingress_records
+from consumers.records import (
+    balancer_records,
+    collector_records,
+    consumer_records,
+    egress_records,
+    ingress_records,
+)
 from consumers.writer_records import writer_records
 from detector_sim.records import detector_records
 from ioc.records.ledger_records import supervisor_records
@@ -17,6 +23,7 @@ def all_records() -> list[Record]:
         *supervisor_records(),
         *detector_records(),
         *consumer_records("Cons1"),
+        *collector_records("Coll1"),
         *egress_records("Ejfat1"),
         *balancer_records("EjfatLb1"),
         *ingress_records("EjfatIn1"),

@@ -1,10 +1,14 @@
 """The ledger's arithmetic: every frame in one place, faults seen, time between two readings no fault."""
 
+from collections import Counter
 from typing import Any
 
 from ioc.channels.book import Counts
 from ioc.channels.journal import Figures
-from ioc.supervisor.report import IngressAccount, MemberBook, Moment, Seat, Sources, as_json, build, excess
+from ioc.core.ledger import Hop, Stage
+from ioc.core.status import GroupStatus, MemberStatus
+from ioc.supervisor.chain import add_groups, close_groups, reasons
+from ioc.supervisor.report import Chain, IngressAccount, MemberBook, Moment, Seat, Sources, as_json, build, excess
 
 
 def detector(published: int) -> Seat:
@@ -201,9 +205,57 @@ def test_the_report_has_the_keys_that_scripts_rely_on() -> None:
         "dropped": {"queue_full": 2},
         "missed_ranges": [],
         "missed": [],
+        "published": 8,
+        "withheld": {},
         "restarts": 1,
     }
 
 
 def test_excess_is_the_distance_from_the_interval() -> None:
     assert [excess(value, 2, 5) for value in (0, 2, 4, 5, 7)] == [-2, 0, 0, 0, 2]
+
+
+def test_stages_behind_a_chain_are_part_of_the_ledger() -> None:
+    part = Stage("Cons3", "b", received=50, processed=50, dropped=Counter({"lost": 2}), published=50)
+    other = Stage("Cons3", "b", received=40, processed=39, failed=1, published=39)
+    hops = [Hop("Cons1 -> b", 52, (part,)), Hop("Cons2 -> b", 40, (other,))]
+    whole = Stage("Cons3", "b")
+    whole.add(part)
+    whole.add(other)
+    ledger = build(Sources(chain=Chain(hops, [whole])))
+    assert ledger.residue() == 0
+    assert (whole.received, whole.published, whole.dropped) == (90, 89, {"lost": 2})
+    wrong = [Hop("Cons1 -> b", 51, (part,)), Hop("Cons2 -> b", 41, (other,))]
+    assert build(Sources(chain=Chain(wrong, [whole]))).residue() == 2, "they do not hide each other"
+
+
+def test_a_frame_that_is_neither_put_out_nor_withheld_is_residue() -> None:
+    assert build(Sources(chain=Chain((), [Stage("Cons3", "b", 10, 10, published=9)]))).residue() == 1
+    assert build(Sources(chain=Chain((), [Stage("Cons3", "b", 10, 10, published=12, made=2)]))).residue() == 0
+
+
+def test_reasons_that_a_process_has_told_of_what_it_withheld() -> None:
+    counted = Counter({"filtered": 5})
+    assert reasons(counted, {"late": 2, "duplicate": 1}) == {"late": 2, "duplicate": 1, "filtered": 2}
+    assert reasons(counted, {"late": 7}) == {"filtered": 5}, "told after the book was read: the book counts"
+
+
+def test_a_killed_giver_of_a_chain_has_lost_what_nobody_received() -> None:
+    told = MemberStatus(name="Cons3", present=True, assigned=80, completed=60, queued=10, in_flight=10)
+    group = GroupStatus(
+        slot=1,
+        name="b",
+        count=1,
+        sets=1,
+        updates=1,
+        policy="bounded",
+        queue_size=8,
+        queue_bytes=0,
+        turns=80,
+        members=[told],
+    )
+    (closed,), published = close_groups([group], {"Cons3": 70}, 85)
+    assert (published, closed.turns) == (85, 85)
+    assert (closed.members[0].completed, closed.members[0].dropped) == (70, {"lost": 15})
+    (both,) = add_groups([closed], [group])
+    assert (both.turns, both.members[0].assigned, both.members[0].completed) == (165, 165, 130)

@@ -1,0 +1,85 @@
+"""A member's end of several local channels, each by itself: for who puts their items in order.
+
+Items may be finished with in any order; each giver is told of its own, in the order in which it gave them.
+"""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from ioc.channels.local_givers import Companion, LocalGivers, Member
+from ioc.channels.local_receiver import LocalReceiver
+from ioc.core.frame import Frame, Item
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """An item in our hands, and whose it is; what came of it is booked when its giver is told."""
+
+    giver: str
+    item: Item
+    done: bool = False
+    failed: bool = False
+    published: int = 0
+    withheld: int = 0
+    made: int = 0
+
+
+@dataclass(slots=True)
+class _Line:
+    """What is in our hands of one giver, in the order it came."""
+
+    receiver: LocalReceiver
+    items: deque[Held]
+
+
+class SeparateInputs(LocalGivers):
+    """All connections of one member, item by item with the giver's name. Used by one thread."""
+
+    def __init__(self, member: Member, companion: Companion | None = None) -> None:
+        super().__init__(member, companion)
+        self._lines: dict[str, _Line] = {}
+
+    def receive(self, max_items: int, timeout: float) -> list[Held]:
+        """Return what came, up to `max_items` of each giver; empty if nothing did within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            moved = self.tend()
+            self.look()
+            items = self._gather(max_items) if self.ready() else []
+            left = deadline - time.monotonic()
+            if items or self.finished or left <= 0:
+                return items
+            if not moved:
+                self.sleep(left)
+
+    def finish(self, held: Held, failed: bool = False) -> None:
+        """Say that an item is finished with; its giver is told as soon as all before it are, too."""
+        held.done, held.failed = True, failed
+        line = self._lines[held.giver]
+        counts = self.books.counts
+        items = frames = 0
+        while line.items and line.items[0].done:
+            first = line.items.popleft()
+            items += 1
+            if isinstance(first.item, Frame):
+                frames += 1
+                counts.failed += first.failed
+                counts.processed += not first.failed
+            counts.published += first.published
+            counts.withheld += first.withheld
+            counts.made += first.made
+        if items:
+            self.books.settle(held.giver, frames)
+            line.receiver.release(items)
+
+    def _gather(self, max_items: int) -> list[Held]:
+        gathered: list[Held] = []
+        for one in tuple(self.inputs.values()):
+            self.fill(one, max_items)
+            line = self._lines.setdefault(one.name, _Line(one.receiver, deque()))
+            held = [Held(one.name, item) for item in one.ahead]
+            one.ahead.clear()
+            line.items.extend(held)
+            gathered += held
+        return gathered

@@ -1,0 +1,146 @@
+"""A collector's loop between two givers and a list: order, gaps, tiles, and a life after a kill."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from consumers.gathering import Gathering, Parts
+from consumers.tiles import Grid, Numbering, Stitcher, tiles_of
+from ioc.channels.base import Accepted, Counters
+from ioc.channels.book import Book
+from ioc.channels.local_separate import Held, SeparateInputs
+from ioc.core.clock import SystemClock
+from ioc.core.frame import EndOfSeries, Frame, Item
+from ioc.core.reorder import Bounds, Reorder
+from tests.support.chains import DEADLINE, Chain, frame
+
+
+class Shelf:
+    """A publisher that keeps copies of all that it is given."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+
+    def publish(self, items: Sequence[Item]) -> Accepted:
+        for item in items:
+            copied = item
+            if isinstance(item, Frame):
+                copied = Frame(item.series, item.unique_id, item.timestamp_ns, item.data.copy(), item.attributes)
+            self.items.append(copied)
+        return Accepted(len(items))
+
+    def counters(self) -> Counters:
+        return Counters(len(self.items))
+
+    def close(self, drain: bool) -> None:
+        pass
+
+    @property
+    def told(self) -> list[int | EndOfSeries]:
+        """Return the ids of frames, and end markers."""
+        return [item.unique_id if isinstance(item, Frame) else item for item in self.items]
+
+
+class Rig:
+    """A chain with a gathering behind it."""
+
+    def __init__(self, folder: Path, seconds: float = 5.0, tiles: int | None = None) -> None:
+        self.chain = Chain(folder, separate=True)
+        self.shelf = Shelf()
+        assert isinstance(self.chain.inputs, SeparateInputs)
+        reorder: Reorder[Held] = Reorder(Bounds(seconds))
+        stitcher = Stitcher(tiles, deliver_incomplete=False) if tiles else None
+        place = Book(folder / "Coll1.place")
+        parts = Parts(self.chain.inputs, reorder, Numbering(tiles or 1), stitcher, [self.shelf], place, SystemClock())
+        self.gathering = Gathering(parts)
+        self.gathering.start()
+
+    def until(self, told: Sequence[int | EndOfSeries]) -> None:
+        """Wait until exactly this has come out."""
+        limit = time.monotonic() + DEADLINE
+        while len(self.shelf.told) < len(told):
+            self.chain.tend()
+            assert time.monotonic() < limit, f"{self.shelf.told} within {DEADLINE} s, expected {told}"
+            time.sleep(0.002)  # polled: the gathering is another thread
+        assert self.shelf.told == list(told)
+
+    def finish(self) -> None:
+        """Drain, and check that all is accounted for."""
+        for name, output in list(self.chain.outputs.items()):
+            del self.chain.outputs[name]
+            assert output.drain(DEADLINE)
+        assert self.gathering.drain(DEADLINE), self.gathering.failure
+        counts = self.chain.books.counts
+        assert counts.received - counts.returned == counts.processed + counts.failed
+        assert counts.processed + counts.made == counts.published + counts.withheld
+
+
+@contextmanager
+def rig(folder: Path, seconds: float = 5.0, tiles: int | None = None) -> Iterator[Rig]:
+    """Yield a rig that is drained at the end, with its accounts checked."""
+    made = Rig(folder, seconds, tiles)
+    try:
+        yield made
+        made.finish()
+    finally:
+        made.chain.close()
+
+
+def test_two_streams_come_out_as_one_in_order(tmp_path: Path) -> None:
+    with rig(tmp_path) as one:
+        first, second = one.chain.outputs.values()
+        first.publish([frame(1), frame(3), frame(5), EndOfSeries(1, 6, ((6, 6),))])
+        second.publish([frame(2), frame(4), EndOfSeries(1, 6, ((6, 6),))])
+        one.until([1, 2, 3, 4, 5, EndOfSeries(1, 6, ((6, 6),))])
+    assert one.gathering.snapshot.complete
+    assert (one.gathering.snapshot.missing, one.gathering.snapshot.filtered) == (0, 1)
+
+
+def test_gaps_late_ones_and_duplicates_are_booked(tmp_path: Path) -> None:
+    with rig(tmp_path, seconds=0.05) as one:
+        first, second = one.chain.outputs.values()
+        first.publish([frame(1), frame(4)])
+        one.until([1, 4])
+        second.publish([frame(2), frame(4), frame(5), EndOfSeries(1, 6)])
+        first.publish([EndOfSeries(1, 6)])
+        one.until([1, 4, 5, EndOfSeries(1, 6)])
+    now = one.gathering.snapshot
+    assert (now.missing, now.late, now.duplicates, now.complete) == (2, 1, 1, False)
+    assert now.missing_ranges == "3 6"
+    assert one.gathering.withheld == {"late": 1, "duplicate": 1}
+
+
+def test_a_frame_without_all_its_tiles_does_not_come_out(tmp_path: Path) -> None:
+    grid = Grid(2, 2)
+    frames = [Frame(1, n, 0, np.random.default_rng(n).integers(0, 255, (6, 5), np.uint8)) for n in (1, 2, 3)]
+    with rig(tmp_path, tiles=4) as one:
+        first, second = one.chain.outputs.values()
+        tiles = [tile for whole in frames for tile in tiles_of(whole, grid)]
+        del tiles[6]  # of frame 2
+        first.publish([*tiles[::2], frame(9), EndOfSeries(1, 3)])
+        second.publish([*tiles[1::2], EndOfSeries(1, 3)])
+        one.until([1, 3, EndOfSeries(1, 3)])
+    assert [item.data.tolist() for item in one.shelf.items if isinstance(item, Frame)] == [
+        frames[0].data.tolist(),
+        frames[2].data.tolist(),
+    ]
+    now = one.gathering.snapshot
+    assert (now.incomplete, now.complete) == (1, False)
+    assert one.chain.books.counts.failed == 1, "frame 9 is no tile"
+    assert "expected TileIndex below TileCount = 4" in now.last_error
+
+
+def test_a_later_life_goes_on_behind_what_was_passed_on(tmp_path: Path) -> None:
+    place = Book(tmp_path / "Coll1.place")
+    place.counts.link, place.counts.taken = 1, 2
+    place.commit()
+    place.close()
+    with rig(tmp_path) as one:
+        first, second = one.chain.outputs.values()
+        first.publish([frame(1), frame(3), EndOfSeries(1, 4)])
+        second.publish([frame(2), frame(4), EndOfSeries(1, 4)])
+        one.until([3, 4, EndOfSeries(1, 4)])
+    assert (one.gathering.snapshot.duplicates, one.gathering.snapshot.missing) == (2, 0)
