@@ -214,8 +214,10 @@ def test_members_are_dealt_into_other_sets_while_frames_flow(tmp_path: Path) -> 
         published = user.get("cam1:ArrayCounter_RBV")
         user.wait("Dist1:Lag_RBV", 0)
         user.wait("Ledger:Complete_RBV", "Yes")
+        done = [f"Cons{number}:Processed_RBV" for number in (1, 2)]  # each process shows its own, in its own time
+        user.wait_until("Dist1:Turns_RBV", lambda turns: turns == sum(map(user.get, done)), "what both processed")
         turns = user.get("Dist1:Turns_RBV")
-        processed = [user.get(f"Cons{number}:Processed_RBV") for number in (1, 2)]
+        processed = [user.get(name) for name in done]
         dropped = [user.get(f"{name}:Dropped_RBV") for name in ("Dist1", "Cons1", "Cons2")]
         residue = user.get("Ledger:Residue_RBV")
     assert sum(processed) == turns > published > max(processed)

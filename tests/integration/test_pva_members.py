@@ -17,6 +17,7 @@ from ioc.core.config import ImageBackend, Policy
 from ioc.core.errors import RefusedError
 from ioc.core.status import MemberStatus
 from ioc.distributor.group import GroupShape
+from ioc.distributor.seat import Seat
 from tests.support.epics import isolated_environment, random_prefix
 from tests.support.flows import CountingSource, Member, running_flow, shape
 from tests.support.remote_members import RemoteMember, member_channels
@@ -54,6 +55,10 @@ def wait_present(flow: Flow, count: int) -> None:
     wait_until(flow, lambda: sum(seat.present for seat in flow.distributor.seats()) == count, f"{count} members")
 
 
+def seat(flow: Flow, name: str) -> Seat:
+    return next(one for one in flow.distributor.seats() if one.name == name)  # who joined first is a matter of chance
+
+
 def account(flow: Flow, name: str) -> MemberStatus:
     try:
         members = flow.submit(lambda: flow.distributor.groups[1].status(0)).result(5).members
@@ -76,7 +81,7 @@ def test_frames_are_done_when_they_are_acknowledged(tmp_path: Path, prefix: str,
         wait_present(flow, 2)
         members[0].gate.clear()
         ended = flow.acquire()
-        wait_until(flow, lambda: not next(flow.distributor.seats()).room(1), "the queue behind the window fills")
+        wait_until(flow, lambda: not seat(flow, "Set1Member1").room(1), "the queue behind the window fills")
         first = account(flow, "Set1Member1")
         assert first.completed == 0, "what was posted and not acknowledged is not done"
         assert first.in_flight <= 4, "the window is half of the queue"
