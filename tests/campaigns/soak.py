@@ -3,7 +3,8 @@
     python -m tests.campaigns.soak [--seconds 600]
 
 The knee is measured just before. Memory is each process's proportional share of what it has in RAM (PSS, proc(5): a
-page of the pool of frames that three map counts a third for each), looked at every 10 s; a line through what was seen after the warm-up tells how much a process grew over the rest of the run.
+page of the pool of frames that three map counts a third for each), looked at every 10 s; a line through what was seen
+after the warm-up tells how much a process grew over the rest of the run.
 """
 
 import argparse
