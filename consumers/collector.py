@@ -11,6 +11,7 @@ from consumers.inputs import Givers, open_books
 from consumers.local_output import LocalOutput
 from consumers.outputs import ImageOutput
 from consumers.records import collector_records
+from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs
 from consumers.tiles import Numbering, Stitcher
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
@@ -51,7 +52,8 @@ class Collector:
         self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
         prefix, clock = spec.config.prefix, SystemClock()
-        outputs: list[Publisher] = [self.output] if self.output is not None else []
+        self.remote = remote_outputs(self.config, spec)
+        outputs: list[Publisher] = [*self.remote, self.output] if self.output is not None else [*self.remote]
         self.shown = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), clock, self.memory)
         if "pva" in self.config.outputs:
             outputs.append(self.shown)
@@ -64,6 +66,8 @@ class Collector:
         self.gathering = Gathering(parts)
         if self.output is not None:
             self.output.idle = self.gathering.run_commands
+        for remote in self.remote:
+            remote.idle = self._while_delivering
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
@@ -96,6 +100,8 @@ class Collector:
             withheld={reason: count for reason, count in withheld.items() if count},
         )
         status.groups = self.output.groups if self.output is not None else []
+        status.groups = [*status.groups, *(remote.status() for remote in self.remote)]
+        status.last_error = status.last_error or next((one.last_error for one in self.remote if one.last_error), "")
         figures: dict[str, Value] = {
             "Received": status.stage.received,
             "Published": counts.published,
@@ -110,6 +116,7 @@ class Collector:
             "Failed": counts.failed,
             "Dropped": self.inputs.missed,
             "Shed": self.shown.shed,
+            "Undelivered": sum(remote.counters().errors for remote in self.remote),
             "MemoryUsed": self.memory.used,
             "MemoryLimit": self.memory.limit,
             "MissingRanges": now.missing_ranges,
@@ -138,9 +145,13 @@ class Collector:
     def close(self) -> bool:
         """Pass on what is on its way and shut down; return whether all of it was."""
         limit = time.monotonic() + DRAIN_SECONDS
+        for remote in self.remote:
+            remote.give_up_at(limit - GIVING_UP_SECONDS)
         drained = self.gathering.drain(DRAIN_SECONDS)
         if drained and self.output is not None:
             drained = self.output.drain(max(0.0, limit - time.monotonic()))
+        for remote in self.remote:
+            remote.close(drain=True)
         self.pva.stop()
         self.images.close()
         self.memory.close()
@@ -153,6 +164,11 @@ class Collector:
         if field == "Wait":
             return self.gathering.submit(lambda: self._set_wait(float(value)))
         return None
+
+    def _while_delivering(self) -> None:
+        self.gathering.run_commands()
+        if self.output is not None:
+            self.output.tend()
 
     def _set_wait(self, seconds: float) -> None:
         reorder = self.gathering.reorder
@@ -173,9 +189,13 @@ def withheld_before(spec: ProcessSpec, count: int) -> Counter[str]:
 def gives_in_order(config: Config, giver: str) -> bool:
     """Return whether each process of a giver gives rising ids, so that what it has passed it cannot bring any more.
 
-    Not so where frames of a member that died go to others (Acknowledged), nor where members mix several streams.
+    Not so where frames of a member that died go to others (Acknowledged), nor where members mix several streams, nor
+    where several streams or senders come in from outside.
     """
     kind, _, table = giver.partition(".")
+    if kind == "intake":
+        urls = config.intake[table].url
+        return len(urls) == 1 and urls[0].startswith(("pva://", "file://"))
     if kind != "groups":
         return True
     group = config.groups[table]

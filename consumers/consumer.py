@@ -14,6 +14,7 @@ from consumers.outputs import ImageOutput
 from consumers.processor import Context, Processor, checked_settings
 from consumers.processor import Value as SettingValue
 from consumers.records import consumer_records
+from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs, undelivered_ids
 from consumers.worker import Worker
 from ioc.channels.base import Publisher
 from ioc.channels.images import open_images
@@ -53,12 +54,15 @@ class Consumer:
         self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
         self.shown = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
-        outputs: list[Publisher] = [self.output] if self.output is not None else []
+        self.remote = remote_outputs(self.group, spec)
+        outputs: list[Publisher] = [*self.remote, self.output] if self.output is not None else [*self.remote]
         if "pva" in self.group.outputs:
             outputs.append(self.shown)
         self.worker = Worker(self.receiver, self.book, self.processor, outputs, clock)
         if self.output is not None:
             self.output.idle = self.worker.run_commands
+        for remote in self.remote:
+            remote.idle = self._while_delivering
         self.status_name = f"{self.prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
@@ -110,6 +114,8 @@ class Consumer:
             withheld={Reason.FILTERED.value: counts.withheld} if counts.withheld else {},
         )
         status.groups = self.output.groups if self.output is not None else []
+        status.groups = [*status.groups, *(remote.status() for remote in self.remote)]
+        status.last_error = status.last_error or next((one.last_error for one in self.remote if one.last_error), "")
         status.figures = {
             "LatencyP50": now.latency_p50,
             "LatencyP99": now.latency_p99,
@@ -118,16 +124,23 @@ class Consumer:
             "Missed": self.receiver.missed,
             "Published": counts.published,
             "Filtered": counts.withheld,
+            "Undelivered": sum(remote.counters().errors for remote in self.remote),
+            "UndeliveredIds": undelivered_ids(self.remote),
             **{f"Stat:{name}": _figure(value) for name, value in now.statistics.items()},
         }
         self.records.set_many(self._values(status))
         self.status_channels.post(self.status_name, status)
         return status
 
+    def _while_delivering(self) -> None:
+        self.worker.run_commands()
+        if self.output is not None:
+            self.output.tend()
+
     def _tell_if_stuck(self, status: Status) -> None:
         """Let the heartbeat stand still while the processor is over its time: the supervisor will act."""
         since, limit = self.worker.busy_since_ns, self.group.time_limit
-        if self.output is not None and self.output.waiting:
+        if (self.output is not None and self.output.waiting) or any(remote.waiting for remote in self.remote):
             return  # not the processor's time
         if since is not None and status.heartbeat_ns - since > limit * 1e9:
             status.heartbeat_ns = since + round(limit * 1e9)
@@ -140,10 +153,14 @@ class Consumer:
     def close(self) -> bool:
         """Leave the group, finish what is here and shut down; return whether all was finished."""
         limit = time.monotonic() + DRAIN_SECONDS
+        for remote in self.remote:
+            remote.give_up_at(limit - GIVING_UP_SECONDS)
         drained = self.worker.drain(DRAIN_SECONDS)
         if drained and self.output is not None:
             drained = self.output.drain(max(0.0, limit - time.monotonic()))
         self.processor.stop()
+        for remote in self.remote:
+            remote.close(drain=True)
         self.pva.stop()
         self.inputs.close()
         self.images.close()
@@ -215,6 +232,7 @@ class Consumer:
             "Published": self.book.counts.published,
             "Filtered": self.book.counts.withheld,
             "Shed": self.shown.shed,
+            "Undelivered": sum(remote.counters().errors for remote in self.remote),
             "MemoryUsed": self.memory.used,
             "MemoryLimit": self.memory.limit,
             "Rate": status.rate,

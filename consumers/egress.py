@@ -4,17 +4,15 @@ import logging
 import time
 from concurrent.futures import Future
 
+from consumers.inputs import open_inputs
 from consumers.processors.passthrough import Passthrough
 from consumers.records import egress_records
 from consumers.route import Route, control_plane, route_of
 from consumers.worker import Worker
-from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatPublisher, PublisherSettings
 from ioc.channels.ejfat_kernel import advice
 from ioc.channels.ejfat_sender import SenderFigures, SenderLink, SyncSettings
 from ioc.channels.ejfat_uri import EjfatUri
-from ioc.channels.journal import Journal, open_member
-from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
@@ -47,10 +45,8 @@ class Egress:
         self.publisher = EjfatPublisher.open(_settings(self.route, self.config))
         self.link = _link(self.route.uri, self.config, self.publisher)
         self._reach = Reach()
-        self.book = Book(spec.book_file)
-        self.journal = Journal(spec.journal_file, booked=True)
-        account = open_member(self.journal, self.book, self.name)
-        self.receiver = LocalReceiver(spec.socket, Hello(spec.name, egress_group(spec.table), 0), self.book, account)
+        self.inputs = open_inputs(spec, self.config.input, Hello(spec.name, egress_group(spec.table), 0), None)
+        self.receiver, self.book = self.inputs.receiver, self.inputs.book
         self.worker = Worker(self.receiver, self.book, Passthrough(), [self.publisher], SystemClock())
         prefix = spec.config.prefix
         self.status_name = f"{prefix}{self.name}:Status"
@@ -134,7 +130,7 @@ class Egress:
             self.link.leave()
         self.publisher.close(drain=True)
         self.pva.stop()
-        self.journal.close()
+        self.inputs.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

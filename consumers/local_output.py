@@ -68,8 +68,11 @@ class LocalOutput:
         self.distributor.last_end = _read_end(outlet.spec)
 
     @classmethod
-    def of(cls, spec: ProcessSpec) -> Self | None:
-        """Return the output that a process needs; None if nobody takes its frames."""
+    def of(cls, spec: ProcessSpec, reserved: int = 0) -> Self | None:
+        """Return the output that a process needs; None if nobody takes its frames.
+
+        `reserved` bytes of the process's share of the memory are for frames that wait elsewhere in it.
+        """
         node, config = node_of(spec), spec.config
         if not takers(config.inputs, node):
             return None
@@ -77,7 +80,7 @@ class LocalOutput:
         for taker in takers_of(config, node):
             distributor.add_group(taker.slot, taker.shape, taker.members)
         server = LocalServer(spec.output_socket(node, spec.name), spec.name)
-        store = FrameStore(config.budget.chain, useful_slots(config, node))
+        store = FrameStore(config.budget.chain - reserved, useful_slots(config, node))
         return cls(Outlet(spec, distributor, server, store))
 
     @property

@@ -1,4 +1,4 @@
-"""The records of consumers (`Cons1:`), collectors (`Coll1:`) and EJFAT's: `Ejfat1:`, `EjfatLb1:` and `EjfatIn1:`.
+"""The records of consumers (`Cons1:`), collectors (`Coll1:`), intakes (`In1:`), and EJFAT's.
 
 What a processor declares becomes records too: the statistic `Mean` is `Cons1:Stat:Mean_RBV`, the setting `Threshold`
 is the pair `Cons1:Set:Threshold`, `Cons1:Set:Threshold_RBV`.
@@ -57,6 +57,7 @@ CONSUMER = (
     Record("Published", COUNT, "Frames put out", unit="frame"),
     Record("Filtered", COUNT, "Frames that it put nothing out for", unit="frame"),
     Record("Shed", COUNT, "Frames not put out for lack of memory", unit="frame", alarms=ANY_LOSS),
+    Record("Undelivered", COUNT, "Frames that no remote output took", unit="frame", alarms=ANY_LOSS),
     MEMORY_USED,
     MEMORY_LIMIT,
     Record("Rate", FLOAT, "Frames processed per second", unit="Hz", precision=2),
@@ -94,6 +95,7 @@ COLLECTOR = (
     Record("Failed", COUNT, "Frames or tiles that do not fit", unit="frame", alarms=ANY_LOSS),
     Record("Dropped", COUNT, "Frames meant for it and dropped", unit="frame", alarms=ANY_LOSS),
     Record("Shed", COUNT, "Frames not put out for lack of memory", unit="frame", alarms=ANY_LOSS),
+    Record("Undelivered", COUNT, "Frames that no remote output took", unit="frame", alarms=ANY_LOSS),
     MEMORY_USED,
     MEMORY_LIMIT,
     Record("MissingRanges", STRING, "Ids that never came, present series", size=TEXT_SIZE),
@@ -170,6 +172,30 @@ INGRESS = (
 )
 
 
+INTAKE = (
+    STATE,
+    Record("Source", STRING, "Where the frames come from", size=TEXT_SIZE),
+    Record("Streams", INT, "Streams that it takes"),
+    Record("Connected", INT, "Servers or senders that are there"),
+    Record("Disconnects", COUNT, "Times a server was lost"),
+    Record("Frames", COUNT, "Frames taken in", unit="frame"),
+    Record("Bytes", COUNT, "Bytes of frames taken in", unit="byte"),
+    Record("Rate", FLOAT, "Frames taken in per second", unit="Hz", precision=2),
+    Record("ByteRate", FLOAT, "Bytes taken in per second", unit="B/s", precision=0),
+    Record("Merged", COUNT, "Ids missing between those that came", unit="frame", alarms=ANY_LOSS),
+    Record("MergedIds", STRING, "Which: series:first-last, the newest", size=TEXT_SIZE),
+    Record("Repeated", COUNT, "Frames shown again on reconnection", unit="frame"),
+    Record("Refused", COUNT, "Frames their senders were told to keep", unit="frame"),
+    Record("Bad", COUNT, "Updates that are no usable image", alarms=ANY_LOSS),
+    Record("Shed", COUNT, "Frames not shown for lack of memory", unit="frame", alarms=ANY_LOSS),
+    Record("Series", COUNT, "Series of the newest frame"),
+    Record("UniqueId", COUNT, "Id of the newest frame"),
+    PID,
+    UPTIME,
+    LAST_ERROR,
+    STATUS_MESSAGE,
+)
+
 BALANCER = (
     STATE,
     Record("Received", COUNT, "Packets received", unit="packet"),
@@ -213,6 +239,11 @@ def consumer_records(name: str, settings: Iterable[Setting] = (), statistics: It
 def collector_records(name: str) -> list[Record]:
     """Return the records of the collector `name`, for example `Coll1`."""
     return under(f"{name}:", COLLECTOR)
+
+
+def intake_records(name: str) -> list[Record]:
+    """Return the records of the intake `name`, for example `In1`."""
+    return under(f"{name}:", INTAKE)
 
 
 def egress_records(name: str) -> list[Record]:

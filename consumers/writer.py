@@ -10,13 +10,11 @@ from pathlib import Path
 
 import h5py
 
+from consumers.inputs import open_inputs
 from consumers.recorder import Recorder
 from consumers.worker import Worker
 from consumers.writer_controls import WriterControls
 from consumers.writer_records import start_values, writer_records
-from ioc.channels.book import Book
-from ioc.channels.journal import Journal, open_member
-from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
@@ -44,10 +42,8 @@ class Writer:
         self.name = spec.name
         self.config = spec.config.writers[spec.table]
         self.note = spec.run_dir / f"{spec.name}.capture"
-        self.book = Book(spec.book_file)
-        self.journal = Journal(spec.journal_file, booked=True)
-        account = open_member(self.journal, self.book, self.name)
-        self.receiver = LocalReceiver(spec.socket, Hello(spec.name, writer_group(spec.table), 0), self.book, account)
+        self.inputs = open_inputs(spec, self.config.input, Hello(spec.name, writer_group(spec.table), 0), None)
+        self.receiver, self.book = self.inputs.receiver, self.inputs.book
         chosen = start_values() | {"FilePath": self.config.path, "QueueSize": self.config.queue_size}
         self.recorder = Recorder(chosen, self.config.memory, self.note, self.show)
         self.controls = WriterControls(self.recorder, self.show)
@@ -111,7 +107,7 @@ class Writer:
         self.recorder.stop()
         self.controls.close()
         self.pva.stop()
-        self.journal.close()
+        self.inputs.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

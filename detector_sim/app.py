@@ -26,7 +26,7 @@ from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
 from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.channels.pva_wire_request import DistributorRequest
 from ioc.core.clock import SystemClock
-from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group, writer_group
+from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy
 from ioc.core.forecast import Forecasts
 from ioc.core.ledger import MissedRange, Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits
@@ -321,18 +321,8 @@ def make_distributor(config: Config, journal: Journal | None = None) -> Distribu
     """Return the distributor with the groups of a configuration: its takers in file order, egresses, then writers."""
     distributor = Distributor(journal)
     distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
-    slot = IMAGE_SLOT
     for taker in takers_of(config, DETECTOR):
         distributor.add_group(taker.slot, taker.shape, taker.members)
-        slot = taker.slot
-    for number, (name, egress) in enumerate(config.egress.items(), 1):
-        limits = Limits(egress.policy, egress.queue_size, egress.queue_bytes, egress.drop)
-        shape = GroupShape(egress_group(name), 1, None, 1, limits)
-        distributor.add_group(slot + number, shape, [f"Ejfat{number}"])
-    slot += len(config.egress)
-    for number, (name, writer) in enumerate(config.writers.items(), 1):
-        limits = Limits(writer.policy, writer.queue_size, writer.queue_bytes)
-        distributor.add_group(slot + number, GroupShape(writer_group(name), 1, None, 1, limits), [f"HDF{number}"])
     return distributor
 
 
@@ -350,8 +340,6 @@ def useful_slots(config: Config) -> int:
     """Return how many frames can be on their way at a time, over all groups."""
     shapes = [taker.shape for taker in takers_of(config, DETECTOR)]
     queues = [shape.limits.frames * max(shape.count, 1) for shape in shapes]
-    queues += [egress.queue_size for egress in config.egress.values()]
-    queues += [writer.queue_size for writer in config.writers.values()]
     return sum(queues) + (len(queues) + 1) * WIDEST_WINDOW + IMAGE_QUEUE
 
 

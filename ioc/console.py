@@ -24,7 +24,7 @@ from ioc.core.status import ExitCode, ProcessSpec, Role
 from ioc.core.topology import DETECTOR, takers
 from ioc.supervisor.appliance import Appliance
 from ioc.supervisor.launch import Launch, write_report
-from ioc.supervisor.plan import MODULES, collector_names, consumer_names
+from ioc.supervisor.plan import MODULES, collector_names, consumer_names, single_names
 from ioc.supervisor.run_folder import RunFolder, folder_of
 from ioc.supervisor.toml_text import toml_text
 
@@ -228,7 +228,8 @@ def picture(config: Config) -> list[str]:
     inputs = config.inputs
     if all(giver == DETECTOR for giver in inputs.values()):
         return []
-    names = consumer_names(config) | collector_names(config)
+    names = consumer_names(config) | collector_names(config) | single_names(config)
+    intakes = {f"intake.{table}": number for number, table in enumerate(config.intake, 1)}
 
     def below(giver: str, deep: int) -> Iterator[str]:
         for node in takers(inputs, giver):
@@ -236,7 +237,10 @@ def picture(config: Config) -> list[str]:
             yield f"  {'   ' * deep}-> {node.partition('.')[2]}: {' '.join(members)}"
             yield from below(node, deep + 1)
 
-    return ["Frames go:", f"  {DETECTOR}", *below(DETECTOR, 1)]
+    lines = ["Frames go:", f"  {DETECTOR}", *below(DETECTOR, 1)]
+    for node, number in intakes.items():
+        lines += [f"  In{number}: {' '.join(config.intake[node.partition('.')[2]].url)}", *below(node, 1)]
+    return lines
 
 
 def _plain(text: str) -> str:

@@ -5,6 +5,8 @@ order. Dimensions are listed fastest first: the NumPy shape `[y, x]` is sent as 
 Source: https://docs.epics-controls.org, Normative Types, NTNDArray; areaDetector ntndArrayConverter.cpp.
 """
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -98,6 +100,14 @@ def is_empty(value: Value) -> bool:
 def to_value(frame: Frame) -> Value:
     """Return a frame as an NTNDArray; the pixels are copied (p4p always does), so the frame's memory is free again.
 
+    See `fields_of`.
+    """
+    return Value(TYPE, fields_of(frame))
+
+
+def fields_of(frame: Frame) -> dict[str, Any]:
+    """Return what the fields of an NTNDArray are for a frame, the pixels as they lie.
+
     A compressed frame gets its `codec` as areaDetector writes it (ntndArrayConverter.cpp, fromCodec): the bytes in
     `ubyteValue`, the type of the pixels in `codec.parameters`, their shape in `dimension`. `uniqueId` is int32 and
     wraps around as areaDetector's counter does. Every field that can change from frame to frame is marked as changed.
@@ -114,20 +124,17 @@ def to_value(frame: Frame) -> Value:
     if codec is not None:
         shape, nbytes, code = codec.shape, codec.nbytes, _MEMBER[codec.data_type][1]
     stamp = {"secondsPastEpoch": frame.timestamp_ns // _NS, "nanoseconds": frame.timestamp_ns % _NS}
-    return Value(
-        TYPE,
-        {
-            "value": (member, data.reshape(-1)),
-            "codec": {"name": codec.name if codec else "", "parameters": ("i", code)},
-            "compressedSize": data.nbytes,
-            "uncompressedSize": nbytes,
-            "dimension": [{"size": size, "fullSize": size, "binning": 1} for size in shape[::-1]],
-            "uniqueId": _wrapped(frame.unique_id),
-            "dataTimeStamp": stamp,
-            "attribute": _attributes(frame, ColorMode.RGB1 if len(shape) == 3 else ColorMode.MONO),
-            "timeStamp": stamp,
-        },
-    )
+    return {
+        "value": (member, data.reshape(-1)),
+        "codec": {"name": codec.name if codec else "", "parameters": ("i", code)},
+        "compressedSize": data.nbytes,
+        "uncompressedSize": nbytes,
+        "dimension": [{"size": size, "fullSize": size, "binning": 1} for size in shape[::-1]],
+        "uniqueId": _wrapped(frame.unique_id),
+        "dataTimeStamp": stamp,
+        "attribute": _attributes(frame, ColorMode.RGB1 if len(shape) == 3 else ColorMode.MONO),
+        "timeStamp": stamp,
+    }
 
 
 def _codec(frame: Frame) -> Codec | None:
@@ -156,7 +163,53 @@ def from_value(value: Value, compressed: bool = False) -> Frame:
         raise ProtocolError(f"NTNDArray: a field is missing or of another type than it should be: {error}") from None
 
 
-def _parse(value: Value, compressed: bool) -> Frame:
+def from_fields(value: Value, compressed: bool = False) -> Frame:
+    """Return the frame of a structure that has some of NTNDArray's fields, `value` and `dimension` at least.
+
+    What is not there is as if it were empty; the time stamp is that of the arrival. See `from_value`.
+
+    Raises:
+        ProtocolError: it has no image, or its dimensions do not match its pixels.
+    """
+    try:
+        return _parse(_Filled(value), compressed)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ProtocolError(f"image: a field is missing or of another type than it should be: {error}") from None
+
+
+class _Filled:
+    """A structure with what is missing of an NTNDArray filled in."""
+
+    def __init__(self, value: Value) -> None:
+        self._value = value
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._value[name]
+        except KeyError:
+            if name not in _EMPTY:
+                raise
+        if name in _ARRIVAL:
+            return _ARRIVAL[name](time.time_ns())
+        return _EMPTY[name]
+
+
+_ARRIVAL: dict[str, Callable[[int], int]] = {
+    "timeStamp.secondsPastEpoch": lambda now: now // _NS,
+    "timeStamp.nanoseconds": lambda now: now % _NS,
+}
+_EMPTY: dict[str, Any] = {
+    "uniqueId": 0,
+    "codec.name": "",
+    "codec.parameters": None,
+    "compressedSize": 0,
+    "uncompressedSize": 0,
+    "attribute": [],
+    **dict.fromkeys(_ARRIVAL, 0),
+}
+
+
+def _parse(value: "Value | _Filled", compressed: bool) -> Frame:
     unique_id = value["uniqueId"]
     where = f"NTNDArray {unique_id}"
     if not isinstance(unique_id, int):
@@ -178,7 +231,7 @@ def _parse(value: Value, compressed: bool) -> Frame:
     return Frame(series, unique_id, seconds * _NS + nanoseconds, data, attributes)
 
 
-def _check_codec(value: Value, where: str, compressed: bool) -> bool:
+def _check_codec(value: "Value | _Filled", where: str, compressed: bool) -> bool:
     """Return whether the image is packed."""
     codec = value["codec.name"]
     if codec and not compressed:
@@ -190,7 +243,7 @@ def _check_codec(value: Value, where: str, compressed: bool) -> bool:
     return bool(codec)
 
 
-def _packed(value: Value, where: str) -> tuple[NDArray, dict[str, Attribute]]:
+def _packed(value: "Value | _Filled", where: str) -> tuple[NDArray, dict[str, Attribute]]:
     """Return the bytes `[1, n]` of a packed image and the note of what they are."""
     content, length = value["value"], value["compressedSize"]
     data_type = _BY_CODE.get(value["codec.parameters"])

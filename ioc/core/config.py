@@ -5,6 +5,7 @@
 [collectors.*]  one stream in order out of what a group puts out
 [egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames;   [balancers.*]  a lab's load balancer between them
 [writers.*] frames -> HDF5 files
+[intake.*]  frames from outside, besides the detector's, for groups, collectors, egresses and writers
 """
 
 import tomllib
@@ -19,6 +20,7 @@ from ioc.core.budget import Budget, divide
 from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
+from ioc.core.config_modes import IntakeConfig, Output, Remote, with_intakes
 from ioc.core.config_table import GIB, PolicyName, lower
 from ioc.core.config_table import LARGEST_QUEUE as LARGEST_QUEUE
 from ioc.core.config_table import Drop as Drop
@@ -88,7 +90,7 @@ class DetectorConfig(_Table):
     """Frames in one acquisition of image mode Multiple."""
 
 
-class GroupConfig(_Queued):
+class GroupConfig(Remote, _Queued):
     """One distributor group and the consumers that make it up."""
 
     count: int = Field(default=1, ge=0, le=MOST_MEMBERS)
@@ -107,11 +109,12 @@ class GroupConfig(_Queued):
     time_limit: float = Field(default=30.0, gt=0)
     """s that the processor may take for one frame or batch; a consumer that takes longer is killed and restarted."""
     input: str = DETECTOR
-    """Where the members' frames come from: `detector`, `groups.NAME` (what that group puts out) or
-    `collectors.NAME`."""
-    outputs: list[Literal["pva"]] = ["pva"]
+    """Where the members' frames come from: `detector`, `groups.NAME` (what that group puts out), `collectors.NAME`,
+    `intake.NAME`, or the URL of a stream from outside, as in [intake.*]."""
+    outputs: list[Output] = ["pva"]
     """Where the processor's frames go besides those that name this group as their `input`: `pva` is the channel
-    `$(P)Cons1:Image`."""
+    `$(P)Cons1:Image`; `put://CHANNEL` a channel of somebody else, `rpc://SERVICE` a service of somebody else. A `*`
+    in their names stands for the consumer's number."""
     placement: Literal["local", "remote"] = "local"
     """`local`: Rayfan starts the consumers. `remote`: they are PVA clients that join by the member channels."""
 
@@ -122,11 +125,11 @@ class GroupConfig(_Queued):
         return self
 
 
-class CollectorConfig(_Queued):
+class CollectorConfig(Remote, _Queued):
     """One stream in order out of what several consumers put out."""
 
     input: str
-    """Where the frames come from: `groups.NAME`, or `collectors.NAME`."""
+    """Where the frames come from: `groups.NAME`, `collectors.NAME` or `intake.NAME`."""
     wait: float = Field(default=1.0, ge=0, le=3600)
     """s that a frame waits for those before it; then these are missing, and late should they still come."""
     most_waiting: int = Field(default=1024, ge=1, le=65536)
@@ -139,14 +142,16 @@ class CollectorConfig(_Queued):
     incomplete: Literal["drop", "deliver"] = "drop"
     """What becomes of a frame of which tiles are missing: `drop`, or `deliver` with zeros in their place and the
     attribute `TilesMissing`. It is booked as incomplete, by id, in either case."""
-    outputs: list[Literal["pva"]] = ["pva"]
+    outputs: list[Output] = ["pva"]
     """Where the frames go besides those that name this collector as their `input`: `pva` is the channel
-    `$(P)Coll1:Image`."""
+    `$(P)Coll1:Image`, for the others see [groups.*]."""
 
 
 class WriterConfig(_Table):
     """A file writer, `$(P)HDF1:` for the first table: areaDetector's NDFileHDF5 in a process of its own."""
 
+    input: str = DETECTOR
+    """Where the frames come from, as in [groups.*]."""
     policy: PolicyName = Policy.BOUNDED
     """As in [groups.*]; with `bounded` a slow disk costs frames, which are counted, and never stops the detector."""
     queue_size: int = Field(default=512, ge=1, le=65536)
@@ -177,12 +182,19 @@ class Config(_Table):
     ingress: dict[str, IngressConfig] = {}
     writers: dict[str, WriterConfig] = {}
     balancers: dict[str, BalancerConfig] = {}
+    intake: dict[str, IntakeConfig] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_outside(cls, given: Any) -> Any:
+        return with_intakes(given)
 
     @property
     def budget(self) -> Budget:
         """The shares of the memory budget."""
-        givers = {giver.partition(".")[2] for giver in self.inputs.values() if giver != DETECTOR}
-        processes = sum(self.groups[name].count if name in self.groups else 1 for name in givers)
+        givers = {giver for giver in self.inputs.values() if giver != DETECTOR}
+        groups = {f"groups.{name}": group for name, group in self.groups.items()}
+        processes = sum(groups[giver].count if giver in groups else 1 for giver in givers)
         return divide(self.memory_budget, len(self.ingress), processes)
 
     @field_validator("prefix")
@@ -207,7 +219,7 @@ class Config(_Table):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         self._chain_holds()
-        slots = len(takers(self.inputs, DETECTOR)) + len(self.egress) + len(self.writers)
+        slots = len(takers(self.inputs, DETECTOR))
         if slots > DISTRIBUTOR_SLOTS:
             raise ValueError(
                 f"groups, egress and writers that take the detector's frames: expected at most {DISTRIBUTOR_SLOTS} "
@@ -228,13 +240,20 @@ class Config(_Table):
 
     @property
     def inputs(self) -> dict[str, str]:
-        """Return who gives frames to each `groups.NAME` and `collectors.NAME`, in file order."""
+        """Return who gives frames to each group, collector, egress and writer, in this order, as in the file."""
         groups = {f"groups.{name}": group.input for name, group in self.groups.items()}
-        return groups | {collector_group(name): one.input for name, one in self.collectors.items()}
+        groups |= {collector_group(name): one.input for name, one in self.collectors.items()}
+        groups |= {egress_group(name): one.input for name, one in self.egress.items()}
+        return groups | {writer_group(name): one.input for name, one in self.writers.items()}
+
+    @property
+    def intakes(self) -> list[str]:
+        """Return the givers besides the detector that take from nobody here: `intake.NAME`, in file order."""
+        return [intake_node(name) for name in self.intake]
 
     def _chain_holds(self) -> None:
         remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement == "remote")
-        found = faults(self.inputs, remote)
+        found = faults(self.inputs, remote, self.intakes)
         if found:
             raise ValueError("; ".join(found))
 
@@ -252,6 +271,11 @@ def egress_group(table: str) -> str:
 def writer_group(table: str) -> str:
     """Return the name of the distributor group whose one member is the writer of a table."""
     return f"writer.{table}"
+
+
+def intake_node(table: str) -> str:
+    """Return what an intake is in the graph of givers and takers."""
+    return f"intake.{table}"
 
 
 def load(text: str, where: str, overrides: Sequence[str] = ()) -> Config:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ioc.core.config_table import Queued, Table
+from ioc.core.topology import DETECTOR
 
 
 class ControlConfig(Table):
@@ -20,6 +21,8 @@ class ControlConfig(Table):
 class EgressConfig(ControlConfig, Queued):
     """Frames sent as EJFAT events over UDP."""
 
+    input: str = DETECTOR
+    """Where the frames come from, as in [groups.*]."""
     uri: str | None = None
     """EJFAT URI; its `data` addresses and ports are where events go, in turn. One of `uri`, `balancer`, `ingress`."""
     balancer: str | None = None

@@ -22,6 +22,7 @@ class Role(Enum):
     COLLECTOR = "collector"
     EGRESS = "egress"
     BALANCER = "balancer"
+    INTAKE = "intake"
     INGRESS = "ingress"
     WRITER = "writer"
 
@@ -52,9 +53,9 @@ class _Message(BaseModel):
 class ProcessSpec(_Message):
     """What one process needs to know.
 
-    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`. `table` is
-    the name of its table in the configuration (group, collector, egress, balancer, ingress or writer); `member` counts
-    from 0 within the group.
+    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`, `In1`.
+    `table` is the name of its table in the configuration (of a group, collector, egress, balancer, ingress, writer or
+    intake); `member` counts from 0 within the group.
     `destination` is filled in for an egress whose uri was left out.
     """
 
@@ -101,11 +102,12 @@ class ProcessSpec(_Message):
         return self.run_dir / "frames"
 
     def output_socket(self, giver: str, name: str) -> Path:
-        """Where process `name` of the giver `groups.NAME` or `collectors.NAME` takes local members.
+        """Where process `name` of the giver `groups.NAME`, `collectors.NAME` or `intake.NAME` takes local members.
 
         Givers are numbered in file order: their names may hold what a file name may not, and be too long for a socket.
         """
-        return self.run_dir / f"frames.{list(self.config.inputs).index(giver) + 1}.{name}"
+        givers = [*self.config.inputs, *self.config.intakes]
+        return self.run_dir / f"frames.{givers.index(giver) + 1}.{name}"
 
     @property
     def ended_file(self) -> Path:

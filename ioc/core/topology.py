@@ -1,25 +1,28 @@
-"""Who gives frames to whom: detector, groups and collectors as a graph without cycles, known by its edges.
+"""Who gives frames to whom: detector, intakes, groups and collectors as trees, known by their edges.
 
-A *giver* has frames for others: `detector`, `groups.NAME` (what the members of the group put out) or
-`collectors.NAME`. Every group and every collector takes its frames from one giver, its `input`. `inputs` maps each
-`groups.NAME` and `collectors.NAME`, in file order, to its giver.
+A *giver* has frames for others: `detector` and `intake.NAME` (what comes from outside), which take from nobody,
+`groups.NAME` (what the members of the group put out) and `collectors.NAME`. Every group, collector, egress and writer
+takes its frames from one giver, its `input`. `inputs` maps each taker, in file order, to its giver.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 DETECTOR = "detector"
+GIVERS = ("groups.", "collectors.")
+"""What the names of takers begin with that may give frames to others."""
 
 
-def faults(inputs: Mapping[str, str], remote: frozenset[str] = frozenset()) -> list[str]:
+def faults(inputs: Mapping[str, str], remote: frozenset[str] = frozenset(), intakes: Sequence[str] = ()) -> list[str]:
     """Return what is wrong with the edges, one sentence a fault; `remote` givers put out nothing here."""
-    found = [sentence for taker, giver in inputs.items() if (sentence := _fault(inputs, remote, taker, giver))]
+    givers = [DETECTOR, *intakes, *(node for node in inputs if node.startswith(GIVERS))]
+    found = [sentence for taker, giver in inputs.items() if (sentence := _fault(givers, remote, taker, giver))]
     return found or _cycle(inputs)
 
 
 def depth(inputs: Mapping[str, str], node: str) -> int:
-    """Return how many stages lie between the detector and a node, itself included; 0: the detector."""
+    """Return how many stages lie between the detector or intake and a node, itself included; 0: one of these."""
     steps = 0
-    while node != DETECTOR:
+    while node in inputs:
         node = inputs[node]
         steps += 1
     return steps
@@ -30,12 +33,13 @@ def takers(inputs: Mapping[str, str], giver: str) -> list[str]:
     return [taker for taker, source in inputs.items() if source == giver]
 
 
-def _fault(inputs: Mapping[str, str], remote: frozenset[str], taker: str, giver: str) -> str:
-    if giver != DETECTOR and giver not in inputs:
-        known = ", ".join([DETECTOR, *(node for node in inputs if node != taker)])
+def _fault(givers: Sequence[str], remote: frozenset[str], taker: str, giver: str) -> str:
+    if giver not in givers:
+        known = ", ".join(node for node in givers if node != taker)
         return f"{taker}.input: expected one of {known}, found {giver!r}"
     if giver == DETECTOR and taker.startswith("collectors."):
-        return f"{taker}.input: expected 'groups.NAME' or 'collectors.NAME', found {giver!r}, which is in order already"
+        expected = "'groups.NAME', 'collectors.NAME' or 'intake.NAME'"
+        return f"{taker}.input: expected {expected}, found {giver!r}, which is in order already"
     if giver in remote:
         return (
             f"{taker}.input: expected a giver whose members Rayfan starts, found {giver!r} with placement 'remote', "
@@ -49,7 +53,7 @@ def _fault(inputs: Mapping[str, str], remote: frozenset[str], taker: str, giver:
 def _cycle(inputs: Mapping[str, str]) -> list[str]:
     for start in inputs:
         way = [start]
-        while (giver := inputs[way[-1]]) != DETECTOR:
+        while (giver := inputs[way[-1]]) in inputs:
             way.append(giver)
             if giver == start:
                 return [

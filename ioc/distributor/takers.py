@@ -3,11 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ioc.core.config import Config
+from ioc.core.config import (
+    CollectorConfig,
+    Config,
+    EgressConfig,
+    WriterConfig,
+    collector_group,
+    egress_group,
+    writer_group,
+)
 from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.topology import takers
 from ioc.distributor.group import GroupShape
-from ioc.supervisor.plan import collector_names, consumer_names
+from ioc.supervisor.plan import collector_names, consumer_names, single_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +28,13 @@ class Taker:
 
 
 def takers_of(config: Config, giver: str) -> Iterator[Taker]:
-    """Yield the groups that take the frames of `detector`, `groups.NAME` or `collectors.NAME`, in file order."""
-    names = consumer_names(config) | collector_names(config)
+    """Yield the groups that take the frames of a giver: groups, collectors, egresses, writers, each in file order."""
+    names = consumer_names(config) | collector_names(config) | single_names(config)
+    singles: dict[str, CollectorConfig | EgressConfig | WriterConfig] = {
+        collector_group(name): one for name, one in config.collectors.items()
+    }
+    singles |= {egress_group(name): one for name, one in config.egress.items()}
+    singles |= {writer_group(name): one for name, one in config.writers.items()}
     for slot, node in enumerate(takers(config.inputs, giver), 1):
         kind, _, table = node.partition(".")
         if kind == "groups":
@@ -30,9 +43,13 @@ def takers_of(config: Config, giver: str) -> Iterator[Taker]:
             shape = GroupShape(table, group.count, group.sets, group.updates, limits, group.ack_timeout)
             yield Taker(slot, shape, names.get(table, []))
         else:
-            collector = config.collectors[table]
-            limits = Limits(collector.policy, collector.queue_size, collector.queue_bytes, collector.drop)
-            yield Taker(slot, GroupShape(node, 1, None, 1, limits), names[node])
+            yield Taker(slot, GroupShape(node, 1, None, 1, _limits(singles[node])), names[node])
+
+
+def _limits(config: CollectorConfig | EgressConfig | WriterConfig) -> Limits:
+    if isinstance(config, WriterConfig):
+        return Limits(config.policy, config.queue_size, config.queue_bytes)
+    return Limits(config.policy, config.queue_size, config.queue_bytes, config.drop)
 
 
 def useful_slots(config: Config, giver: str) -> int:

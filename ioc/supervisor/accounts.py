@@ -18,6 +18,7 @@ from ioc.core.status import ProcessSpec, Role
 from ioc.supervisor.appliance import SeriesView
 from ioc.supervisor.balancers import account_of
 from ioc.supervisor.chain import ChainAccounts, is_behind
+from ioc.supervisor.intakes import IntakeTrack
 from ioc.supervisor.ledger_store import LedgerStore
 from ioc.supervisor.plan import balancer_of, is_fed, needs_port_of
 from ioc.supervisor.readers import Readers
@@ -67,6 +68,7 @@ class Accounts:
         self._seats: dict[Place, SeatTrack] = {}
         self._members: dict[str, MemberTrack] = {}
         self._wires: dict[str, Wire] = {}
+        self._intakes: dict[str, IntakeTrack] = {}
         self._lost: Counter[Place] = Counter()
         self._pending: dict[Place, Pending] = {}
         self._life: int | None = None
@@ -90,6 +92,7 @@ class Accounts:
             pending = self._pending[Place(*place)] = Pending(link)
             for series, first, step, count in pieces:
                 pending.ids.setdefault(series, set()).update(range(first, first + step * count, step))
+        self._intakes = {name: IntakeTrack.of(name, track) for name, track in state.get("intakes", {}).items()}
         for number in self._store.unsettled():
             self.book.series(number)
         self.book.newest = state["newest"]
@@ -109,6 +112,11 @@ class Accounts:
                 self._follow_member(worker, workers, now_ns)
             else:
                 self._follow_ingress(worker, now_ns)
+        for worker in workers:
+            if worker.spec.role is Role.INTAKE:
+                self._intakes.setdefault(worker.name, IntakeTrack(worker.name)).follow(
+                    self._readers.journal(worker.spec), self.book, worker.alive
+                )
         if detector is not None and not detector.alive and self._figures and not self._closed:
             self._close_life(workers)
         self._resolve(workers)
@@ -151,7 +159,8 @@ class Accounts:
         alive = detector is not None and detector.alive and not self._closed
         balancers = [account_of(worker, workers) for worker in workers if worker.spec.role is Role.BALANCER]
         hops = self.chain.hops(over)
-        chain = Chain(hops, self.chain.stages(hops), self.chain.withheld())
+        intakes = [track.stage() for track in self._intakes.values()]
+        chain = Chain(hops, [*intakes, *self.chain.stages(hops)], self.chain.withheld())
         return Sources(seats, members, ingresses, self._moment(alive, over), balancers, chain)
 
     def newest(self) -> SeriesView | None:
@@ -331,7 +340,9 @@ class Accounts:
         feeders = [
             other
             for other in workers
-            if other.spec.role is Role.EGRESS and needs_port_of(other.spec) == worker.spec.table
+            if other.spec.role is Role.EGRESS
+            and not is_behind(other.spec)
+            and needs_port_of(other.spec) == worker.spec.table
         ]
         wire = self._wires.get(worker.name)
         dropped = split(wire.missed + wire.away, wire.told + wire.told_last) if wire is not None else {}
@@ -355,6 +366,7 @@ class Accounts:
             ],
             "chain": self.chain.state(),
             "members": {name: track.state() for name, track in self._members.items()},
+            "intakes": {name: track.state() for name, track in self._intakes.items()},
             "wires": [[name, list(wire.place), wire.state()] for name, wire in self._wires.items()],
             "pending": [
                 [

@@ -19,8 +19,10 @@ from ioc.core.topology import DETECTOR, takers
 from ioc.supervisor.plan import node_of
 from ioc.supervisor.worker import Worker
 
-CHAINED = (Role.CONSUMER, Role.COLLECTOR)
-"""Who may give frames to others, besides the detector."""
+CHAINED = (Role.CONSUMER, Role.COLLECTOR, Role.EGRESS, Role.WRITER, Role.INTAKE)
+"""Who may stand in a chain."""
+ELSEWHERE = 100
+"""Slot from which on an account is that of a far end, which keeps no book for us (consumers/remote_output.py)."""
 SETTLING_NS = 1_000_000_000
 """How much later a giver's status may be than the books of its members."""
 Pair = tuple[str, str]
@@ -59,6 +61,9 @@ class ChainAccounts:
             for group in self._given(worker):
                 behind = []
                 for member in group.members:
+                    if group.slot >= ELSEWHERE:
+                        behind.append(_stage_elsewhere(group.name, member))
+                        continue
                     readings = self._read.get((worker.name, member.name)) or deque([(0, Counts())])
                     latest = readings[-1][1]
                     earlier = latest if over else readings[0][1]
@@ -161,17 +166,28 @@ class ChainAccounts:
 
 def gives(spec: ProcessSpec) -> bool:
     """Return whether a process has takers for what it puts out."""
-    return spec.role in CHAINED and bool(takers(spec.config.inputs, node_of(spec)))
+    if spec.role not in CHAINED:
+        return False
+    return bool(takers(spec.config.inputs, node_of(spec))) or _delivers(spec)
+
+
+def _delivers(spec: ProcessSpec) -> bool:
+    """Return whether a process hands frames to somebody elsewhere."""
+    tables = {Role.CONSUMER: spec.config.groups, Role.COLLECTOR: spec.config.collectors}.get(spec.role, {})
+    outputs = tables[spec.table].outputs if spec.table in tables else []
+    return any(one != "pva" for one in outputs)
 
 
 def is_behind(spec: ProcessSpec) -> bool:
     """Return whether a process takes its frames from another one than the detector."""
-    return spec.role in CHAINED and spec.config.inputs[node_of(spec)] != DETECTOR
+    return spec.role in CHAINED and spec.config.inputs.get(node_of(spec), DETECTOR) != DETECTOR
 
 
 def givers_of(spec: ProcessSpec, workers: Iterable[Worker]) -> list[str]:
     """Return the names of the processes that give frames to one in a chain."""
-    source = spec.config.inputs[node_of(spec)]
+    source = spec.config.inputs.get(node_of(spec))
+    if source is None:
+        return []
     if source == DETECTOR:
         return [DETECTOR]
     return [one.name for one in workers if node_of(one.spec) == source]
@@ -214,6 +230,13 @@ def _member_stage(group: str, member: MemberStatus, books: tuple[Counts, Counts]
     low, high = earlier.processed + earlier.failed, counts.processed + counts.failed
     odd = member.completed - min(max(member.completed, low), high)
     stage.in_flight = member.assigned - sum(member.dropped.values()) - stage.received - odd
+    return stage
+
+
+def _stage_elsewhere(group: str, member: MemberStatus) -> Stage:
+    """Return the account of a far end as the giver keeps it."""
+    stage = Stage(member.name, group, member.completed, member.completed, dropped=Counter(member.dropped))
+    stage.in_flight = member.in_flight
     return stage
 
 

@@ -1,11 +1,11 @@
 """Which processes a configuration asks for: their names, order of start and order of draining."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ioc.core.config import Config, collector_group
+from ioc.core.config import Config, collector_group, egress_group, intake_node, writer_group
 from ioc.core.status import ProcessSpec, Role
-from ioc.core.topology import DETECTOR, depth
+from ioc.core.topology import DETECTOR, GIVERS, depth
 
 MODULES: Mapping[Role, str] = {
     Role.SUPERVISOR: "ioc.supervisor.app",
@@ -16,8 +16,18 @@ MODULES: Mapping[Role, str] = {
     Role.BALANCER: "consumers.app",
     Role.INGRESS: "consumers.app",
     Role.WRITER: "consumers.app",
+    Role.INTAKE: "consumers.app",
 }
 """What is run as `python -m` for each role."""
+
+NODES: Mapping[Role, Callable[[str], str]] = {
+    Role.CONSUMER: lambda table: f"groups.{table}",
+    Role.COLLECTOR: collector_group,
+    Role.EGRESS: egress_group,
+    Role.WRITER: writer_group,
+    Role.INTAKE: intake_node,
+}
+"""What the process of a table is called in the graph of givers and takers, by role."""
 
 DRAINED_LAST = (Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
 """With the flow of frames, who sends stops before who receives: after the detector and all that lies behind it in
@@ -42,7 +52,8 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     egresses = [spec(Role.EGRESS, f"Ejfat{n}", table) for n, table in enumerate(config.egress, 1)]
     writers = [spec(Role.WRITER, f"HDF{n}", table) for n, table in enumerate(config.writers, 1)]
     balancers = [spec(Role.BALANCER, f"EjfatLb{n}", table) for n, table in enumerate(config.balancers, 1)]
-    source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR)]
+    intakes = [spec(Role.INTAKE, f"In{n}", table) for n, table in enumerate(config.intake, 1)]
+    source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR), *intakes]
     return [*source, *consumers, *collectors, *writers, *egresses]
 
 
@@ -62,11 +73,17 @@ def collector_names(config: Config) -> dict[str, list[str]]:
     return {collector_group(table): [f"Coll{number}"] for number, table in enumerate(config.collectors, 1)}
 
 
+def single_names(config: Config) -> dict[str, list[str]]:
+    """Return the name of each egress's and writer's process, by its group."""
+    egresses = {egress_group(table): [f"Ejfat{number}"] for number, table in enumerate(config.egress, 1)}
+    return egresses | {writer_group(table): [f"HDF{number}"] for number, table in enumerate(config.writers, 1)}
+
+
 def drain_step(spec: ProcessSpec) -> int:
     """Return when a process drains: with the flow of frames, who sends stops before who receives.
 
-    0 is the detector, with its distributor; then the groups and collectors by their distance from it; then the roles
-    of DRAINED_LAST.
+    0 are the detector, with its distributor, and the intakes; then the groups and collectors by their distance from
+    them; then the roles of DRAINED_LAST.
     """
     if spec.role in DRAINED_LAST:
         return drain_steps(spec.config) - len(DRAINED_LAST) + DRAINED_LAST.index(spec.role)
@@ -75,14 +92,19 @@ def drain_step(spec: ProcessSpec) -> int:
 
 def drain_steps(config: Config) -> int:
     """Return how many steps the draining of an appliance has."""
-    deepest = max((depth(config.inputs, node) for node in config.inputs), default=0)
+    chained = [node for node in config.inputs if node.startswith(GIVERS)]
+    deepest = max((depth(config.inputs, node) for node in chained), default=0)
     return 1 + deepest + len(DRAINED_LAST)
 
 
 def node_of(spec: ProcessSpec) -> str:
-    """Return what a consumer or collector is in the graph of givers and takers."""
+    """Return what a process is in the graph of givers and takers.
+
+    Raises:
+        KeyError: its role has no place there.
+    """
     assert spec.table is not None
-    return collector_group(spec.table) if spec.role is Role.COLLECTOR else f"groups.{spec.table}"
+    return NODES[spec.role](spec.table)
 
 
 def another_member(specs: Sequence[ProcessSpec], table: str, member: int) -> ProcessSpec:
@@ -111,8 +133,11 @@ def balancer_of(spec: ProcessSpec) -> str | None:
 
 
 def is_fed(spec: ProcessSpec) -> bool:
-    """Return whether an egress of this appliance sends to an ingress directly, so that all it was sent is known."""
-    egresses = spec.config.egress.values()
+    """Return whether an egress of this appliance sends to an ingress directly, so that all it was sent is known.
+
+    Not so with one behind a chain, which keeps no account of ids.
+    """
+    egresses = [one for one in spec.config.egress.values() if one.input == DETECTOR]
     return any(one.ingress == spec.table and one.uri is None and one.balancer is None for one in egresses)
 
 

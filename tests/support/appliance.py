@@ -15,7 +15,7 @@ from tests.support.epics import isolated_environment, random_prefix
 
 RAYFAN = Path(sys.executable).with_name("rayfan")
 START_SECONDS = 60.0
-CHAINED = ("Cons", "Coll")
+CHAINED = ("Cons", "Coll", "In")
 """What the names of processes begin with that may give frames to others, besides the detector."""
 DEALT = {"Cons", "Ejfat", "HDF"}
 """Members of groups that deal out every frame once, or show it to all of a set."""
@@ -154,7 +154,7 @@ def _has_ids(stage: dict[str, Any], behind: set[str]) -> bool:
     """
     if stage["name"].startswith("EjfatLb"):
         return False
-    return stage["group"] not in behind or stage["name"].startswith(("Ejfat", "HDF"))
+    return stage["group"] not in behind
 
 
 def _assert_dealt_out(report: dict[str, Any], hop: dict[str, Any], together: Mapping[str, int]) -> None:

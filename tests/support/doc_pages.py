@@ -39,6 +39,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("ingress.NAME", config.IngressConfig),
     ("writers.NAME", config.WriterConfig),
     ("balancers.NAME", config.BalancerConfig),
+    ("intake.NAME", config.IntakeConfig),
 )
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Path": "path", "dict": "table"}
 LIMITS: tuple[tuple[type, str, str], ...] = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
@@ -54,6 +55,7 @@ GROUPS = (
     (r"Coll\d+:", "Collectors, `$(P)Coll1:`, ..."),
     (r"Ejfat\d+:", "EJFAT egress, `$(P)Ejfat1:`, ..."),
     (r"HDF\d+:", "File writer, `$(P)HDF1:`, ..."),
+    (r"In\d+:", "Intake, `$(P)In1:`, ..."),
     (r"EjfatLb\d+:", "EJFAT load balancer for labs, `$(P)EjfatLb1:`, ..."),
     (r"EjfatIn\d+:", "EJFAT ingress, `$(P)EjfatIn1:`, ..."),
     (r"", "Appliance, `$(P)`"),
@@ -138,7 +140,8 @@ def _value_words(field: FieldInfo) -> str:
 def _type_words(annotation: Any) -> str:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return " ".join(filter(None, (_type_words(args[0]), _limit_words(args[1].metadata))))
+        limits = " ".join(_limit_words(getattr(one, "metadata", ())) for one in args[1:])
+        return " ".join(filter(None, (_type_words(args[0]), limits)))
     if origin is typing.Literal:
         return ", ".join(f"`{one}`" for one in args)
     if origin in (typing.Union, types.UnionType):

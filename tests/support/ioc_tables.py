@@ -8,6 +8,7 @@ from consumers.records import (
     consumer_records,
     egress_records,
     ingress_records,
+    intake_records,
 )
 from consumers.writer_records import writer_records
 from detector_sim.records import detector_records
@@ -28,6 +29,7 @@ def all_records() -> list[Record]:
         *balancer_records("EjfatLb1"),
         *ingress_records("EjfatIn1"),
         *writer_records("HDF1"),
+        *intake_records("In1"),
     ]
 
 

@@ -63,7 +63,7 @@ def test_processes_drain_along_the_chain() -> None:
 
 def test_takers_and_depth() -> None:
     inputs = config().inputs
-    assert takers(inputs, DETECTOR) == ["groups.first"]
+    assert takers(inputs, DETECTOR) == ["groups.first", "egress.out", "writer.disk"]
     assert takers(inputs, "groups.second") == ["collectors.all"]
     assert depth(inputs, "groups.save") == 4
 
@@ -133,6 +133,8 @@ def test_the_console_draws_chains_only() -> None:
         "        -> second: Cons4 Cons5",
         "           -> all: Coll1",
         "              -> save: Cons1",
+        "     -> out: Ejfat1",
+        "     -> disk: HDF1",
     ]
 
 
