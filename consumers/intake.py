@@ -144,6 +144,7 @@ def open_streams(config: IntakeConfig, queue_bytes: int, arrived: threading.Even
         tuple(config.fields),
         config.skip_initial,
         config.pipeline,
+        config.structure == "pvapy",
     )
     streams: dict[Stream, int] = {}
     for url in config.url:

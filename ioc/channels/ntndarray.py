@@ -87,9 +87,25 @@ TYPE = Type(
 """The one type that every image of this process has; p4p posts only values of the very type it opened with."""
 
 
-def empty_value() -> Value:
+def _pvapy_type() -> Type:
+    """Return the type of PvaPy 5.6's NtNdArray: other order in the union, attributes with tags, alarm and time."""
+    order = ("boolean", "byte", "ubyte", "short", "ushort", "int", "uint", "long", "ulong", "float", "double")
+    union = dict(_UNION)
+    members = [(f"{name}Value", union[f"{name}Value"]) for name in order]
+    alarm, time_stamp = ("S", "structure", _ALARM[2]), ("S", "structure", _TIME[2])
+    attribute = [("name", "s"), ("value", "v"), ("tags", "as"), ("descriptor", "s"), ("alarm", alarm)]
+    attribute += [("timeStamp", time_stamp), ("sourceType", "i"), ("source", "s")]
+    changed = {"value": ("U", "structure", members), "attribute": ("aS", ATTRIBUTE_TYPE_ID, attribute)}
+    return Type([(name, changed.get(name, spec)) for name, spec in TYPE.items()], id=TYPE_ID)
+
+
+PVAPY_TYPE = _pvapy_type()
+"""What a channel has to be for PvaPy to put its own images into it: it compares types, and dies if they differ."""
+
+
+def empty_value(kind: Type = TYPE) -> Value:
     """Return what is served before the first frame: no union member selected, no dimension, as areaDetector does."""
-    return Value(TYPE, {})
+    return Value(kind, {})
 
 
 def is_empty(value: Value) -> bool:

@@ -17,7 +17,7 @@ from p4p.client.raw import Context, Disconnected, Finished, RemoteError
 from p4p.server import ServerOperation, StaticProvider
 from p4p.server.raw import SharedPV
 
-from ioc.channels.ntndarray import empty_value, from_fields, is_empty
+from ioc.channels.ntndarray import PVAPY_TYPE, TYPE, empty_value, from_fields, is_empty
 from ioc.channels.stream import Arrival, Event, Numbering, Reconnected, StreamFigures, StreamSettings
 from ioc.core.errors import PeerError, ProtocolError, mismatch
 from ioc.core.frame import Frame
@@ -187,7 +187,7 @@ class ServedStream:
         self._refused = 0
         self._senders: dict[str, tuple[Numbering, float]] = {}
         self._stopped = False
-        self._pv = SharedPV(handler=self, initial=empty_value())
+        self._pv = SharedPV(handler=self, initial=empty_value(PVAPY_TYPE if settings.pvapy else TYPE))
         self.provider = StaticProvider(name)
         self.provider.add(name, self._pv)
 

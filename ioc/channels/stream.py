@@ -48,6 +48,8 @@ class StreamSettings:
     fields: tuple[str, ...] = ()
     skip_initial: int = 0
     pipeline: bool = False
+    pvapy: bool = True
+    """Whether a channel of ours has PvaPy's structure, else areaDetector's."""
 
 
 @dataclass(frozen=True, slots=True)

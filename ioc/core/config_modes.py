@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -80,6 +80,9 @@ class IntakeConfig(Table):
     """pva: updates after each connection that are not taken: a server shows its last image first."""
     pipeline: bool = False
     """pva: ask for flow control. Not towards PvaPy's server, which dies of it."""
+    structure: Literal["pvapy", "areadetector"] = "pvapy"
+    """put: the structure of our channel. A put of PvaPy dies if it is not the very one that it sends: `pvapy`, that of
+    images that PvaPy's tools make; `areadetector`, that of areaDetector's and Rayfan's, which PvaPy passes on."""
     dataset: str | None = None
     """file: path of the data set; may be left out if the file has one with 3 dimensions."""
     frame_rate: float = Field(default=1000.0, gt=0, le=1e6)

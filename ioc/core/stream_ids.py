@@ -3,8 +3,9 @@
 Rules: a stream numbers its frames, its id grows by `step` from one to the next (0: by anything). A larger jump is a
 gap: the ids between are missing. A gap of more than `LARGEST_GAP` frames is not believed, and an id that is not above
 the last one means that the source began again: an *epoch* ends and a new one begins, and with it a series of ours. The
-same id again right after a reconnection is a repetition: servers show their newest image first. An epoch holds for all
-streams of one table; the one that gets ahead begins it, what others still bring of the one before belongs there.
+same id again right after a reconnection is a repetition: servers show their newest image first. Who tells its series
+counts from 1 in each: what is missing before the first of a new one is known, too. An epoch holds for all streams of
+one table; the one that gets ahead begins it, what others still bring of the one before belongs there.
 """
 
 from dataclasses import dataclass
@@ -64,11 +65,16 @@ class StreamIds:
         missed = self._missed(last, source)
         if missed is None:
             self.epoch += 1
-            return Place(self.epoch)
+            return Place(self.epoch, None if again else self._from_the_start(last, source))
         if missed == 0:
             return Place(self.epoch)
         first = last.unique_id + self._step
         return Place(self.epoch, (first, first + (missed - 1) * self._step, self._step))
+
+    def _from_the_start(self, last: Source, source: Source) -> tuple[int, int, int] | None:
+        """Return what is missing of a series that began while we were there, of a source that counts from 1 in each."""
+        told = source.series not in (0, last.series) and self._step == 1
+        return (1, source.unique_id - 1, 1) if told and 1 < source.unique_id <= LARGEST_GAP else None
 
     def _missed(self, last: Source, source: Source) -> int | None:
         """Return how many ids lie between; None if the source began again."""

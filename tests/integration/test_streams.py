@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -61,6 +61,10 @@ class Served:
             event.settle(self.refusal)
         return self.frames
 
+    def settle(self) -> None:
+        """Take and settle what has come."""
+        self.take()
+
     def close(self) -> None:
         self.stream.close()
         self.server.stop()
@@ -90,7 +94,7 @@ class Until:
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        self.also = lambda: None
+        self.also: Callable[[], None] = lambda: None
 
     def __call__(self) -> bool:
         self.also()
@@ -120,7 +124,7 @@ def test_a_frame_arrives_as_it_was_and_is_answered_when_it_is_settled(served: Se
 def test_a_refusal_reaches_the_sender(served: Served, delivery: Delivery) -> None:
     served.refusal = "no use for it"
     go_on = patience()
-    go_on.also = lambda: served.take() and None
+    go_on.also = served.settle
     with pytest.raises(PeerError, match="no use for it"):
         delivery.deliver(frame(1), go_on)
 
@@ -199,7 +203,7 @@ def test_the_wrong_way_is_refused(calls: bool) -> None:
 
 def test_an_output_counts_and_names_what_is_not_taken(served: Served, delivery: Delivery) -> None:
     output = RemoteOutput(100, delivery, False, DEADLINE)
-    output.idle = lambda: served.take() and None
+    output.idle = served.settle
     assert output.publish([frame(1), frame(2)]).count == 2
     served.refusal = "no"
     output.publish([frame(3)])

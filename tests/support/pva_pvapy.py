@@ -36,6 +36,7 @@ class ImageNotes(AdImageProcessor):
     def process(self, pvObject: Any) -> Any:  # noqa: N803 - PvaPy's name
         with (self._folder / f"{self.processorId}.jsonl").open("a") as file:
             file.write(note(pvObject) + "\n")
+        self.updateOutputChannel(pvObject)
         return pvObject
 
 
