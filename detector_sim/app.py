@@ -11,6 +11,7 @@ from detector_sim.acquisition import Acquisition
 from detector_sim.attributes import FrameAttributes
 from detector_sim.controls import Controls
 from detector_sim.flow import Flow
+from detector_sim.forwarding import forwarding_of
 from detector_sim.image_readbacks import labels
 from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
@@ -87,6 +88,7 @@ class Detector:
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions(templates, on_refused=self._refused)
         self.records = RecordServer(self.prefix, detector_records(), self._put, options)
+        self.forwarding = forwarding_of(self.config.detector.source, lambda: self.flow.snapshot.published)
         self._rate = RateMeter()
         self._forecasts = Forecasts()
         self._showing = threading.Lock()
@@ -129,7 +131,7 @@ class Detector:
         rate = self._rate.update(snapshot.published, snapshot.taken_ns)
         config = self.controls.config
         with self._showing:  # else what was read before an edge of the acquisition is shown after it
-            self.records.set_many(readbacks.camera(self.flow, config, rate) | self._attributes())
+            self.records.set_many(readbacks.camera(self.flow, config, rate) | self._attributes() | self._forwarded())
         overflows = self._forecasts.update(snapshot.groups, snapshot.taken_ns)
         self.records.set_many(readbacks.distributor(snapshot, overflows))
         self.records.set_many(self._image_plugin())
@@ -143,6 +145,7 @@ class Detector:
         status.stage = StageStatus(received=snapshot.published, processed=snapshot.published)
         if self.foreign is not None:
             status.figures |= merged_figures(self.foreign.missed())
+            status.figures |= self.forwarding.figures() if self.forwarding is not None else {}
             self.records.set("cam1:SourceMissed_RBV", int(status.figures["SourceMissed"]))
         self.status_channels.post(self.status_name, status)
         return status
@@ -166,6 +169,8 @@ class Detector:
 
     def close(self) -> bool:
         """Drain and shut down; return whether every member had finished."""
+        if self.forwarding is not None:
+            self.forwarding.close()
         drained = self.flow.drain(DRAIN_SECONDS)
         self.controls.close()
         self.distributor.journal.close()
@@ -199,6 +204,8 @@ class Detector:
 
     def _put(self, name: str, value: Value) -> Future | None:
         """Hand a put over; it is complete when the read-backs show what it changed."""
+        if self.forwarding is not None and self.forwarding.takes(name):
+            return self.forwarding.put(name, value, lambda here: self.controls.put(name, here))
         change = self.controls.put(name, value)
         if change is None or name == "cam1:Acquire" or not name.startswith("cam1:"):
             return change
@@ -216,6 +223,7 @@ class Detector:
             return
         with self._showing:
             values = readbacks.camera(self.flow, self.controls.config, self._rate.rate) | self._attributes()
+            values |= self._forwarded()
             self.records.set_many({name: value for name, value in values.items() if name.endswith("_RBV")})
         shown.set_result(None)
 
@@ -230,6 +238,9 @@ class Detector:
     def _attributes(self) -> dict[str, Value]:
         chosen = self.controls.attributes
         return {"cam1:NDAttributesStatus": chosen.status, **labels(self.controls.labels)}
+
+    def _forwarded(self) -> dict[str, Value]:
+        return self.forwarding.shown() if self.forwarding is not None else {}
 
     def _refused(self, name: str, message: str) -> None:
         with self._showing:

@@ -7,6 +7,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ioc.core.config import Config
 
 EXIT_FAILED = 1
 EXIT_BAD_CONFIGURATION = 2
@@ -70,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
+    _add_mirror(commands)
     _add_ledger(commands)
     _add_bench(commands)
     repair = commands.add_parser("repair", help="finish an HDF5 file whose writer was killed")
@@ -85,12 +90,34 @@ def _parser() -> argparse.ArgumentParser:
 def _add_up(commands: argparse._SubParsersAction) -> None:
     up = commands.add_parser("up", help="run an appliance", description=UP)
     up.add_argument("config", metavar="CONFIG.toml", nargs="?", type=Path, help="left out: a demonstration")
-    up.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a key; may be repeated")
-    up.add_argument("--duration", metavar="S", type=_seconds, help="stop so many seconds after all processes run")
-    up.add_argument("--report", metavar="FILE", type=Path, help="write the ledger as JSON at the end")
-    up.add_argument("--print-config", action="store_true", help="print the effective configuration and leave")
-    up.add_argument("--debug", action="store_true", help="log more, and show tracebacks")
+    _add_run_options(up)
     up.set_defaults(run=_up)
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help="override a key; may be repeated")
+    add("--duration", metavar="S", type=_seconds, help="stop so many seconds after all processes run")
+    add("--report", metavar="FILE", type=Path, help="write the ledger as JSON at the end")
+    add("--print-config", action="store_true", help="print the effective configuration and leave")
+    add("--debug", action="store_true", help="log more, and show tracebacks")
+
+
+def _add_mirror(commands: argparse._SubParsersAction) -> None:
+    mirror = commands.add_parser("mirror", help="serve another detector's frames as if they were ours")
+    mirror.add_argument("source", metavar="SOURCE", help="NTNDArray channel, for example 13SIM1:Pva1:Image")
+    mirror.add_argument("config", metavar="CONFIG.toml", nargs="?", type=Path, help="who takes them; left out: nobody")
+    mirror.add_argument("--prefix", metavar="PREFIX", help="what our PV names begin with; left out: the file's, or RF:")
+    mirror.add_argument(
+        "--forward",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="hand puts to cam1:NAME on to it; may be repeated",
+    )
+    mirror.add_argument("--controls", metavar="PREFIX", help="its controls; left out: as the channel, and cam1:")
+    _add_run_options(mirror)
+    mirror.set_defaults(run=_mirror)
 
 
 def _add_ledger(commands: argparse._SubParsersAction) -> None:
@@ -164,10 +191,27 @@ def _repair(options: argparse.Namespace) -> int:
     return 0
 
 
-def _up(options: argparse.Namespace) -> int:
-    from ioc.console import Options, print_config, read_config, up
+def _mirror(options: argparse.Namespace) -> int:
+    import json
 
-    config = read_config(options.config, options.set)
+    from ioc.console import read_config
+
+    given = {"kind": "pva", "channel": options.source, "forward_controls": options.forward}
+    given |= {"controls": options.controls} if options.controls is not None else {}
+    overrides = [f"detector.source.{key}={json.dumps(value)}" for key, value in given.items()]
+    overrides += [f"prefix={json.dumps(options.prefix)}"] if options.prefix is not None else []
+    return _run(options, read_config(options.config or Path(os.devnull), [*overrides, *options.set]))
+
+
+def _up(options: argparse.Namespace) -> int:
+    from ioc.console import read_config
+
+    return _run(options, read_config(options.config, options.set))
+
+
+def _run(options: argparse.Namespace, config: "Config") -> int:
+    from ioc.console import Options, print_config, up
+
     if options.print_config:
         print_config(config)
         return 0

@@ -30,6 +30,11 @@ class SourceConfig(_Table):
     """replay: begin again at the end of the file; otherwise the series ends there."""
     channel: str | None = None
     """pva: name of the NTNDArray channel, for example `13SIM1:Pva1:Image`."""
+    forward_controls: list[str] = Field(default=[])
+    """pva: which puts to `cam1:` are handed on to the detector behind, for example ["Acquire", "AcquireTime"]; its
+    read-backs are then shown. Left out: none, the detector behind is only watched."""
+    controls: str | None = None
+    """pva: what the names of its controls begin with; left out: the channel's less its last two parts, and `cam1:`."""
 
     @model_validator(mode="after")
     def _needs(self) -> Self:
@@ -37,7 +42,16 @@ class SourceConfig(_Table):
             raise ValueError("kind 'replay' needs the key 'path': the file to replay")
         if self.kind == "pva" and not self.channel:
             raise ValueError("kind 'pva' needs the key 'channel': the name of an NTNDArray channel")
+        if self.forward_controls and self.kind != "pva":
+            raise ValueError(f"forward_controls: expected kind 'pva', found {self.kind!r}")
         return self
+
+    @property
+    def controls_prefix(self) -> str:
+        """What the names of the controls of the detector behind begin with."""
+        if self.controls is not None:
+            return self.controls
+        return f"{(self.channel or '').rsplit(':', 2)[0]}:cam1:"
 
 
 class ReadoutConfig(_Table):

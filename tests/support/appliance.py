@@ -22,7 +22,7 @@ DEALT = {"Cons", "Ejfat", "HDF"}
 
 
 class RunningAppliance:
-    """`rayfan up` as a subprocess: its prefix, its EPICS environment, its run folder and what it printed."""
+    """`rayfan up` (or `mirror`) as a subprocess: its prefix, EPICS environment, run folder and what it printed."""
 
     def __init__(self, folder: Path, arguments: list[str], environment: dict[str, str], prefix: str) -> None:
         self.folder = folder
@@ -30,7 +30,8 @@ class RunningAppliance:
         self.environment = environment
         self.report_file = folder / "ledger.json"
         self.run_dir = folder / "run"
-        command = [str(RAYFAN), "up", *arguments, "--report", str(self.report_file)]
+        verb = [] if arguments[:1] == ["mirror"] else ["up"]
+        command = [str(RAYFAN), *verb, *arguments, "--report", str(self.report_file)]
         command += ["--set", f"prefix={prefix}", "--set", f"run_dir={self.run_dir}"]
         self.output = (folder / "output").open("w+")
         self.process = subprocess.Popen(
