@@ -497,7 +497,7 @@ def put_lines(stand: Stand, name: str, lines: int) -> list[str]:
     limit = time.monotonic() + 20.0
     while True:
         text = (stand.folder / "puts").read_text() if (stand.folder / "puts").exists() else ""
-        found = [line.split(" ", 1)[1] for line in text.splitlines() if stand.prefix + name in line]
+        found = [line.split(" ", 1)[1] for line in text.splitlines() if f" {stand.prefix}{name} " in line]
         if len(found) >= lines:
             return found
         assert time.monotonic() < limit, f"{name}: {lines} lines in the put log, found {found}"
