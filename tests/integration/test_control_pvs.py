@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from ioc.channels.book import BookReader
+from ioc.console import read_config
+from ioc.pvlist_command import rows
 from tests.support.appliance import appliance
 from tests.support.clients import User, user_of
 
@@ -116,6 +118,15 @@ def test_every_pv_is_there_by_ca_and_by_pva(user: User) -> None:
     names = every_name()
     assert user.ask_all("absent", names) == []
     assert user.ask_all("missing", names) == []
+
+
+def test_what_pvlist_lists_is_served_and_nothing_else(user: User) -> None:
+    config = read_config(None, [])
+    assert user.ask_all("missing", [row.name.removeprefix(config.prefix) for row in rows(config)]) == []
+    listed = [row for row in rows(config, "detector") if row.kind not in ("structure", "NTNDArray")]
+    own = [row for row in listed if not row.description.startswith("Alias of ")]
+    hidden = 1  # what holds the put-callback of Acquire
+    assert int(user.get("detector:RECORD_CNT")) in (len(own) + hidden, len(listed) + hidden)
 
 
 def test_every_record_says_what_it_is(user: User) -> None:
