@@ -26,7 +26,7 @@ from ioc.core.config import Config, Policy, collector_group
 from ioc.core.rate import RateMeter
 from ioc.core.reorder import Bounds, Reorder
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
-from ioc.records.server import RecordServer
+from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
@@ -71,7 +71,7 @@ class Collector:
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
-        self.records = RecordServer(prefix, collector_records(self.name), self._put)
+        self.records = RecordServer(prefix, collector_records(self.name), self._put, ServerOptions.of(child.spec))
         self._begun = time.monotonic()
         self._rate = RateMeter()
 
@@ -81,6 +81,7 @@ class Collector:
         self.records.set_many({f"{self.name}:Wait": self.config.wait})
         self.pva.start()
         self.gathering.start()
+        self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
 
@@ -148,6 +149,7 @@ class Collector:
         for remote in self.remote:
             remote.give_up_at(limit - GIVING_UP_SECONDS)
         drained = self.gathering.drain(DRAIN_SECONDS)
+        self.records.finish()
         if drained and self.output is not None:
             drained = self.output.drain(max(0.0, limit - time.monotonic()))
         for remote in self.remote:

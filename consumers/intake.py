@@ -21,7 +21,7 @@ from ioc.core.config_modes import file_of, scheme_of
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
-from ioc.records.server import RecordServer
+from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
@@ -55,7 +55,7 @@ class Intake:
         self.status_channels = StatusChannels([self.status_name])
         served = [stream.provider for stream in self.streams if isinstance(stream, ServedStream)]
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider, *served])
-        self.records = RecordServer(prefix, intake_records(self.name), self._put)
+        self.records = RecordServer(prefix, intake_records(self.name), self._put, ServerOptions.of(child.spec))
         self._begun = time.monotonic()
         self._rate, self._byte_rate = RateMeter(), RateMeter()
 

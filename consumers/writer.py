@@ -52,7 +52,7 @@ class Writer:
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([self.status_channels.provider])
-        options = ServerOptions(on_refused=self._refused)
+        options = ServerOptions.of(child.spec, on_refused=self._refused)
         self.records = RecordServer(prefix, writer_records(self.name), self._put, options)
         self._begun = time.monotonic()
         self._dropped_before = 0
@@ -72,6 +72,7 @@ class Writer:
         self._tell_of_an_earlier_life()
         self.pva.start()
         self.worker.start()
+        self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
 
@@ -104,6 +105,7 @@ class Writer:
     def close(self) -> bool:
         """Write what is on its way, close the file and shut down; return whether all was written."""
         drained = self.worker.drain(DRAIN_SECONDS)
+        self.records.finish()
         self.recorder.stop()
         self.controls.close()
         self.pva.stop()

@@ -86,7 +86,7 @@ class Detector:
             [*self.images.beside_acknowledgements(self.acknowledgements), self.status_channels.provider]
         )
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
-        options = ServerOptions(templates, on_refused=self._refused)
+        options = ServerOptions.of(spec, templates, self._refused)
         self.records = RecordServer(self.prefix, detector_records(), self._put, options)
         self.forwarding = forwarding_of(self.config.detector.source, lambda: self.flow.snapshot.published)
         self._rate = RateMeter()
@@ -111,6 +111,7 @@ class Detector:
             }
         )
         self.controls.begin()
+        self.records.restore()
         self.images.start()
         self.pva.start()
         self.child.report_with(self.sample)
@@ -172,6 +173,7 @@ class Detector:
         if self.forwarding is not None:
             self.forwarding.close()
         drained = self.flow.drain(DRAIN_SECONDS)
+        self.records.finish()
         self.controls.close()
         self.distributor.journal.close()
         self.server.close()
