@@ -79,6 +79,7 @@ class Collector:
         """Serve the records and begin to gather."""
         self.records.start()
         self.records.set_many({f"{self.name}:Wait": self.config.wait})
+        self.images.start()
         self.pva.start()
         self.gathering.start()
         self.records.restore()

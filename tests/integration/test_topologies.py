@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.appliance import RunningAppliance, appliance
+from tests.support.clients import user_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "ops" / "examples"
@@ -151,6 +152,9 @@ def test_what_is_split_and_stitched_is_what_went_in(tmp_path: Path) -> None:
     with appliance(tmp_path, *example(tmp_path, "split-stitch", *settings, *frames_of(200, 500.0))) as run:
         names = ("Cons6", "Cons7")
         run.wait_until(lambda: all(seen(run, name)[-1:] == ["end"] for name in names), "the end of the series")
+        with user_of(run) as user:
+            user.watch("Coll1:Image")
+            assert user.images("Coll1:Image", 1)[0].shape == (47, 61), "whoever looks sees what was gathered"
         report = run.stop()
     direct, stitched = (seen(run, name) for name in names)
     assert len(direct) == 201

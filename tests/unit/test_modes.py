@@ -6,8 +6,11 @@ import pytest
 
 from consumers.remote_output import remote_outputs
 from detector_sim.app import make_distributor
+from detector_sim.forwarding import forwarding_of
 from ioc.channels.stream import Numbering, StreamSettings
+from ioc.cli import main
 from ioc.console import picture
+from ioc.core.camera_config import SourceConfig
 from ioc.core.config import load
 from ioc.core.errors import ConfigError, ProtocolError
 from ioc.core.stream_ids import LARGEST_GAP, Place, Source, StreamIds
@@ -76,6 +79,7 @@ def test_intakes_stand_beside_the_detector() -> None:
         ('[intake.x]\nurl = "pva://A"\nid_field = "a b"', "expected the path of a field"),
         ('[groups.a]\noutputs = ["pva://A"]', "expected pva (a channel of ours), put://NAME"),
         ('[groups.a]\ninput = "egress.b"\n[egress.b]\nuri = "ejfat://1.2.3.4"', "expected one of detector"),
+        ('[detector.source]\nforward_controls = ["Acquire"]', "forward_controls: expected kind 'pva'"),
         ('[groups.a]\nplacement = "remote"\ninput = "put://A"', "expected 'detector' with placement 'remote'"),
     ],
 )
@@ -131,3 +135,24 @@ def test_ids_count_from_the_first() -> None:
     for found in (0, True, "7", 1 << 63, None):
         with pytest.raises(ProtocolError):
             Numbering(StreamSettings()).number(found)
+
+
+def test_controls_are_beside_the_channel_unless_it_is_said() -> None:
+    assert SourceConfig(kind="pva", channel="BL1:DET:Pva1:Image").controls_prefix == "BL1:DET:cam1:"
+    assert SourceConfig(kind="pva", channel="X:Image", controls="OTHER:").controls_prefix == "OTHER:"
+
+
+def test_only_controls_can_be_forwarded() -> None:
+    source = SourceConfig(kind="pva", channel="A:Pva1:Image", forward_controls=["ArrayRate"])
+    with pytest.raises(ConfigError, match="expected controls of cam1:, such as AcquireTime"):
+        forwarding_of(source, lambda: 0)
+    assert forwarding_of(SourceConfig(kind="pva", channel="A:Pva1:Image"), lambda: 0) is None
+
+
+def test_a_mirror_is_an_appliance_with_another_source(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["mirror", "13SIM1:Pva1:Image", "--prefix", "M:", "--forward", "Acquire", "--print-config"]
+    assert main(command) == 0
+    config = load(capsys.readouterr().out, "printed")
+    assert (config.prefix, config.groups) == ("M:", {})
+    source = config.detector.source
+    assert (source.kind, source.channel, source.forward_controls) == ("pva", "13SIM1:Pva1:Image", ["Acquire"])
