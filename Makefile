@@ -31,7 +31,7 @@ lint: $(VENV)/.test
 	$(VENV)/bin/lint-imports
 
 unit: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.faults --faults $(FAULTS) $(ARGS)
