@@ -18,7 +18,7 @@ from ioc.supervisor.process import start_time
 from ioc.supervisor.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 20.0
+DEADLINE = 40.0
 UP = """
 import sys
 from ioc.cli import _parser
