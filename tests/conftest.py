@@ -20,6 +20,7 @@ SHARED = 'scope="module"'
 """What a module says whose tests share something."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put tests in order, and the tests of a module that belong together into a group."""
     together: dict[Path, bool] = {}

@@ -200,7 +200,7 @@ def test_a_process_that_hangs_is_killed_and_started_again(up: Up) -> None:
         lambda view: process(view, "Cons2").restarts == 1 and process(view, "Cons2").state is State.RUNNING,
         "Cons2 runs again",
     )
-    assert process(view, "Cons2").last_error == "no sign of life for 1 s: killed"
+    assert process(view, "Cons2").last_error == "no sign of life for 3 s: killed"
     assert process(view, "Cons1").restarts == 0
     assert stop(up, command)[0] == 0
 
