@@ -70,7 +70,7 @@ class PlainFile:
             raise RayfanBug(f"frame {index} was asked for after the file was closed")
         at = self._offset + index * out.nbytes
         got = 0
-        view = memoryview(out).cast("B") if out.nbytes else memoryview(b"")
+        view = out.data.cast("B") if out.nbytes else memoryview(b"")
         while got < out.nbytes:
             try:
                 count = os.preadv(self._file.fileno(), [view[got:]], at + got)

@@ -45,7 +45,10 @@ def serve(supervisor: Supervisor, child: Child) -> Stop:
         return None
 
     records = RecordServer(
-        prefix, supervisor_records(), on_put, ServerOptions((Template(DATABASES / "appliance.template", {}),))
+        prefix,
+        supervisor_records(),
+        on_put,
+        ServerOptions.of(supervisor.spec, (Template(DATABASES / "appliance.template", {}),)),
     )
     channels = StatusChannels([name])
     pva = PvaServer([channels.provider])
