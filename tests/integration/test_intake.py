@@ -71,6 +71,5 @@ def taken(run: RunningAppliance, name: str) -> int:
 
 def settled(run: RunningAppliance) -> bool:
     """Return whether the first group has put out all that it was given."""
-    group = next(iter(run.status("In1")["groups"]), None)
-    member = group["members"][0] if group else {"assigned": 0, "completed": 1}
-    return member["assigned"] == member["completed"] + sum(member.get("dropped", {}).values())
+    members = [member for group in run.status("In1")["groups"] for member in group["members"]]
+    return all(one["assigned"] == one["completed"] + sum(one["dropped"].values()) for one in members)
