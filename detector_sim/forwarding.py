@@ -21,7 +21,7 @@ from ioc.records.table import Access, Record, Value
 log = logging.getLogger(__name__)
 
 PUT_SECONDS = 10.0
-QUIET_SECONDS = 1.0
+QUIET_SECONDS = 2.0
 MOST_AT_A_TIME = 8
 CAMERA = "cam1:"
 ACQUIRE = "Acquire"
