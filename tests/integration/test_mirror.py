@@ -34,15 +34,17 @@ def test_a_mirror_serves_frames_and_hands_on_what_it_is_told_to(tmp_path: Path) 
             mirror.wait_until(
                 lambda: mirror.status("detector")["figures"].get("ControlsKnown") == 2, "it knows the other"
             )
-            here.wait("cam1:ImageMode_RBV", "Multiple")
+            mirror.wait_until(
+                lambda: here.get("cam1:ImageMode_RBV") == "Multiple", "cam1:ImageMode_RBV is Multiple", 90.0
+            )
             here.put("cam1:AcquireTime", 0.004)
             assert there.get("cam1:AcquireTime_RBV") == 0.004
-            here.wait("cam1:AcquireTime_RBV", 0.004)
+            mirror.wait_until(lambda: here.get("cam1:AcquireTime_RBV") == 0.004, "cam1:AcquireTime_RBV is 0.004", 90.0)
             here.put("cam1:NumImages", 7)
             assert (there.get("cam1:NumImages_RBV"), here.get("cam1:NumImages_RBV")) == (FRAMES, 7), "not told to"
             here.put("cam1:Acquire", 1)
             assert there.get("cam1:NumImagesCounter_RBV") == FRAMES, "complete when the other has finished"
-            here.wait("cam1:Acquire_RBV", "Done")
+            mirror.wait_until(lambda: here.get("cam1:Acquire_RBV") == "Done", "cam1:Acquire_RBV is Done", 90.0)
             mirrored = mirror.stop()
             figures = figures_of(mirror)
         report = behind.stop()
