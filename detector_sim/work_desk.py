@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -43,7 +44,8 @@ HIGHEST_PLACE = 99
 VISITORS = 1000
 """Workers that nobody asked for are `Cons1001`, `Cons1002`, ... in slot 1, `Cons2001`, ... in slot 2."""
 FAREWELL_SECONDS = 2.0
-SAY = ("join", "done", "report", "leave")
+PVAPY = "pvapy:"
+"""What the name of a class written for PvaPy begins with (consumers/loading.py)."""
 Words = dict[str, Any]
 
 
@@ -282,6 +284,7 @@ class WorkDesk:
     def _terms(self, session: Session) -> Words:
         config = self._spec.config
         group = config.groups[session.group]
+        group = group.model_copy(update={"processor": absolute(group.processor)})
         return {
             "name": session.name,
             "channel": session.address.channel(self._prefix),
@@ -339,6 +342,13 @@ class WorkDesk:
             status.last_error = f"on host {session.host}: {status.last_error}"
         status.heartbeat_ns = time.monotonic_ns() if status.heartbeat_ns else 0  # its clock is not ours
         write_whole(self._spec.run_dir / f"{session.name}.status", status.model_dump_json())
+
+
+def absolute(reference: str) -> str:
+    """Return the name of a processor; that of a file with its whole path, for that is where workers look for it."""
+    kind = PVAPY if reference.startswith(PVAPY) else ""
+    file, colon, name = reference.removeprefix(PVAPY).partition(":")
+    return f"{kind}{Path(file).expanduser().absolute()}{colon}{name}" if file.endswith(".py") else reference
 
 
 def _given(answer: tuple[str, str]) -> "Future[tuple[str, str]]":

@@ -307,7 +307,7 @@ def description(spec: ProcessSpec, life: str) -> "psij.JobSpec":
         executable=str(config.python or sys.executable),
         arguments=arguments,
         name=f"rayfan-{slug(spec.config.prefix)}-{spec.name}",
-        directory=folder,
+        directory=Path.cwd(),  # what relative paths in settings are meant from
         environment={**{name: os.environ.get(name, value) for name, value in ONE_THREAD.items()}, **config.environment},
         stdout_path=folder / f"{spec.name}.{life}.out",
         stderr_path=folder / f"{spec.name}.{life}.log",
