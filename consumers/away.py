@@ -87,7 +87,8 @@ def _work(receiver: JoinedReceiver, spec: ProcessSpec) -> ExitCode:
         signal.signal(number, lambda *_: child.stopping.set())
     receiver.dismissed = child.stopping.set
     receiver.status = lambda: _told(spec.status_file)
-    return guarded(child, partial(live, make=partial(Away, receiver=receiver)))
+    code = guarded(child, partial(live, make=partial(Away, receiver=receiver)))
+    return ExitCode.FAILED if receiver.gone else code
 
 
 def _told(status_file: Path) -> dict[str, Any] | None:

@@ -46,7 +46,8 @@ class JoinedReceiver:
         self.finished = False
         self.missed = 0
         self.terms: dict[str, Any] = {}
-        self.failure: PeerError | None = None
+        self.gone = False
+        """Whether the appliance has not been heard of for too long."""
         self.status: Callable[[], dict[str, Any] | None] = lambda: None
         self.dismissed: Callable[[], None] = lambda: None
         self._book: Book | None = None
@@ -151,8 +152,6 @@ class JoinedReceiver:
 
     def _begin(self) -> None:
         """Open the member's channel, once there is one and frames are wanted."""
-        if self.failure is not None:
-            raise self.failure
         with self._changed:
             session = self._session
             opens = session is not None and session is not self._served and not self._leaving
@@ -287,6 +286,7 @@ class JoinedReceiver:
                 self._markers.append(EndOfSeries(*ended))
                 self._changed.notify_all()
         if answer.get("over") and not self._over:
+            log.info("the membership is over")
             self._end(dismissed=not self._leaving)
         elif answer.get("leave") and not self._dismissed:
             log.info("the appliance asks this worker to leave")
@@ -301,7 +301,6 @@ class JoinedReceiver:
                 self._session = None  # nobody will answer any more
             self._changed.notify_all()
         if dismissed:
-            log.info("the appliance has said goodbye")
             self._dismissed = True
             self.dismissed()
 
@@ -317,7 +316,7 @@ class JoinedReceiver:
 
     def _join_again(self) -> None:
         self._look_for_life()
-        if self._leaving or self._closed or self.failure is not None:
+        if self._leaving or self._closed:
             self.finished = self.finished or self._leaving
             return
         session = Session.join(self._context, self._wish)
@@ -335,11 +334,12 @@ class JoinedReceiver:
         self._heard = time.monotonic()
 
     def _look_for_life(self) -> None:
+        """End the membership if the appliance has not answered for too long."""
         silent = time.monotonic() - self._heard
-        if silent > self._patience and self.failure is None:
-            text = f"the appliance of {self._wish.prefix} has not answered for {silent:.0f} s: this worker ends"
-            log.error("%s", text)
-            self.failure = PeerError(text)
+        if silent > self._patience and not self.gone:
+            log.error("the appliance of %s has not answered for %.0f s: this worker ends", self._wish.prefix, silent)
+            self.gone = True
+            self._end(dismissed=True)
 
     def _say_farewell(self) -> None:
         if self._session is None:
