@@ -30,7 +30,7 @@ from consumers.inputs import Inputs
 from ioc.channels.book import Book
 from ioc.channels.pva_joined import JoinedReceiver
 from ioc.channels.pva_session import Wish
-from ioc.core.config import Config, GroupConfig, ImageBackend
+from ioc.core.config import Config, GroupConfig
 from ioc.core.errors import ConfigError, PeerError, ProtocolError, mismatch
 from ioc.core.joining import is_token, word
 from ioc.core.status import ExitCode, ProcessSpec, Role, Status
@@ -109,12 +109,11 @@ def spec_of(terms: dict[str, Any], options: argparse.Namespace, own: Path) -> Pr
     try:
         group = GroupConfig.model_validate(terms.get("group"))
         group = group.model_copy(update={"count": max(group.count, 1), "input": "detector"})
-        config = Config(
-            prefix=options.join,
-            image_server=ImageBackend(terms.get("image_server")),
-            groups={options.group: group},
+        given = {name: terms.get(name) for name in ("image_server", "access_security", "ioc_stats")}
+        config = Config.model_validate(
+            {"prefix": options.join, "groups": {options.group: group}, "autosave": options.folder, **given}
         )
-    except (ValidationError, ValueError) as error:
+    except ValidationError as error:
         text = str(error).splitlines()[0]
         raise ProtocolError(f"terms of {options.join}: {text}; do both sides run the same version?") from None
     return ProcessSpec(

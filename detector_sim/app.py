@@ -91,7 +91,7 @@ class Detector:
             ]
         )
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
-        options = ServerOptions(templates, on_refused=self._refused)
+        options = ServerOptions.of(spec, templates, self._refused)
         self.records = RecordServer(self.prefix, detector_records(), self._put, options)
         self._rate = RateMeter()
         self._forecasts = Forecasts()
@@ -115,6 +115,7 @@ class Detector:
             }
         )
         self.controls.begin()
+        self.records.restore()
         self.images.start()
         self.pva.start()
         self.child.report_with(self.sample)
@@ -175,6 +176,7 @@ class Detector:
         """Drain and shut down; return whether every member had finished."""
         drained = self.flow.drain(DRAIN_SECONDS)
         self.desk.wait_for_goodbyes()
+        self.records.finish()
         self.controls.close()
         self.distributor.journal.close()
         self.server.close()

@@ -290,7 +290,8 @@ class WorkDesk:
             "channel": session.address.channel(self._prefix),
             "group": group.model_dump(mode="json"),
             "image_server": config.image_server.value,
-            "debug": self._spec.debug,
+            "access_security": str(config.access_security.absolute()) if config.access_security else None,
+            "ioc_stats": config.ioc_stats,
         }
 
     def _done(self, session: Session, words: Words) -> Words:
