@@ -99,6 +99,7 @@ class Jobs:
         """Return a job of an earlier supervisor; whether it still lives is seen later."""
         job = Job(spec, birth.executor, birth.life, self._pool)
         self._jobs.append(job)
+        self._tokens.add(token_of(spec))
         job.attach(self.executor(birth.executor, _config(spec), f"groups.{spec.table}.jobs"), birth.native_id)
         return job
 
@@ -120,11 +121,10 @@ class Jobs:
 
     def _share_token(self, spec: ProcessSpec) -> None:
         """Put the token where the nodes can read it, for its owner only."""
-        path = token_of(spec)
-        if path in self._tokens and path.exists():
-            return
-        write_secret(path, spec.token_file.read_text())
+        path, token = token_of(spec), spec.token_file.read_text()
         self._tokens.add(path)
+        if not path.exists() or path.read_text() != token:
+            write_secret(path, token)
 
 
 class Job:

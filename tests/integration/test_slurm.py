@@ -1,5 +1,6 @@
 """Groups whose workers are jobs of a real Slurm, started for this on one machine; `make slurm` runs this stage."""
 
+import json
 import os
 import signal
 import tempfile
@@ -97,6 +98,12 @@ def members(run: RunningAppliance) -> dict[str, dict[str, Any]]:
     return {member["name"]: member for group in groups if group["name"] == "away" for member in group["members"]}
 
 
+def view(run: RunningAppliance, name: str) -> dict[str, Any]:
+    """Return what the supervisor sees of a process."""
+    processes = json.loads((run.run_dir / "appliance.json").read_text())["processes"]
+    return next((one for one in processes if one["name"] == name), {})
+
+
 def wait_present(run: RunningAppliance, *names: str) -> None:
     run.wait_until(
         lambda: {name for name, one in members(run).items() if one["present"]} == set(names), f"{names} present", 90.0
@@ -150,6 +157,15 @@ def test_jobs_come_and_go(site: Site) -> None:
             run.wait_until(lambda: len(settled(site.cluster)) == 1, "one job is left", 60.0)
             wait_present(run, "Cons1")
             wait_done(run, "Cons1")
+
+        jobs, supervisor = site.cluster.jobs(), run.status("supervisor")["pid"]
+        os.kill(supervisor, signal.SIGKILL)  # the command starts another one, which finds the job again
+        run.wait_until(
+            lambda: run.runs("supervisor") and run.status("supervisor")["pid"] != supervisor, "another supervisor", 60.0
+        )
+        run.wait_until(lambda: view(run, "Cons1").get("job_state") == "ACTIVE", "the job is known again")
+        assert site.cluster.jobs() == jobs
+        wait_done(run, "Cons1")
         report = run.stop()
     finally:
         run.kill_everything()
