@@ -32,7 +32,7 @@ size = [64, 64]
 count = 2
 placement = "slurm"
 policy = "acknowledged"
-ack_timeout = 5.0
+ack_timeout = 10.0
 processor = "statistics"
 [groups.away.jobs]
 queue = "short"

@@ -23,7 +23,7 @@ acquire_at_start = false
 count = 1
 placement = "psij"
 policy = "acknowledged"
-ack_timeout = 3.0
+ack_timeout = 30.0
 processor = "shared.py:Picky"
 jobs = { executor = "local", folder = "shared", patience = 20.0 }
 """

@@ -295,15 +295,16 @@ def test_who_leaves_hands_on_what_it_has_not_got_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("policy", ["acknowledged", "bounded"])
 def test_a_worker_that_acknowledges_nothing_is_cut_off(tmp_path: Path, policy: str) -> None:
     with desk_of(tmp_path, policy) as (flow, desk, remote):
-        quick = replace(flow.distributor.groups[1].shape, ack_timeout=0.3)
-        flow.submit(lambda: flow.distributor.reshape(1, quick)).result(5)
+        patient = flow.distributor.groups[1].shape
         hangs = Caller(desk)
         hangs.join()
         hangs.monitor(remote)
         present(flow, 1)
         flow.acquire().result(20)
         hangs.link.wait_for(4)
+        flow.submit(lambda: flow.distributor.reshape(1, replace(patient, ack_timeout=0.2))).result(5)
         wait_until(flow, lambda: not hangs.link.open, "it is cut off")
+        flow.submit(lambda: flow.distributor.reshape(1, patient)).result(5)
         with pytest.raises(PeerError, match="join again"):
             hangs.say("report")
         gone = account(flow, "Cons1001").dropped
