@@ -24,6 +24,7 @@ from ioc.core.errors import PeerError, ProtocolError, RayfanError
 from ioc.core.frame import Frame, Item
 from ioc.core.joining import new_nonce, new_token, plain, proof, same, seal, session_key, unseal
 from ioc.core.status import MemberStatus, ProcessSpec, Role
+from ioc.distributor.seat import Seat
 from tests.support.flows import CountingSource, failed, ids_in, running_flow, shape
 
 PREFIX = "T1:"
@@ -181,6 +182,10 @@ def present(flow: Flow, count: int) -> None:
     wait_until(flow, lambda: sum(seat.present for seat in flow.distributor.seats()) == count, f"{count} members")
 
 
+def seat(flow: Flow, name: str) -> Seat:
+    return next(one for one in flow.distributor.seats() if one.name == name)
+
+
 def account(flow: Flow, name: str) -> MemberStatus:
     group = flow.submit(lambda: flow.distributor.groups[1].status(0)).result(5)
     return next(member for member in group.members if member.name == name)
@@ -268,7 +273,7 @@ def test_what_a_worker_says_is_booked_by_id(tmp_path: Path, policy: str) -> None
 
 
 def test_who_leaves_hands_on_what_it_has_not_got_to(tmp_path: Path) -> None:
-    with desk_of(tmp_path, "acknowledged") as (flow, desk, remote):
+    with desk_of(tmp_path, "acknowledged", num_images=16) as (flow, desk, remote):
         first, second = Caller(desk), Caller(desk)
         for caller in (first, second):
             caller.join()
@@ -276,19 +281,18 @@ def test_who_leaves_hands_on_what_it_has_not_got_to(tmp_path: Path) -> None:
         present(flow, 2)
         flow.acquire().result(20)
         first.link.wait_for(4)
-        series = first.link.frames()[0].series
         first.say("leave")
-        first.say("done", series=series, ids=",".join(str(frame.unique_id) for frame in first.link.frames()))
+        wait_until(flow, lambda: not seat(flow, "Cons1001").queue.frames, "what waited for it goes to the other one")
+        series, had = first.link.frames()[0].series, {frame.unique_id for frame in first.link.frames()}
+        first.say("done", series=series, ids=",".join(map(str, sorted(had))))
         wait_until(flow, lambda: not first.link.open, "it has left")
         assert first.say("report")["over"]
-        done = len(first.link.frames())
-        while len(second.link.frames()) < 8 - done:
-            ids = sorted(frame.unique_id for frame in second.link.frames())
-            second.say("done", series=series, ids=",".join(map(str, ids)))
-            second.link.wait_for(min(8 - done, len(ids) + 1))
-        ids = sorted(frame.unique_id for frame in second.link.frames())
-        second.say("done", series=series, ids=",".join(map(str, ids)))
-        assert {frame.unique_id for frame in first.link.frames()} | set(ids) == set(range(1, 9))
+        got: set[int] = set()
+        while len(got) < 12:
+            second.link.wait_for(len(got) + 1)
+            got = {frame.unique_id for frame in second.link.frames()}
+            second.say("done", series=series, ids=",".join(map(str, sorted(got))))
+        assert (len(had), had | got) == (4, set(range(1, 17)))
         assert flow.drain(10.0)
 
 
