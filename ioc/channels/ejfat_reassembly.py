@@ -33,7 +33,7 @@ MOST_SOURCES = 256
 EVENT_OVERHEAD = 1024
 """Bytes that an unfinished event counts for beside its payload."""
 
-_OFFSET_AT = 4
+OFFSET_AT = 4
 """Where the offset lies in the RE header, bytes from its start."""
 
 
@@ -327,7 +327,7 @@ def consecutive(heads: NDArray[np.uint8], first: Segment, step: int) -> bool:
     """Return whether all headers, [packet, byte], are like the first one, each offset `step` bytes after the last."""
     got = heads.tobytes()
     wanted = bytearray(got[: first.start] * len(heads))
-    column = (first.start - RE_BYTES + _OFFSET_AT) // 4
+    column = (first.start - RE_BYTES + OFFSET_AT) // 4
     words = np.frombuffer(wanted, ">u4")
     words[column :: first.start // 4] = _ramp(len(heads), step) + np.uint32(first.offset)
     return got == wanted

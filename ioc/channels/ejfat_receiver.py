@@ -35,6 +35,9 @@ BUFFER_BYTES = 1 << 17
 LONGEST_WAIT = 0.05
 """Seconds that the reader blocks before it looks at time-outs and whether it is to stop."""
 
+MOST_UNTOLD = 16
+"""Items that may be in the queue before who waits for them is woken, while there is more to read: waking is dear."""
+
 JOIN_SECONDS = 5.0
 RECENT_INCOMPLETE = 1000
 ENDS_REMEMBERED = 64
@@ -126,10 +129,12 @@ class EjfatReceiver:
         self._buffer = np.empty(BUFFER_BYTES, np.uint8)
         self._wait = min(LONGEST_WAIT, settings.event_timeout / 4)
         self._scatter: Scatter | None = None
-        self._greatest = 0
+        self._greatest = self._packet = 0
+        """Bytes of the longest message and of the longest packet since the last event."""
         self._look_ns = 0
         self._ready = threading.Condition()
         self._queue: deque[_Queued] = deque()
+        self._untold = 0
         self._held_bytes = 0
         self._out: deque[_Queued] = deque()
         self._ends: list[tuple[Event, EndOfSeries]] = []
@@ -167,7 +172,7 @@ class EjfatReceiver:
         for sock in self._sockets:
             ejfat_socket.set_receive_timeout(sock, self._wait)
             sock.setblocking(len(self._sockets) == 1)
-        if len(self._sockets) == 1 and coalescing[0] and ejfat_mmsg.AVAILABLE and self._settings.in_place:
+        if len(self._sockets) == 1 and ejfat_mmsg.AVAILABLE and self._settings.in_place:
             self._scatter = Scatter(self._sockets[0].fileno(), self._reassembler)
         self._thread.start()
 
@@ -267,6 +272,9 @@ class EjfatReceiver:
 
     def _step(self, wait: bool = True) -> bool:
         """Take what one call a port returns; return False if nothing came for a while."""
+        if self._untold and not self._poll.poll(0):
+            with self._ready:
+                self._tell()
         if self._scatter is not None and self._scatter.armed:
             return self._take_in_place(self._scatter)
         if len(self._sockets) == 1:
@@ -285,10 +293,10 @@ class EjfatReceiver:
             return False
         now_ns = self._clock.monotonic_ns()
         step = ejfat_socket.segment_size(ancillary, size)
-        self._greatest = max(self._greatest, size)
+        self._greatest, self._packet = max(self._greatest, size), max(self._packet, step)
         for event in self._reassembler.feed(self._buffer[:size], step, now_ns):
             if self._scatter is not None and not self._reassembler.unfinished and step:
-                self._expect_another(self._scatter, event, step)
+                self._expect_another(self._scatter, event)
             self._take(event)
         if now_ns >= self._look_ns:
             self._look(now_ns)
@@ -307,12 +315,12 @@ class EjfatReceiver:
             self._look(now_ns)
         return True
 
-    def _expect_another(self, scatter: Scatter, event: Event, step: int) -> None:
+    def _expect_another(self, scatter: Scatter, event: Event) -> None:
         """Expect an event like the one that was just received: as long, and cut and batched alike."""
         start = RE_BYTES if event.tick is None else HEAD_BYTES
         if not scatter.armed:
-            scatter.expect(Shape(len(event.payload), step, start, self._greatest // step))
-        self._greatest = 0
+            scatter.expect(Shape(len(event.payload), self._packet, start, self._greatest // self._packet))
+        self._greatest = self._packet = 0
 
     def _read_rest(self) -> None:
         """Read what the socket's buffer held when stopping, and no more: a sender may go on for ever."""
@@ -381,6 +389,11 @@ class EjfatReceiver:
             else:
                 self._ends.append((event, end))
 
+    def _tell(self) -> None:
+        """Wake who waits for items; to be called with the lock held."""
+        self._untold = 0
+        self._ready.notify()
+
     def _enqueue(self, item: Item, buffer: NDArray[np.uint8]) -> None:
         size = item.data.nbytes if isinstance(item, Frame) else 0
         most = self._settings.queue_size if size else 2 * self._settings.queue_size
@@ -390,7 +403,9 @@ class EjfatReceiver:
             if room and fits:
                 self._queue.append(_Queued(item, buffer, size))
                 self._held_bytes += size
-                self._ready.notify()
+                self._untold += 1
+                if self._untold >= MOST_UNTOLD:
+                    self._tell()
         if not (room and fits):
             self._dropped += not room
             self._shed += room
