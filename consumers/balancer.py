@@ -5,6 +5,7 @@ import os
 import secrets
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 from consumers.records import balancer_records
@@ -24,6 +25,9 @@ from ioc.records.table import Value
 from ioc.supervisor.child import Child, live
 
 log = logging.getLogger(__name__)
+
+FAULTS = {"Loss": "loss", "Duplicate": "duplicate", "Reorder": "reorder", "Delay": "delay", "Jitter": "jitter"}
+"""Records of what is done to packets on purpose, and the faults that they set."""
 
 
 class Balancer:
@@ -50,6 +54,7 @@ class Balancer:
     def start(self) -> None:
         """Serve the records and begin to forward."""
         self.records.start()
+        self.records.set_many({f"{self.name}:{name}": getattr(self._faults, key) for name, key in FAULTS.items()})
         self.pva.start()
         self.lab.start()
         self.child.report_with(self.sample)
@@ -80,6 +85,7 @@ class Balancer:
             "DataPort": self.reserved.plane.port,
         }
         status.figures = dict(values)
+        values |= {name: getattr(self._faults, key) for name, key in FAULTS.items()}
         values |= {
             "State": status.state.value,
             "Uri": ejfat_uri.to_text(self.uri, with_token=False),
@@ -101,12 +107,19 @@ class Balancer:
         self.pva.stop()
         return True
 
+    @property
+    def _faults(self) -> Faults:
+        return self.reserved.plane.faults
+
     def _put(self, name: str, value: Value) -> Future | None:
+        key = FAULTS.get(name.removeprefix(f"{self.name}:"))
+        if key is not None:
+            self.reserved.plane.hurt(replace(self._faults, **{key: float(value)}))
         return None
 
 
 def _settings(config: BalancerConfig, earlier: EjfatUri | None) -> LabSettings:
-    faults = Faults(config.loss, config.duplicate, config.reorder, config.delay, config.jitter)
+    faults = Faults(config.loss, config.duplicate, config.reorder, config.delay, config.jitter, config.seed)
     return LabSettings(
         address=config.address,
         port=config.port or (earlier.port if earlier and earlier.port else 0),

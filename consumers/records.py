@@ -170,6 +170,8 @@ INGRESS = (
 )
 
 
+PART = Limits(0.0, 1.0)
+HELD = Limits(0.0, 10.0)
 BALANCER = (
     STATE,
     Record("Received", COUNT, "Packets received", unit="packet"),
@@ -178,6 +180,11 @@ BALANCER = (
     Record("Strangers", COUNT, "Packets of unknown senders", unit="packet"),
     Record("Malformed", COUNT, "Packets that are no EJFAT", unit="packet"),
     Record("KernelDrops", COUNT, "Packets the kernel had no room for", unit="packet", alarms=ANY_LOSS),
+    Record("Loss", FLOAT, "Part of the packets to lose", PAIR, precision=4, accepted=PART),
+    Record("Duplicate", FLOAT, "Part of the packets to double", PAIR, precision=4, accepted=PART),
+    Record("Reorder", FLOAT, "Part of the packets to be overtaken", PAIR, precision=4, accepted=PART),
+    Record("Delay", FLOAT, "Delay of every packet", PAIR, "s", 4, accepted=HELD),
+    Record("Jitter", FLOAT, "Further delay of overtaken packets", PAIR, "s", 4, accepted=HELD),
     Record("FaultsLost", COUNT, "Packets lost on purpose", unit="packet"),
     Record("FaultsDoubled", COUNT, "Packets doubled on purpose", unit="packet"),
     Record("FaultsHeldBack", COUNT, "Packets held back on purpose", unit="packet"),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from ioc.balancer.faults import Faults
 from ioc.balancer.forwarder import ForwardFigures
 from ioc.balancer.history import History
 from ioc.balancer.reservation import LoadBalancer, Pace, Strategy
@@ -51,6 +52,11 @@ class DataPlane(Protocol):
     def syncs(self) -> list[SyncMessage]: ...
 
     def figures(self) -> ForwardFigures: ...
+
+    @property
+    def faults(self) -> Faults: ...
+
+    def hurt(self, faults: Faults) -> None: ...
 
     def close(self) -> None: ...
 

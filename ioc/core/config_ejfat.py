@@ -132,3 +132,5 @@ class BalancerConfig(Table):
     """Fault: s that every packet takes."""
     jitter: float = Field(default=0.0, ge=0, le=10)
     """Fault: s more for packets that others overtake."""
+    seed: int | None = None
+    """Fault: let chance play the same way every time; left out: another way each time."""
