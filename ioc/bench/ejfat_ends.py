@@ -91,17 +91,22 @@ def receive(settings: Settings) -> None:
 
 
 def balance(_settings: Settings) -> None:
-    """Be a lab's load balancer until standard input ends; tell its URI, and at the end what became of packets."""
+    """Be a lab's load balancer until standard input ends; tell its URI, and at the end what became of packets.
+
+    Its CPU s count from the last question on.
+    """
     lab = Lab(LabSettings(port=0, admin_token=secrets.token_urlsafe(), pace=Pace(EPOCH_SECONDS, LEAD_SECONDS)))
     lab.start()
     uri = lab.reserve(Wanted("bench"))
     tell(uri=ejfat_uri.to_text(uri))
     reserved = lab.registry.all()[0]
+    before = 0.0
     while sys.stdin.readline():  # each line asks how many workers have slots
         tell(ready=_dealt(reserved))
+        before = cpu_used()
     figures = reserved.plane.figures()
     lab.close()
-    tell(cpu=cpu_used(), received=figures.received, kernel_drops=figures.kernel_drops, nobody=figures.nobody)
+    tell(cpu=cpu_used() - before, received=figures.received, kernel_drops=figures.kernel_drops, nobody=figures.nobody)
 
 
 def _dealt(reserved: Reserved) -> int:
