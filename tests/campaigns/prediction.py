@@ -14,9 +14,15 @@ from statistics import median
 from ioc.bench.appliance import run
 from ioc.bench.case import PROCESSOR, Case, processor_text, toml
 from ioc.core.config import load
+from ioc.core.frame import DataType
 from ioc.doctor.trial import sustained
 
-CASES = (Case(), Case(consumers=4), Case(size=2048, fresh=True, read=True), Case(size=128, dtype="UInt16", read=True))
+CASES = (
+    Case(),
+    Case(consumers=4),
+    Case(size=2048, fresh=True, read=True),
+    Case(size=128, dtype=DataType.UINT16, read=True),
+)
 MOST_OFF = 0.25
 """Part of the knee by which the prediction may be off."""
 
