@@ -13,9 +13,9 @@ from ioc.channels.base import Accepted, Counters, Refusal
 from ioc.channels.ejfat_gather import LEAST_PACKETS, Gatherer
 from ioc.channels.ejfat_pacing import RatePacer
 from ioc.channels.ejfat_path import DataPath, PathSettings
+from ioc.channels.ejfat_payload import EventId, PayloadWriter, Piece, RayfanWriter
 from ioc.channels.ejfat_segmenter import HeaderSheet, Segmenter, Stamp
 from ioc.channels.ejfat_wire import IP_BYTES, UDP_BYTES, IpVersion, LbVersion
-from ioc.core import codec
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.frame import EndOfSeries, Item
 
@@ -81,9 +81,17 @@ class EjfatPublisher:
     gap.
     """
 
-    def __init__(self, paths: Sequence[DataPath], settings: PublisherSettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[DataPath],
+        settings: PublisherSettings,
+        clock: Clock | None = None,
+        writer: PayloadWriter | None = None,
+    ) -> None:
+        """Keep what is needed; `writer` None: frames are sent as they are, in Rayfan's own format."""
         self._paths = paths
-        self._checksum = settings.checksum
+        self._writer = writer or RayfanWriter(settings.checksum)
+        self._data_id = settings.data_id
         self._balanced = settings.balanced
         ip_version: IpVersion = 6 if any(":" in path.host for path in paths) else 4
         self._segmenter = Segmenter(settings.mtu, ip_version, settings.lb_version, settings.data_id)
@@ -101,7 +109,7 @@ class EjfatPublisher:
         self._last_error = ""
 
     @classmethod
-    def open(cls, settings: PublisherSettings) -> Self:
+    def open(cls, settings: PublisherSettings, writer: PayloadWriter | None = None) -> Self:
         """Return a publisher with sockets of its own; a destination that is not reachable now may be later.
 
         Raises:
@@ -109,7 +117,7 @@ class EjfatPublisher:
         """
         open_with, clock = PathSettings(settings.mtu, settings.offload, settings.send_buffer), SystemClock()
         destinations = ((settings.host, settings.port), *settings.more)
-        return cls([DataPath(host, port, open_with, clock) for host, port in destinations], settings, clock)
+        return cls([DataPath(host, port, open_with, clock) for host, port in destinations], settings, clock, writer)
 
     @property
     def addresses(self) -> list[str]:
@@ -157,40 +165,49 @@ class EjfatPublisher:
             path.close()
 
     def _publish(self, item: Item) -> None:
-        self._event += 1
-        stamp = Stamp(self._event, self._clock.wall_ns() // 1000, self._entropy.getrandbits(16))
+        number = self._event + 1
         try:
-            header, pixels = codec.encode(item, codec.pixel_checksum(item) if self._checksum else None)
+            pieces = self._writer.write(item, EventId(self._data_id, number), None)
         except ValueError as error:
+            self._event = number
             self._count_unsendable(error)
             return
-        self._send(header, pixels, stamp)
-        self._bytes += len(header) + len(pixels)
+        if not pieces:
+            return  # the format has no end markers; the receiver must see no gap
+        self._event = number
+        stamp = self._stamp(self._clock.wall_ns() // 1000)
+        self._send(pieces, stamp)
+        self._bytes += sum(map(len, pieces))
         if not isinstance(item, EndOfSeries):
             self._frames += 1
             return
         if self._balanced:
-            self._send_to_all_slots(header)
+            self._send_to_all_slots(item)
         else:
             for gap in END_GAPS:
                 self._closed.wait(gap)
-                self._send(header, b"", stamp)
+                self._send(pieces, stamp)
         self._ends += 1
 
-    def _send_to_all_slots(self, header: bytes) -> None:
+    def _stamp(self, tick: int) -> Stamp:
+        return Stamp(self._event, tick, self._entropy.getrandbits(16))
+
+    def _send_to_all_slots(self, end: EndOfSeries) -> None:
         """Send an end marker as an event for each slot of a load balancer, twice, so that every worker gets it."""
         for _ in range(2):
             tick = self._clock.wall_ns() // 1000
             for slot in range(SLOTS):
                 self._event += 1
-                self._send(header, b"", Stamp(self._event, tick - tick % SLOTS + slot, self._entropy.getrandbits(16)))
+                pieces = self._writer.write(end, EventId(self._data_id, self._event), None)
+                self._send(pieces, self._stamp(tick - tick % SLOTS + slot))
             self._closed.wait(END_GAPS[-1])
 
-    def _send(self, head: bytes, pixels: bytes | memoryview, stamp: Stamp) -> None:
+    def _send(self, pieces: Sequence[Piece], stamp: Stamp) -> None:
         path = self._paths[stamp.event % len(self._paths)]
-        if len(pixels) >= self._least_gathered and path.gathers and self._gather(path, head, pixels, stamp):
+        head, pixels = pieces[:2] if len(pieces) == 2 else (b"", b"")  # three pieces are copied together
+        if len(pixels) >= self._least_gathered and path.gathers and self._gather(path, bytes(head), pixels, stamp):
             return
-        packets = self._segmenter.lay([head, pixels], stamp)
+        packets = self._segmenter.lay(pieces, stamp)
         wire, step = packets.wire, path.batch_bytes(packets.size)
         for at in range(0, len(wire), step):
             batch = wire[at : at + step]

@@ -48,12 +48,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A whole event; `payload` comes from the pool and may be given back to it. `tick` is None without LB header."""
+    """A whole event; `payload` comes from the pool and may be given back to it. `tick` is None without LB header.
+
+    `life` counts how often its source has begun anew.
+    """
 
     data_id: int
     number: int
     tick: int | None
     payload: NDArray[np.uint8]
+    life: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,9 +306,10 @@ class Reassembler:
     def _complete(self, event: _Unfinished, now_ns: int, events: list[Event]) -> None:
         data_id, number = event.key
         self._remove(event)
-        self._stream(data_id).completed(number, event.tick, now_ns)
+        stream = self._stream(data_id)
+        stream.completed(number, event.tick, now_ns)
         self.tally.events += 1
-        events.append(Event(data_id, number, event.tick, event.payload))
+        events.append(Event(data_id, number, event.tick, event.payload, stream.lives))
 
     def _give_up(self, event: _Unfinished, now_ns: int) -> None:
         data_id, number = event.key

@@ -1,9 +1,7 @@
 """Receives EJFAT events over UDP as items: a thread of its own reads, reassembles and decodes.
 
-How it works: the reader blocks in the kernel, takes up to 64 KiB of datagrams a call, and hands whole items over in a
-bounded queue. An event that finds the queue full is dropped and counted, because waiting would only move the loss into
-the socket's buffer; end markers may use the queue twice as far. An end marker waits while an event before it is
-unfinished, until that is whole or given up, or until a later event is whole.
+How it works: the reader blocks in the kernel, takes up to 64 KiB of datagrams a call, and hands whole events to the
+`Intake`, a bounded queue of items.
 """
 
 import logging
@@ -16,18 +14,18 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ioc.channels import ejfat_mmsg, ejfat_socket
 from ioc.channels.base import Counters
+from ioc.channels.ejfat_intake import Intake, IntakeSettings
+from ioc.channels.ejfat_payload import PayloadReader, RayfanReader
 from ioc.channels.ejfat_pool import BufferPool
 from ioc.channels.ejfat_reassembly import Event, Incomplete, Limits, Reassembler
 from ioc.channels.ejfat_scatter import Scatter, Shape
 from ioc.channels.ejfat_wire import HEAD_BYTES, RE_BYTES
-from ioc.core import codec
 from ioc.core.clock import Clock, SystemClock
-from ioc.core.errors import ProtocolError, RayfanBug
-from ioc.core.frame import EndOfSeries, Frame, Item
+from ioc.core.errors import RayfanBug
+from ioc.core.frame import Item
 
 BUFFER_BYTES = 1 << 17
 """More than the 64 KiB that a call can return."""
@@ -37,7 +35,6 @@ LONGEST_WAIT = 0.05
 
 JOIN_SECONDS = 5.0
 RECENT_INCOMPLETE = 1000
-ENDS_REMEMBERED = 64
 
 _log = logging.getLogger(__name__)
 
@@ -72,15 +69,17 @@ class ReceiverFigures:
     """What arrived and what did not.
 
     Events: `complete`, `incomplete` (given up), `lost` (gaps in the numbers, nothing whole), `corrupt` (whole, but no
-    item or a wrong checksum), `dropped` (found the queue full), `shed` (found the memory full). Datagrams: `packets`,
-    `bad`, `duplicates`, `repeats` (of events complete already; copies of end markers), `late`, `kernel_drops`.
-    `receive_buffer` is bytes granted, `memory_used` bytes of events, whole or not, that are here.
+    item or a wrong checksum; of these `refused` for their seal), `dropped` (found the queue full), `shed` (found the
+    memory full). Datagrams: `packets`, `bad`, `duplicates`, `repeats` (of events complete already; copies of end
+    markers), `late`, `kernel_drops`. `receive_buffer` is bytes granted, `memory_used` bytes of events, whole or not,
+    that are here.
     """
 
     complete: int = 0
     incomplete: int = 0
     lost: int = 0
     corrupt: int = 0
+    refused: int = 0
     dropped: int = 0
     shed: int = 0
     memory_used: int = 0
@@ -98,19 +97,17 @@ class ReceiverFigures:
     last_error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Queued:
-    item: Item
-    buffer: NDArray[np.uint8]
-    size: int
-
-
 class EjfatReceiver:
     """A Receiver from UDP. `open` makes one that runs; it never comes to an end by itself."""
 
     def __init__(
-        self, sockets: Sequence[socket.socket], settings: ReceiverSettings, clock: Clock | None = None
+        self,
+        sockets: Sequence[socket.socket],
+        settings: ReceiverSettings,
+        clock: Clock | None = None,
+        reader: PayloadReader | None = None,
     ) -> None:
+        """Keep what is needed; `reader` None: events are frames in Rayfan's own format."""
         self._sockets = sockets
         self._poll = select.poll()
         for sock in sockets:
@@ -128,26 +125,19 @@ class EjfatReceiver:
         self._scatter: Scatter | None = None
         self._greatest = 0
         self._look_ns = 0
-        self._ready = threading.Condition()
-        self._queue: deque[_Queued] = deque()
-        self._held_bytes = 0
-        self._out: deque[_Queued] = deque()
-        self._ends: list[tuple[Event, EndOfSeries]] = []
-        self._recent_ends: deque[EndOfSeries] = deque(maxlen=ENDS_REMEMBERED)
-        self._end_repeats = 0
+        self._reader = reader or RayfanReader(settings.verify)
+        queue = IntakeSettings(settings.queue_size, settings.memory, settings.shared)
+        self._intake = Intake(queue, self._reader, self._pool, self._reassembler.begun_before)
         self._recent: deque[Incomplete] = deque(maxlen=RECENT_INCOMPLETE)
         self._lost_ranges: dict[int, list[tuple[int, int]]] = {}
         self._looked = ReceiverFigures()
-        self._corrupt = self._dropped = self._shed = self._items = self._bytes = 0
-        self._last_error = ""
         self._failure: Exception | None = None
-        self._ended = False
         self._drain = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"ejfat-reader-{self.port}", daemon=True)
 
     @classmethod
-    def open(cls, settings: ReceiverSettings) -> Self:
+    def open(cls, settings: ReceiverSettings, reader: PayloadReader | None = None) -> Self:
         """Return a receiver that listens.
 
         Raises:
@@ -155,7 +145,7 @@ class EjfatReceiver:
         """
         count = 1 << settings.port_range
         sockets = ejfat_socket.listen_range(settings.address, settings.port, count, settings.receive_buffer)
-        receiver = cls(sockets, settings)
+        receiver = cls(sockets, settings, reader=reader)
         receiver.start()
         return receiver
 
@@ -177,56 +167,49 @@ class EjfatReceiver:
         Raises:
             RayfanBug: the reader has failed; its error is the cause.
         """
-        with self._ready:
-            if not self._queue:
-                self._ready.wait_for(lambda: self._queue or self._ended, timeout)
-            batch = [self._queue.popleft() for _ in range(min(max_items, len(self._queue)))]
+        batch = self._intake.receive(max_items, timeout)
         if not batch and self._failure is not None:
             raise RayfanBug("EJFAT reader failed; restart the ingress and report this") from self._failure
-        self._out.extend(batch)
-        self._items += len(batch)
-        self._bytes += sum(queued.size for queued in batch)
-        return [queued.item for queued in batch]
+        return batch
 
     def release(self, count: int) -> None:
         """Give the memory of the next `count` items of the batch back, to be used again."""
-        if count > len(self._out):
-            raise RayfanBug(f"EJFAT receiver: {count} items released, {len(self._out)} are out")
-        released = [self._out.popleft() for _ in range(count)]
-        for queued in released:
-            self._pool.give(queued.buffer)
-        with self._ready:
-            self._held_bytes -= sum(queued.size for queued in released)
+        self._intake.release(count)
 
     def fill(self) -> float:
         """Return how full the queue is, 0 to 1: in items or in bytes, whichever is more."""
-        settings = self._settings
-        return min(1.0, max(len(self._queue) / settings.queue_size, self._held_bytes / settings.memory))
+        return self._intake.fill()
+
+    def is_dealt(self, series: int) -> bool:
+        """Return whether ids of this series may be missing although no event is: its sender got only a part."""
+        return self._settings.shared or self._reader.is_dealt(series)
 
     def counters(self) -> Counters:
         """Return items and pixel bytes handed out, and the errors: bad datagrams, corrupt events."""
-        return Counters(self._items, self._bytes, self._reassembler.tally.bad + self._corrupt)
+        intake = self._intake.tally
+        return Counters(intake.items, intake.bytes, self._reassembler.tally.bad + intake.corrupt)
 
     def figures(self) -> ReceiverFigures:
         """Return all that is counted; `lost` and `kernel_drops` are up to 50 ms old."""
-        tally = self._reassembler.tally
+        tally, intake = self._reassembler.tally, self._intake.tally
         return replace(
             self._looked,
             complete=tally.events,
             incomplete=tally.incomplete,
-            corrupt=self._corrupt,
-            dropped=self._dropped,
-            shed=self._shed,
-            memory_used=self._reassembler.held + self._held_bytes,
+            corrupt=intake.corrupt,
+            refused=intake.refused,
+            dropped=intake.dropped,
+            shed=intake.shed,
+            memory_used=self._reassembler.held + self._intake.held_bytes,
             packets=tally.packets,
             bytes=tally.bytes,
             bad=tally.bad,
             duplicates=tally.duplicates,
-            repeats=tally.repeats + self._end_repeats,
+            repeats=tally.repeats + intake.end_repeats,
             late=tally.late,
             unfinished=self._reassembler.unfinished,
-            queued=len(self._queue),
-            last_error=self._last_error or tally.last_error,
+            queued=self._intake.queued,
+            last_error=intake.last_error or tally.last_error,
         )
 
     def incomplete_events(self) -> list[Incomplete]:
@@ -236,6 +219,10 @@ class EjfatReceiver:
     def lost_ranges(self) -> dict[int, list[tuple[int, int]]]:
         """Return by data id the event numbers that are missing, as closed ranges."""
         return self._lost_ranges
+
+    def refused_events(self) -> dict[int, list[tuple[int, int]]]:
+        """Return by data id the numbers of events that were refused for their seal, as closed ranges."""
+        return {data_id: list(numbers) for data_id, numbers in list(self._intake.tally.refused_ids.items())}
 
     def close(self, drain: bool) -> None:
         """Stop; with `drain`, what the kernel holds is read and can still be received."""
@@ -247,8 +234,7 @@ class EjfatReceiver:
         for sock in self._sockets:
             sock.close()
         if not drain:
-            with self._ready:
-                self._queue.clear()
+            self._intake.clear()
 
     def _run(self) -> None:
         try:
@@ -261,9 +247,7 @@ class EjfatReceiver:
             _log.exception("EJFAT reader failed")
             self._failure = error
         finally:
-            with self._ready:
-                self._ended = True
-                self._ready.notify_all()
+            self._intake.end()
 
     def _step(self, wait: bool = True) -> bool:
         """Take what one call a port returns; return False if nothing came for a while."""
@@ -289,7 +273,7 @@ class EjfatReceiver:
         for event in self._reassembler.feed(self._buffer[:size], step, now_ns):
             if self._scatter is not None and not self._reassembler.unfinished and step:
                 self._expect_another(self._scatter, event, step)
-            self._take(event)
+            self._intake.take(event)
         if now_ns >= self._look_ns:
             self._look(now_ns)
         return True
@@ -301,7 +285,7 @@ class EjfatReceiver:
             self._look(self._clock.monotonic_ns())
             return False
         for event in events:
-            self._take(event)
+            self._intake.take(event)
         now_ns = self._clock.monotonic_ns()
         if now_ns >= self._look_ns:
             self._look(now_ns)
@@ -333,65 +317,9 @@ class EjfatReceiver:
         """Give up what is too old, let end markers go that waited for it, and refresh the figures."""
         self._look_ns = now_ns + round(self._wait * 1e9)
         self._recent.extend(self._reassembler.expire(now_ns))
-        self._let_ends_go(None)
+        self._intake.let_ends_go()
         lost = self._reassembler.lost
         if lost != self._looked.lost:
             self._lost_ranges = self._reassembler.lost_ranges()
         drops = sum(ejfat_socket.kernel_drops(sock) for sock in self._sockets)
         self._looked = replace(self._looked, lost=lost, kernel_drops=drops)
-
-    def _take(self, event: Event) -> None:
-        try:
-            item = codec.decode(event.payload, self._settings.verify)
-        except ProtocolError as error:
-            self._corrupt += 1
-            self._last_error = f"event {event.number} of data id {event.data_id}: {error}"
-            self._pool.give(event.payload)
-            return
-        if self._settings.shared and isinstance(item, EndOfSeries) and self._is_old(item):
-            self._end_repeats += 1
-            self._pool.give(event.payload)
-            return
-        if self._ends:
-            self._let_ends_go(event)
-        if isinstance(item, EndOfSeries) and self._reassembler.begun_before(event.data_id, event.number):
-            self._ends.append((event, item))
-            return
-        self._enqueue(item, event.payload)
-        if self._ends:
-            self._let_ends_go(None)
-
-    def _is_old(self, end: EndOfSeries) -> bool:
-        """Return whether this end marker was here before, and remember it."""
-        if end in self._recent_ends:
-            return True
-        self._recent_ends.append(end)
-        return False
-
-    def _let_ends_go(self, later: Event | None) -> None:
-        """Queue the end markers that `later` has overtaken; if None, those that nothing unfinished comes before."""
-        waiting, self._ends = self._ends, []
-        for event, end in waiting:
-            if later is None:
-                go = not self._reassembler.begun_before(event.data_id, event.number)
-            else:
-                go = later.data_id == event.data_id and later.number > event.number
-            if go:
-                self._enqueue(end, event.payload)
-            else:
-                self._ends.append((event, end))
-
-    def _enqueue(self, item: Item, buffer: NDArray[np.uint8]) -> None:
-        size = item.data.nbytes if isinstance(item, Frame) else 0
-        most = self._settings.queue_size if size else 2 * self._settings.queue_size
-        with self._ready:
-            room = len(self._queue) < most
-            fits = self._held_bytes + size <= self._settings.memory
-            if room and fits:
-                self._queue.append(_Queued(item, buffer, size))
-                self._held_bytes += size
-                self._ready.notify()
-        if not (room and fits):
-            self._dropped += not room
-            self._shed += room
-            self._pool.give(buffer)

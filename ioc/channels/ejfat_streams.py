@@ -42,10 +42,12 @@ class _Closed(NamedTuple):
 class Stream:
     """The account of one source."""
 
-    __slots__ = ("_ahead", "_closed", "_first", "_gaps", "_highest", "_lost_before", "missed")
+    __slots__ = ("_ahead", "_closed", "_first", "_gaps", "_highest", "_lost_before", "lives", "missed")
 
     def __init__(self, gaps: bool = True) -> None:
         self._gaps = gaps
+        self.lives = 0
+        """How often the source has begun anew."""
         self.missed = Ranges()
         self._closed: dict[int, _Closed] = {}
         self._ahead: set[int] = set()
@@ -112,6 +114,7 @@ class Stream:
             del self._closed[next(iter(self._closed))]
 
     def _restart(self) -> None:
+        self.lives += 1
         self._lost_before = self.lost
         self.missed = Ranges()
         self._closed.clear()
