@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from consumers.outputs import ImageOutput
+from consumers.payloads import incoming, numbers_text
 from consumers.records import ingress_records
 from consumers.route import control_plane, registration, worker_uri
 from ioc.channels.base import Publisher
@@ -176,6 +177,7 @@ class Ingress:
         budget = spec.config.budget
         self.memory_limit = min(config.memory or budget.ingress, budget.ingress)
         self.memory = MemoryBook(spec.memory_file, spec.name, budget.channels)
+        self.payload = incoming(config)
         self.receiver = EjfatReceiver.open(
             ReceiverSettings(
                 config.address,
@@ -187,7 +189,9 @@ class Ingress:
                 receive_buffer=config.receive_buffer,
                 port_range=config.port_range,
                 shared=self.uri is not None,
-            )
+                resend_delay=config.resend_delay if config.resend else None,
+            ),
+            self.payload.reader,
         )
         self.port = self.receiver.port
         self.book = Book(spec.book_file)
@@ -264,12 +268,14 @@ class Ingress:
         if self.uri is not None:  # the load balancer's account has what was lost on the way: no worker knows its part
             status.stage.dropped = {Reason.DUPLICATE.value: self.loop.repeated}
         status.stage.dropped = {reason: count for reason, count in status.stage.dropped.items() if count}
+        asking = self.receiver.asking()
         values: dict[str, Value] = {
             "Frames": received,
             "Bytes": counts.bytes,
             "Incomplete": figures.incomplete,
             "Lost": figures.lost,
             "Corrupt": figures.corrupt,
+            "Refused": figures.refused,
             "Duplicates": figures.duplicates + self.loop.repeated,
             "KernelDrops": figures.kernel_drops,
             "ByteRate": self._byte_rate.update(counts.bytes, now),
@@ -285,6 +291,11 @@ class Ingress:
             "States": link.states,
             "Registrations": link.registrations,
             "Shed": figures.shed,
+            "ResendAsked": asking.asked,
+            "Resent": asking.resent,
+            "ResendRecovered": asking.recovered,
+            "ResendGivenUp": asking.given_up,
+            "ReceiveBufferAsked": self.config.receive_buffer,
             "MemoryUsed": figures.memory_used,
             "MemoryLimit": self.memory_limit,
         }
@@ -292,6 +303,10 @@ class Ingress:
         values |= {
             "State": status.state.value,
             "BufferAdvice": advice("receive", self.config.receive_buffer, figures.receive_buffer, figures.kernel_drops),
+            "Payload": "sealed" if self.config.sealed else self.config.payload,
+            "RefusedEvents": numbers_text(self.receiver.refused_events()),
+            "KeyFault": self.payload.fault,
+            "ResendError": asking.last_error,
             "LoadBalancer": "none" if self.link is None else "known" if link.registered else "unknown",
             "ControlError": link.last_error,
             "Rate": status.rate,

@@ -180,3 +180,8 @@ def reader_of(name: PayloadName, verify: bool = True) -> PayloadReader:
 def writer_of(name: PayloadName, checksum: bool = True) -> PayloadWriter:
     """Return a writer of plain payloads; `auto` is `rayfan`: a sender is told nothing by who listens."""
     return PvapyWriter() if name == "pvapy" else RayfanWriter(checksum)
+
+
+def writer_name(name: PayloadName) -> str:
+    """Return which format `writer_of` writes."""
+    return "pvapy" if name == "pvapy" else "rayfan"

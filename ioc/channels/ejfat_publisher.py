@@ -14,6 +14,7 @@ from ioc.channels.ejfat_gather import LEAST_PACKETS, Gatherer
 from ioc.channels.ejfat_pacing import RatePacer
 from ioc.channels.ejfat_path import DataPath, PathSettings
 from ioc.channels.ejfat_payload import EventId, PayloadWriter, Piece, RayfanWriter
+from ioc.channels.ejfat_resend import Resend
 from ioc.channels.ejfat_segmenter import HeaderSheet, Segmenter, Stamp
 from ioc.channels.ejfat_wire import IP_BYTES, UDP_BYTES, IpVersion, LbVersion
 from ioc.core.clock import Clock, SystemClock
@@ -87,10 +88,12 @@ class EjfatPublisher:
         settings: PublisherSettings,
         clock: Clock | None = None,
         writer: PayloadWriter | None = None,
+        resend: Resend | None = None,
     ) -> None:
-        """Keep what is needed; `writer` None: frames are sent as they are, in Rayfan's own format."""
+        """Keep what is needed; `writer` None: frames are sent in Rayfan's own format; `resend` None: never again."""
         self._paths = paths
         self._writer = writer or RayfanWriter(settings.checksum)
+        self._resend = resend
         self._data_id = settings.data_id
         self._balanced = settings.balanced
         ip_version: IpVersion = 6 if any(":" in path.host for path in paths) else 4
@@ -109,7 +112,9 @@ class EjfatPublisher:
         self._last_error = ""
 
     @classmethod
-    def open(cls, settings: PublisherSettings, writer: PayloadWriter | None = None) -> Self:
+    def open(
+        cls, settings: PublisherSettings, writer: PayloadWriter | None = None, resend: Resend | None = None
+    ) -> Self:
         """Return a publisher with sockets of its own; a destination that is not reachable now may be later.
 
         Raises:
@@ -117,7 +122,8 @@ class EjfatPublisher:
         """
         open_with, clock = PathSettings(settings.mtu, settings.offload, settings.send_buffer), SystemClock()
         destinations = ((settings.host, settings.port), *settings.more)
-        return cls([DataPath(host, port, open_with, clock) for host, port in destinations], settings, clock, writer)
+        paths = [DataPath(host, port, open_with, clock) for host, port in destinations]
+        return cls(paths, settings, clock, writer, resend)
 
     @property
     def addresses(self) -> list[str]:
@@ -159,15 +165,17 @@ class EjfatPublisher:
         )
 
     def close(self, drain: bool) -> None:
-        """Stop; what was accepted has been sent already, so `drain` changes nothing."""
+        """Stop; what was accepted has been sent already. With `drain`, when nothing is asked for again."""
         self._closed.set()
+        if self._resend is not None:
+            self._resend.close(drain)
         for path in self._paths:
             path.close()
 
     def _publish(self, item: Item) -> None:
         number = self._event + 1
         try:
-            pieces = self._writer.write(item, EventId(self._data_id, number), None)
+            pieces = self._write(item, number)
         except ValueError as error:
             self._event = number
             self._count_unsendable(error)
@@ -189,6 +197,13 @@ class EjfatPublisher:
                 self._send(pieces, stamp)
         self._ends += 1
 
+    def _write(self, item: Item, number: int) -> Sequence[Piece]:
+        offer = self._resend.offer(self.addresses) if self._resend is not None else None
+        pieces = self._writer.write(item, EventId(self._data_id, number), offer)
+        if self._resend is not None and pieces:
+            self._resend.keep(number, pieces)
+        return pieces
+
     def _stamp(self, tick: int) -> Stamp:
         return Stamp(self._event, tick, self._entropy.getrandbits(16))
 
@@ -198,7 +213,7 @@ class EjfatPublisher:
             tick = self._clock.wall_ns() // 1000
             for slot in range(SLOTS):
                 self._event += 1
-                pieces = self._writer.write(end, EventId(self._data_id, self._event), None)
+                pieces = self._write(end, self._event)
                 self._send(pieces, self._stamp(tick - tick % SLOTS + slot))
             self._closed.wait(END_GAPS[-1])
 

@@ -14,6 +14,7 @@ nearly always, their headers are compared and their payload is copied as one arr
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -202,6 +203,32 @@ class Reassembler:
     def begun_before(self, data_id: int, number: int) -> bool:
         """Return whether an event of this source with a smaller number is still unfinished."""
         return any(key[0] == data_id and key[1] < number for key in self._unfinished)
+
+    def is_begun(self, key: tuple[int, int]) -> bool:
+        """Return whether an event, by data id and number, is unfinished."""
+        return key in self._unfinished
+
+    def is_missed(self, key: tuple[int, int]) -> bool:
+        """Return whether nothing came of an event, but later ones are whole."""
+        stream = self._streams.get(key[0])
+        return stream is not None and key[1] in stream.missed
+
+    def stalled(self, before_ns: int, most: int) -> Iterator[tuple[tuple[int, int], list[tuple[int, int]]]]:
+        """Yield unfinished events that got nothing new since then, with the first `most` ranges they lack."""
+        for event in self._unfinished.values():  # the one that waits longest is the first
+            if event.since_ns > before_ns:
+                return
+            yield event.key, event.coverage.gaps(event.length, most)
+
+    def skipped(self, data_id: int, after: tuple[int, int], most: int) -> tuple[tuple[int, int], list[int]]:
+        """Return how far a source is, as its life and number, and the missed numbers behind `after`, the newest."""
+        stream = self._streams.get(data_id)
+        if stream is None:
+            return after, []
+        number = after[1] if after[0] == stream.lives else -1
+        if number >= stream.highest:
+            return after, []
+        return (stream.lives, stream.highest), stream.missed_behind(number, most)
 
     def _drain(self) -> list[Incomplete]:
         given_up = list(self._given_up)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ioc.channels import ejfat_mmsg, ejfat_socket
 from ioc.channels.base import Counters
+from ioc.channels.ejfat_asking import Asking, AskingFigures
 from ioc.channels.ejfat_intake import Intake, IntakeSettings
 from ioc.channels.ejfat_payload import PayloadReader, RayfanReader
 from ioc.channels.ejfat_pool import BufferPool
@@ -48,7 +49,8 @@ class ReceiverSettings:
     that are queued or handed out; `queue_size` counts items. `verify` compares the pixels with the sender's checksum.
     `receive_buffer` is bytes asked of the kernel. `shared`: a load balancer deals the events out, so that other workers
     have the numbers between, and end markers come more than once. `in_place`: receive events straight into their memory
-    where that can be done.
+    where that can be done. `resend_delay` is s after which lost packets are asked for where senders offer it; None:
+    never.
     """
 
     address: str = "127.0.0.1"
@@ -62,6 +64,7 @@ class ReceiverSettings:
     port_range: int = 0
     shared: bool = False
     in_place: bool = True
+    resend_delay: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +125,19 @@ class EjfatReceiver:
         self._reassembler = Reassembler(limits, settings.event_timeout, self._pool)
         self._buffer = np.empty(BUFFER_BYTES, np.uint8)
         self._wait = min(LONGEST_WAIT, settings.event_timeout / 4)
+        if settings.resend_delay is not None:
+            self._wait = min(self._wait, settings.resend_delay / 2)
         self._scatter: Scatter | None = None
         self._greatest = 0
         self._look_ns = 0
         self._reader = reader or RayfanReader(settings.verify)
-        queue = IntakeSettings(settings.queue_size, settings.memory, settings.shared)
-        self._intake = Intake(queue, self._reader, self._pool, self._reassembler.begun_before)
+        delay = settings.resend_delay
+        queue = IntakeSettings(settings.queue_size, settings.memory, settings.shared, patient=delay is not None)
+        self._asking = (
+            Asking(self._reassembler, delay, settings.event_timeout, self._clock) if delay is not None else None
+        )
+        waits = self._asking.waits if self._asking is not None else self._reassembler.begun_before
+        self._intake = Intake(queue, self._reader, self._pool, waits)
         self._recent: deque[Incomplete] = deque(maxlen=RECENT_INCOMPLETE)
         self._lost_ranges: dict[int, list[tuple[int, int]]] = {}
         self._looked = ReceiverFigures()
@@ -220,6 +230,10 @@ class EjfatReceiver:
         """Return by data id the event numbers that are missing, as closed ranges."""
         return self._lost_ranges
 
+    def asking(self) -> AskingFigures:
+        """Return what was asked for and sent again."""
+        return self._asking.figures() if self._asking is not None else AskingFigures()
+
     def refused_events(self) -> dict[int, list[tuple[int, int]]]:
         """Return by data id the numbers of events that were refused for their seal, as closed ranges."""
         return {data_id: list(numbers) for data_id, numbers in list(self._intake.tally.refused_ids.items())}
@@ -233,6 +247,8 @@ class EjfatReceiver:
             _log.error("EJFAT reader did not stop within %g s", JOIN_SECONDS)
         for sock in self._sockets:
             sock.close()
+        if self._asking is not None:
+            self._asking.close()
         if not drain:
             self._intake.clear()
 
@@ -251,6 +267,8 @@ class EjfatReceiver:
 
     def _step(self, wait: bool = True) -> bool:
         """Take what one call a port returns; return False if nothing came for a while."""
+        if self._asking is not None and self._asking.arrived:
+            self._take_resent(self._asking)
         if self._scatter is not None and self._scatter.armed:
             return self._take_in_place(self._scatter)
         if len(self._sockets) == 1:
@@ -273,10 +291,22 @@ class EjfatReceiver:
         for event in self._reassembler.feed(self._buffer[:size], step, now_ns):
             if self._scatter is not None and not self._reassembler.unfinished and step:
                 self._expect_another(self._scatter, event, step)
-            self._intake.take(event)
+            self._take(event)
         if now_ns >= self._look_ns:
             self._look(now_ns)
         return True
+
+    def _take(self, event: Event) -> None:
+        given = self._intake.take(event)
+        if self._asking is not None:
+            self._asking.took(event, given)
+
+    def _take_resent(self, asking: Asking) -> None:
+        """Put in what was sent again; the memory that the kernel writes to must not be that of such an event."""
+        if self._scatter is not None:
+            self._scatter.disarm()
+        for event in asking.feed(self._clock.monotonic_ns()):
+            self._take(event)
 
     def _take_in_place(self, scatter: Scatter) -> bool:
         try:
@@ -285,7 +315,7 @@ class EjfatReceiver:
             self._look(self._clock.monotonic_ns())
             return False
         for event in events:
-            self._intake.take(event)
+            self._take(event)
         now_ns = self._clock.monotonic_ns()
         if now_ns >= self._look_ns:
             self._look(now_ns)
@@ -305,6 +335,17 @@ class EjfatReceiver:
         most = self._reassembler.tally.bytes + self._looked.receive_buffer * len(self._sockets)
         while self._reassembler.tally.bytes < most and self._step(wait=False):
             pass
+        if self._asking is not None:
+            self._await_resent(self._asking)
+
+    def _await_resent(self, asking: Asking) -> None:
+        """Go on while anything is asked for, no longer than it can take until that is given up."""
+        end_ns = self._clock.monotonic_ns() + round(2e9 * self._settings.event_timeout)
+        for sock in self._sockets:
+            sock.setblocking(len(self._sockets) == 1)
+        while asking.busy and self._clock.monotonic_ns() < end_ns:
+            self._look(self._clock.monotonic_ns())
+            self._step()
 
     def _finish(self) -> None:
         now_ns = self._clock.monotonic_ns()
@@ -316,7 +357,10 @@ class EjfatReceiver:
     def _look(self, now_ns: int) -> None:
         """Give up what is too old, let end markers go that waited for it, and refresh the figures."""
         self._look_ns = now_ns + round(self._wait * 1e9)
-        self._recent.extend(self._reassembler.expire(now_ns))
+        given_up = self._reassembler.expire(now_ns)
+        self._recent.extend(given_up)
+        if self._asking is not None:
+            self._asking.look(given_up, now_ns)
         self._intake.let_ends_go()
         lost = self._reassembler.lost
         if lost != self._looked.lost:

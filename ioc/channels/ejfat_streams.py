@@ -60,6 +60,21 @@ class Stream:
         """Events of which the number is missing, over all starts of the source."""
         return self._lost_before + self.missed.count()
 
+    @property
+    def highest(self) -> int:
+        """The greatest number that completed."""
+        return self._highest
+
+    def missed_behind(self, number: int, most: int) -> list[int]:
+        """Return the greatest `most` missed numbers behind `number`, the greatest first."""
+        found: list[int] = []
+        for first, last in reversed(list(self.missed)):
+            down = range(last, max(first - 1, number), -1)
+            found += down[: most - len(found)]
+            if first <= number or len(found) >= most:
+                break
+        return found
+
     def judge(self, number: int, tick: int | None, now_ns: int) -> Verdict:
         """Say what a datagram of event `number` is that belongs to no unfinished event."""
         closed = self._closed.get(number)
