@@ -117,7 +117,7 @@ class Recovery:
             if len(self._wanted) >= MOST_WANTED:
                 return
             wanted = self._wanted[key] = _Wanted(now_ns, now_ns)
-        if now_ns >= wanted.next_ns:
+        if now_ns >= wanted.next_ns or not wanted.asked:
             wanted.asked, wanted.next_ns = True, now_ns + self._retry_ns
             asks.append((key[0], Ask(key[1], ranges)))
 
