@@ -50,6 +50,7 @@ class Asking:
                 events += self._reassembler.feed(datagram, len(datagram), now_ns)
             else:
                 self._recovery.gone(data_id, record.event)
+                self._reassembler.give_up((data_id, record.event), now_ns)
         return events
 
     def took(self, event: Event, given: Given | None) -> None:

@@ -194,6 +194,12 @@ class Reassembler:
             self._give_up(event, now_ns)
         return self._drain()
 
+    def give_up(self, key: tuple[int, int], now_ns: int) -> None:
+        """Give up an event, by data id and number, if it is unfinished: its rest will not come."""
+        event = self._unfinished.get(key)
+        if event is not None:
+            self._give_up(event, now_ns)
+
     def give_up_all(self, now_ns: int) -> list[Incomplete]:
         """Give up everything unfinished, because no more will come; return as `expire` does."""
         for event in list(self._unfinished.values()):
@@ -213,12 +219,17 @@ class Reassembler:
         stream = self._streams.get(key[0])
         return stream is not None and key[1] in stream.missed
 
-    def stalled(self, before_ns: int, most: int) -> Iterator[tuple[tuple[int, int], list[tuple[int, int]]]]:
-        """Yield unfinished events that got nothing new since then, with the first `most` ranges they lack."""
+    def stalled(self, before_ns: int) -> Iterator[tuple[int, int]]:
+        """Yield data id and number of unfinished events that got nothing new since then."""
         for event in self._unfinished.values():  # the one that waits longest is the first
             if event.since_ns > before_ns:
                 return
-            yield event.key, event.coverage.gaps(event.length, most)
+            yield event.key
+
+    def gaps(self, key: tuple[int, int], most: int) -> list[tuple[int, int]]:
+        """Return the first `most` ranges that an unfinished event lacks, from byte to end, not included."""
+        event = self._unfinished[key]
+        return event.coverage.gaps(event.length, most)
 
     def skipped(self, data_id: int, after: tuple[int, int], most: int) -> tuple[tuple[int, int], list[int]]:
         """Return how far a source is, as its life and number, and the missed numbers behind `after`, the newest."""

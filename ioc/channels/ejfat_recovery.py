@@ -59,11 +59,11 @@ class Recovery:
         known = set(sources)
         self._notice(known, now_ns)
         asks: list[tuple[int, Ask]] = []
-        for key, ranges in self._reassembler.stalled(now_ns - self._delay_ns, MOST_RANGES):
+        for key in self._reassembler.stalled(now_ns - self._delay_ns):
             if len(asks) >= MOST_ASKS_A_LOOK:
                 break
-            if key[0] in known:
-                self._ask(key, tuple(ranges), now_ns, asks)
+            if key[0] in known and self._is_due(key, now_ns):
+                asks.append((key[0], Ask(key[1], tuple(self._reassembler.gaps(key, MOST_RANGES)))))
         for key in [key for key, wanted in self._wanted.items() if now_ns >= wanted.next_ns]:
             if len(asks) >= MOST_ASKS_A_LOOK:
                 break
@@ -109,17 +109,20 @@ class Recovery:
         if now_ns - self._wanted[key].since_ns >= self._deadline_ns or not self._reassembler.is_missed(key):
             self._give_up(key)
         else:
-            self._ask(key, (WHOLE,), now_ns, asks)
+            self._is_due(key, now_ns)
+            asks.append((key[0], Ask(key[1], (WHOLE,))))
 
-    def _ask(self, key: Key, ranges: tuple[tuple[int, int], ...], now_ns: int, asks: list[tuple[int, Ask]]) -> None:
+    def _is_due(self, key: Key, now_ns: int) -> bool:
+        """Return whether an event is to be asked for now, and take note that it is."""
         wanted = self._wanted.get(key)
         if wanted is None:
             if len(self._wanted) >= MOST_WANTED:
-                return
+                return False
             wanted = self._wanted[key] = _Wanted(now_ns, now_ns)
-        if now_ns >= wanted.next_ns or not wanted.asked:
-            wanted.asked, wanted.next_ns = True, now_ns + self._retry_ns
-            asks.append((key[0], Ask(key[1], ranges)))
+        if wanted.asked and now_ns < wanted.next_ns:
+            return False
+        wanted.asked, wanted.next_ns = True, now_ns + self._retry_ns
+        return True
 
     def _give_up(self, key: Key) -> None:
         if self._wanted.pop(key, None) is not None:
