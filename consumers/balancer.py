@@ -35,7 +35,7 @@ class Balancer:
         assert spec.table is not None
         self.child = child
         self.name = spec.name
-        config = spec.config.balancers[spec.table]
+        config = self.config = spec.config.balancers[spec.table]
         earlier = _earlier(spec.uri_file(spec.table))
         self.lab = Lab(_settings(config, earlier))
         self.uri = self.lab.reserve(_wanted(spec, earlier))

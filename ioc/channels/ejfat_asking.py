@@ -9,8 +9,11 @@ from ioc.channels.ejfat_payload import Given
 from ioc.channels.ejfat_reassembly import Event, Incomplete, Reassembler
 from ioc.channels.ejfat_recovery import Recovery
 from ioc.channels.ejfat_resend_client import Peers
-from ioc.channels.ejfat_resend_wire import Resent
+from ioc.channels.ejfat_resend_wire import Gone, Resent
 from ioc.core.clock import Clock
+
+LAST = (1 << 64) - 1
+"""The greatest event number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Asking:
         self._peers = Peers()
         self._clock = clock
         self._resent = 0
+        self._ending: set[int] = set()
 
     @property
     def arrived(self) -> bool:
@@ -48,9 +52,12 @@ class Asking:
                 self._resent += 1
                 datagram = np.frombuffer(record.datagram, np.uint8)
                 events += self._reassembler.feed(datagram, len(datagram), now_ns)
-            else:
+            elif isinstance(record, Gone):
                 self._recovery.gone(data_id, record.event)
                 self._reassembler.give_up((data_id, record.event), now_ns)
+            else:
+                self._reassembler.ends_at(data_id, record.event)
+                self._ending.add(data_id)
         return events
 
     def took(self, event: Event, given: Given | None) -> None:
@@ -64,6 +71,9 @@ class Asking:
         self._recovery.lost(given_up)
         for data_id, wanted in self._recovery.look(self._peers.sources, now_ns):
             self._peers.ask(data_id, wanted)
+        for data_id in [one for one in self._ending if not self.waits(one, LAST + 1)]:
+            self._ending.discard(data_id)
+            self._peers.finish(data_id)
 
     def waits(self, data_id: int, number: int) -> bool:
         """Return whether an event of a source before this one is still to come."""

@@ -231,6 +231,12 @@ class Reassembler:
         event = self._unfinished[key]
         return event.coverage.gaps(event.length, most)
 
+    def ends_at(self, data_id: int, number: int) -> None:
+        """Take note that `number` was the last event of a source: what did not come up to it is missed."""
+        stream = self._streams.get(data_id)
+        if stream is not None:
+            stream.ends_at(number)
+
     def skipped(self, data_id: int, after: tuple[int, int], most: int) -> tuple[tuple[int, int], list[int]]:
         """Return how far a source is, as its life and number, and the missed numbers behind `after`, the newest."""
         stream = self._streams.get(data_id)

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from ioc.channels import ejfat_resend_wire as wire
-from ioc.channels.ejfat_resend_wire import Ask, Gone, Offer, Records, Resent
+from ioc.channels.ejfat_resend_wire import Ask, Ended, Gone, Offer, Records, Resent
 from ioc.core.errors import ProtocolError
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 MOST_PEERS = 16
 MOST_ASKS = 1024
 """Asks that wait to be sent; more are refused, and asked again later."""
-MOST_WAITING = 16 << 20
+MOST_WAITING = 4 << 20
 """Bytes that were sent again and wait to be taken."""
 CONNECT_SECONDS = 2.0
 RETRY_SECONDS = 1.0
@@ -29,11 +29,14 @@ JOIN_SECONDS = 5.0
 READ_BYTES = 1 << 18
 
 
+Answer = Resent | Gone | Ended
+
+
 @dataclass(slots=True)
 class _Inbox:
     """What came, and its bytes."""
 
-    records: deque[Resent | Gone]
+    records: deque[Answer]
     bytes: int = 0
 
 
@@ -68,7 +71,7 @@ class Peer:
         self._nudge()
         return True
 
-    def take(self) -> list[Resent | Gone]:
+    def take(self) -> list[Answer]:
         """Return what came."""
         with self._lock:
             found = list(self._inbox.records)
@@ -78,10 +81,14 @@ class Peer:
             self._nudge()
         return found
 
-    def close(self) -> None:
-        """Stop."""
+    def stop(self) -> None:
+        """Begin to stop."""
         self._stopping.set()
         self._nudge()
+
+    def close(self) -> None:
+        """Stop."""
+        self.stop()
         self._thread.join(JOIN_SECONDS)
         if self._thread.is_alive():
             log.error("%s did not stop within %g s", self._thread.name, JOIN_SECONDS)
@@ -171,7 +178,7 @@ class Peers:
     def __init__(self) -> None:
         self._peers: dict[int, Peer] = {}
         self._texts: dict[int, tuple[str, float]] = {}
-        self._gone: list[Peer] = []
+        self._gone: deque[Peer] = deque()
         self.refused = 0
         """Offers that cannot be taken: broken, or too many."""
         self.last_error = ""
@@ -201,25 +208,34 @@ class Peers:
             self.refused += 1
             self.last_error = str(error)
             return
-        if data_id in self._peers:
-            threading.Thread(target=self._peers.pop(data_id).close, name="ejfat-ask-close", daemon=True).start()
+        self.finish(data_id)
         peer = self._peers[data_id] = Peer(offer)
         peer.start()
+
+    def finish(self, data_id: int) -> None:
+        """Let a sender go that has ended; it is joined at the end, or when others have gone."""
+        if data_id in self._peers:
+            while len(self._gone) >= MOST_PEERS:
+                self._gone.popleft().close()
+            peer = self._peers.pop(data_id)
+            peer.stop()
+            self._gone.append(peer)
 
     def ask(self, data_id: int, wanted: Ask) -> bool:
         """Ask the sender of a data id; return False if that cannot be done now."""
         peer = self._peers.get(data_id)
         return peer is not None and peer.ask(wanted)
 
-    def take(self) -> list[tuple[int, Resent | Gone]]:
+    def take(self) -> list[tuple[int, Answer]]:
         """Return what came, with its data id."""
         return [(data_id, one) for data_id, peer in self._peers.items() for one in peer.take()]
 
     def close(self) -> None:
         """Let all peers go."""
-        for peer in self._peers.values():
+        for peer in (*self._peers.values(), *self._gone):
             peer.close()
         self._peers.clear()
+        self._gone.clear()
 
     def error(self) -> str:
         """Return what went wrong last."""

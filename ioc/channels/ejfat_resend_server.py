@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from ioc.channels import ejfat_resend_wire as wire
 from ioc.channels.ejfat_resend_store import SentEvents
 from ioc.channels.ejfat_resend_wire import Ask, Offer, Records
-from ioc.core.clock import Clock, SystemClock
 from ioc.core.errors import ConfigError, ProtocolError, mismatch
 
 log = logging.getLogger(__name__)
@@ -41,23 +40,21 @@ class ResendFigures:
 class ResendServer:
     """Answers what is asked of `events`; `open` makes one that listens."""
 
-    def __init__(self, sock: socket.socket, events: SentEvents, clock: Clock) -> None:
+    def __init__(self, sock: socket.socket, events: SentEvents) -> None:
         host, port = sock.getsockname()[:2]
         self.offer = Offer(host, port, os.urandom(wire.TOKEN_BYTES))
         """What the receivers of events are to know."""
         self.figures = ResendFigures()
-        self.last_ns = 0
-        """When something was asked for last."""
         self._socket = sock
         self._events = events
-        self._clock = clock
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._last: int | None = None
         self._clients: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._run, name=f"ejfat-resend-{port}", daemon=True)
 
     @classmethod
-    def open(cls, address: str, port: int, events: SentEvents, clock: Clock | None = None) -> "ResendServer":
+    def open(cls, address: str, port: int, events: SentEvents) -> "ResendServer":
         """Return a server that listens on an address of this host; port 0: a free one.
 
         Raises:
@@ -73,9 +70,13 @@ class ResendServer:
             sock.close()
             where, todo = f"resend_port {address}:{port}", "choose another port, or 0 for any"
             raise ConfigError(mismatch(where, "a free TCP port", error.strerror or str(error), todo)) from None
-        server = cls(sock, events, clock or SystemClock())
+        server = cls(sock, events)
         server._thread.start()
         return server
+
+    def finish(self, last: int) -> None:
+        """Tell all clients that the event `last` was the last one; they go when they have all."""
+        self._last = last
 
     def close(self) -> None:
         """Let all clients go and stop."""
@@ -133,8 +134,11 @@ class ResendServer:
         sock.sendall(wire.hello(self.offer.token))
 
     def _answer_all(self, sock: socket.socket) -> None:
-        records = Records(asks=True)
+        records, told = Records(asks=True), False
         while not self._stopping.is_set():
+            if self._last is not None and not told:
+                sock.sendall(wire.ended(self._last))
+                told = True
             sock.settimeout(LOOK_SECONDS)
             try:
                 data = sock.recv(READ_BYTES)
@@ -148,7 +152,6 @@ class ResendServer:
                     self._answer(sock, record)
 
     def _answer(self, sock: socket.socket, wanted: Ask) -> None:
-        self.last_ns = self._clock.monotonic_ns()
         sent = size = 0
         for datagram in self._events.answer(wanted):
             sock.sendall(wire.segment(datagram))

@@ -6,6 +6,7 @@
     ask       1   event number(8), then up to 1024 x first byte(4), end(4)
     segment   2   RE header(20), bytes of the event
     gone      3   event number(8): it is not kept any more
+    ended     4   event number(8): the last one; who misses nothing up to it closes the connection
 
 All integers are big-endian. The receiver of the events connects and asks, their sender answers in order. The token is
 drawn anew by each sender: an offer of one that is gone opens nothing at another that has its port.
@@ -36,7 +37,7 @@ _HELLO = struct.Struct(">4sB3x8s")
 _RECORD = struct.Struct(">BI")
 _NUMBER = struct.Struct(">Q")
 _RANGE = struct.Struct(">II")
-_ASK, _SEGMENT, _GONE = 1, 2, 3
+_ASK, _SEGMENT, _GONE, _ENDED = 1, 2, 3, 4
 _OFFER = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})/([0-9a-f]{16})")
 _WHERE = "EJFAT back channel"
 
@@ -68,13 +69,19 @@ class Gone(NamedTuple):
     event: int
 
 
+class Ended(NamedTuple):
+    """The last event of a sender that stops, and waits until nobody is connected any more."""
+
+    event: int
+
+
 class Resent(NamedTuple):
     """RE header and bytes of an event, as a datagram without LB header would have them."""
 
     datagram: bytes
 
 
-Record = Ask | Gone | Resent
+Record = Ask | Gone | Ended | Resent
 
 
 def parse_offer(text: str) -> Offer:
@@ -127,12 +134,17 @@ def gone(event: int) -> bytes:
     return _RECORD.pack(_GONE, _NUMBER.size) + _NUMBER.pack(event)
 
 
+def ended(event: int) -> bytes:
+    """Return a record that says that no event comes behind this one."""
+    return _RECORD.pack(_ENDED, _NUMBER.size) + _NUMBER.pack(event)
+
+
 class Records:
     """Takes a stream of bytes apart; of one direction, so that nobody answers its own kind."""
 
     def __init__(self, asks: bool) -> None:
         """Accept what is asked (`asks`), or what is answered."""
-        self._kinds = (_ASK,) if asks else (_SEGMENT, _GONE)
+        self._kinds = (_ASK,) if asks else (_SEGMENT, _GONE, _ENDED)
         self._held = bytearray()
 
     @property
@@ -167,8 +179,8 @@ def _record(kind: int, body: bytes) -> Record:
     if len(body) < _NUMBER.size:
         raise ProtocolError(mismatch(_WHERE, "an event number", f"{len(body)} bytes"))
     (event,) = _NUMBER.unpack_from(body)
-    if kind == _GONE:
-        return Gone(event)
+    if kind != _ASK:
+        return Gone(event) if kind == _GONE else Ended(event)
     rest = body[_NUMBER.size :]
     if not rest or len(rest) % _RANGE.size or len(rest) > MOST_RANGES * _RANGE.size:
         raise ProtocolError(mismatch(_WHERE, f"1 to {MOST_RANGES} ranges", f"{len(rest)} bytes"))

@@ -75,6 +75,12 @@ class Stream:
                 break
         return found
 
+    def ends_at(self, number: int) -> None:
+        """Miss what did not come up to the last event; one that is further off than events can be late is not."""
+        if self._first is not None and self._highest < number <= self._highest + REORDER:
+            self._skip(self._highest + 1, number)
+            self._highest = number
+
     def judge(self, number: int, tick: int | None, now_ns: int) -> Verdict:
         """Say what a datagram of event `number` is that belongs to no unfinished event."""
         closed = self._closed.get(number)

@@ -18,7 +18,7 @@ from ioc.core import codec
 from ioc.core.errors import ConfigError, RayfanBug
 from ioc.core.frame import DataType, EndOfSeries, Frame, Item
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 HOST = "127.0.0.1"
 
 

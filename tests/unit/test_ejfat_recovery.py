@@ -8,7 +8,7 @@ from ioc.channels.ejfat_coverage import Coverage
 from ioc.channels.ejfat_reassembly import Limits, Reassembler
 from ioc.channels.ejfat_recovery import MOST_WANTED, Recovery
 from ioc.channels.ejfat_resend_store import MOST_TIMES, KeepLimits, SentEvents
-from ioc.channels.ejfat_resend_wire import Ask, Gone, Offer, Records, Resent
+from ioc.channels.ejfat_resend_wire import Ask, Ended, Gone, Offer, Records, Resent
 from ioc.channels.ejfat_wire import RE_BYTES, ReHeader, parse_re
 from ioc.core.clock import VirtualClock
 from ioc.core.errors import ProtocolError
@@ -79,6 +79,16 @@ def test_an_event_that_is_gone_or_given_up_is_not_waited_for() -> None:
     rig.recovery.gone(1, 3)
     assert rig.look(450) == [] and not rig.recovery.waits(1, 4, 450 * MS)
     assert rig.recovery.figures.given_up == 2
+
+
+def test_the_last_event_is_missed_when_its_sender_says_that_it_was_the_last() -> None:
+    rig = Rig()
+    rig.feed(1, 0, 100, 0)
+    rig.reassembler.ends_at(1, 3)
+    rig.reassembler.ends_at(1, 1 << 40)
+    rig.reassembler.ends_at(9, 3)
+    assert sorted(rig.look(20) + rig.look(41)) == [Ask(2, (wire.WHOLE,)), Ask(3, (wire.WHOLE,))]
+    assert rig.reassembler.lost_ranges() == {1: [(2, 3)]}
 
 
 def test_sources_that_did_not_offer_it_are_not_asked_and_made_up_gaps_stay_within_bounds() -> None:
@@ -184,11 +194,11 @@ def test_an_offer_that_cannot_be_connected_to_is_refused(text: str) -> None:
 
 def test_records_come_in_any_pieces() -> None:
     datagram = ReHeader(1, 0, 5, 9).to_bytes() + b"hello"
-    stream = wire.segment(datagram) + wire.gone(5) + wire.segment(datagram)
+    stream = wire.segment(datagram) + wire.gone(5) + wire.ended(6) + wire.segment(datagram)
     for step in (1, 3, 1000):
         records = Records(asks=False)
         found = [one for at in range(0, len(stream), step) for one in records.feed(stream[at : at + step])]
-        assert found == [Resent(datagram), Gone(5), Resent(datagram)] and records.held == 0
+        assert found == [Resent(datagram), Gone(5), Ended(6), Resent(datagram)] and records.held == 0
     many = Ask(3, tuple((at, at + 1) for at in range(2000)))
     (found,) = Records(asks=True).feed(wire.ask(many))
     assert found == Ask(3, many.ranges[:1024])
