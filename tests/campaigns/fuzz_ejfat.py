@@ -234,10 +234,11 @@ class Balancing:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        data, sync = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        self._sockets = data, sync
         for sock in self._sockets:
             sock.bind((HOST, 0))
-        self._forwarder = Forwarder(*self._sockets)
+        self._forwarder = Forwarder(data, sync)
         self._forwarder.route(
             Routes(frozenset({HOST}), (0,), (tuple([1, None] * 256),), {1: Target(HOST, 20_000, 2, False)})
         )

@@ -11,19 +11,21 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Generic, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 LB, RE = struct.Struct(">2sBBHHQ"), struct.Struct(">BBHIIQ")
 SEGMENT = 1436
+Value = TypeVar("Value")
 
 
-class Result:
+class Result(Generic[Value]):
     """E2SAR's results have a value."""
 
-    def __init__(self, value: object) -> None:
+    def __init__(self, value: Value) -> None:
         self._value = value
 
-    def value(self) -> object:
+    def value(self) -> Value:
         return self._value
 
 
@@ -38,10 +40,10 @@ class EjfatURI:
         host, _, port = parse_qs(parts.query)["data"][0].partition(":")
         self._data = host, int(port or 0)
 
-    def get_data_addr_v4(self) -> Result:
+    def get_data_addr_v4(self) -> Result[tuple[str, int]]:
         return Result(self._data)
 
-    def get_instance_token(self) -> Result:
+    def get_instance_token(self) -> Result[str | None]:
         return Result(self._token)
 
 

@@ -9,6 +9,7 @@ JSON line for each object received; ends when its input ends.
 import hashlib
 import json
 import sys
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from tests.support import e2sar_stand_in
 
 sys.modules["e2sar_py"] = e2sar_stand_in
 
-import pvaccess as pva  # noqa: E402  # pyright: ignore
 from pvapy.hpc.ejfatDataPublisher import EjfatDataPublisher  # noqa: E402  # pyright: ignore
 from pvapy.hpc.ejfatDataReceiver import EjfatDataReceiver  # noqa: E402  # pyright: ignore
 from pvapy.utility.adImageUtility import AdImageUtility  # noqa: E402  # pyright: ignore
 
+pva: Any = import_module("pvaccess")
+"""A module of C++ classes without type hints."""
 URI = "ejfat://token@127.0.0.1:9876/lb/1?data=127.0.0.1:{}"
 
 
