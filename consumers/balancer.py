@@ -14,6 +14,7 @@ from ioc.balancer.lab import Lab, LabSettings
 from ioc.balancer.registry import Wanted
 from ioc.balancer.reservation import Pace
 from ioc.channels import ejfat_uri
+from ioc.channels.ejfat_kernel import advice, input_errors
 from ioc.channels.ejfat_uri import EjfatUri
 from ioc.channels.pva import PvaServer
 from ioc.core.config_ejfat import BalancerConfig
@@ -38,7 +39,7 @@ class Balancer:
         assert spec.table is not None
         self.child = child
         self.name = spec.name
-        config = spec.config.balancers[spec.table]
+        config = self.config = spec.config.balancers[spec.table]
         earlier = _earlier(spec.uri_file(spec.table))
         self.lab = Lab(_settings(config, earlier))
         self.uri = self.lab.reserve(_wanted(spec, earlier))
@@ -73,6 +74,9 @@ class Balancer:
             "Strangers": figures.strangers,
             "Malformed": figures.malformed,
             "KernelDrops": figures.kernel_drops,
+            "ReceiveBufferAsked": self.config.receive_buffer,
+            "ReceiveBuffer": self.reserved.plane.receive_buffer,
+            "UdpInErrors": input_errors(),
             "FaultsLost": figures.lost,
             "FaultsDoubled": figures.doubled,
             "FaultsHeldBack": figures.held_back,
@@ -88,6 +92,9 @@ class Balancer:
         values |= {name: getattr(self._faults, key) for name, key in FAULTS.items()}
         values |= {
             "State": status.state.value,
+            "BufferAdvice": advice(
+                "receive", self.config.receive_buffer, self.reserved.plane.receive_buffer, figures.kernel_drops
+            ),
             "Uri": ejfat_uri.to_text(self.uri, with_token=False),
             "Pid": status.pid,
             "Uptime": time.monotonic() - self._begun,

@@ -77,6 +77,8 @@ class Forwarder:
         self._sync = sync
         self.port: int = data.getsockname()[1]
         """The UDP port that takes data."""
+        self.receive_buffer: int = data.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        """Bytes that the kernel gave for data."""
         self.sync_port: int = sync.getsockname()[1]
         """The UDP port that takes sync messages."""
         self._clock = clock or SystemClock()

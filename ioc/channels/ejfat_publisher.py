@@ -12,9 +12,10 @@ from ioc.channels.base import Accepted, Counters, Refusal
 from ioc.channels.ejfat_gather import LEAST_PACKETS, Gatherer
 from ioc.channels.ejfat_pacing import LEAST_WAIT_NS, Pause, RatePacer
 from ioc.channels.ejfat_path import DataPath, PathSettings
+from ioc.channels.ejfat_payload import EventId, PayloadWriter, Piece, RayfanWriter
+from ioc.channels.ejfat_resend import Resend
 from ioc.channels.ejfat_segmenter import HeaderSheet, Segmenter, Stamp
 from ioc.channels.ejfat_wire import IP_BYTES, UDP_BYTES, IpVersion, LbVersion
-from ioc.core import codec
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.frame import EndOfSeries, Item
 
@@ -83,9 +84,19 @@ class EjfatPublisher:
     gap.
     """
 
-    def __init__(self, paths: Sequence[DataPath], settings: PublisherSettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[DataPath],
+        settings: PublisherSettings,
+        clock: Clock | None = None,
+        writer: PayloadWriter | None = None,
+        resend: Resend | None = None,
+    ) -> None:
+        """Keep what is needed; `writer` None: frames are sent in Rayfan's own format; `resend` None: never again."""
         self._paths = paths
-        self._checksum = settings.checksum
+        self._writer = writer or RayfanWriter(settings.checksum)
+        self._resend = resend
+        self._data_id = settings.data_id
         self._balanced = settings.balanced
         ip_version: IpVersion = 6 if any(":" in path.host for path in paths) else 4
         self._segmenter = Segmenter(settings.mtu, ip_version, settings.lb_version, settings.data_id)
@@ -104,7 +115,9 @@ class EjfatPublisher:
         self._last_error = ""
 
     @classmethod
-    def open(cls, settings: PublisherSettings) -> Self:
+    def open(
+        cls, settings: PublisherSettings, writer: PayloadWriter | None = None, resend: Resend | None = None
+    ) -> Self:
         """Return a publisher with sockets of its own; a destination that is not reachable now may be later.
 
         Raises:
@@ -112,7 +125,8 @@ class EjfatPublisher:
         """
         open_with, clock = PathSettings(settings.mtu, settings.offload, settings.send_buffer), SystemClock()
         destinations = ((settings.host, settings.port), *settings.more)
-        return cls([DataPath(host, port, open_with, clock) for host, port in destinations], settings, clock)
+        paths = [DataPath(host, port, open_with, clock) for host, port in destinations]
+        return cls(paths, settings, clock, writer, resend)
 
     @property
     def addresses(self) -> list[str]:
@@ -155,48 +169,66 @@ class EjfatPublisher:
         )
 
     def close(self, drain: bool) -> None:
-        """Stop; what was accepted has been sent already, so `drain` changes nothing."""
+        """Stop; what was accepted has been sent already. With `drain`, when nothing is asked for again."""
         self._pause.end()
+        if self._resend is not None:
+            self._resend.close(drain)
         for path in self._paths:
             path.close()
 
     def _publish(self, item: Item) -> None:
-        self._event += 1
-        stamp = Stamp(self._event, self._clock.wall_ns() // 1000, self._entropy.getrandbits(16))
+        number = self._event + 1
         try:
-            header, pixels = codec.encode(item, codec.pixel_checksum(item) if self._checksum else None)
+            pieces = self._write(item, number)
         except ValueError as error:
+            self._event = number
             self._count_unsendable(error)
             return
-        self._send(header, pixels, stamp)
-        self._bytes += len(header) + len(pixels)
+        if not pieces:
+            return  # the format has no end markers; the receiver must see no gap
+        self._event = number
+        stamp = self._stamp(self._clock.wall_ns() // 1000)
+        self._send(pieces, stamp)
+        self._bytes += sum(map(len, pieces))
         if not isinstance(item, EndOfSeries):
             self._frames += 1
             return
         if self._balanced:
-            self._send_to_all_slots(header)
+            self._send_to_all_slots(item)
         else:
             for gap in END_GAPS:
                 self._pause.wait(gap)
-                self._send(header, b"", stamp)
+                self._send(pieces, stamp)
         self._ends += 1
 
-    def _send_to_all_slots(self, header: bytes) -> None:
+    def _write(self, item: Item, number: int) -> Sequence[Piece]:
+        offer = self._resend.offer(self.addresses) if self._resend is not None else None
+        pieces = self._writer.write(item, EventId(self._data_id, number), offer)
+        if self._resend is not None and pieces:
+            self._resend.keep(number, pieces)
+        return pieces
+
+    def _stamp(self, tick: int) -> Stamp:
+        return Stamp(self._event, tick, self._entropy.getrandbits(16))
+
+    def _send_to_all_slots(self, end: EndOfSeries) -> None:
         """Send an end marker as an event for each slot of a load balancer, twice, so that every worker gets it."""
         for _ in range(2):
             tick = self._clock.wall_ns() // 1000
             for slot in range(SLOTS):
                 self._event += 1
-                self._send(header, b"", Stamp(self._event, tick - tick % SLOTS + slot, self._entropy.getrandbits(16)))
+                pieces = self._write(end, self._event)
+                self._send(pieces, self._stamp(tick - tick % SLOTS + slot))
             self._pause.wait(END_GAPS[-1])
 
-    def _send(self, head: bytes, pixels: bytes | memoryview, stamp: Stamp) -> None:
+    def _send(self, pieces: Sequence[Piece], stamp: Stamp) -> None:
         path = self._paths[stamp.event % len(self._paths)]
+        head, pixels = pieces[:2] if len(pieces) == 2 else (b"", b"")  # three pieces are copied together
         if len(pixels) >= self._least_gathered and path.gathers:
-            if not self._gather(path, head, pixels, stamp):
-                self._gather(path, head, pixels, stamp)  # the kernel cuts no packets, which is known from now on
+            if not self._gather(path, bytes(head), pixels, stamp):
+                self._gather(path, bytes(head), pixels, stamp)  # the kernel cuts no packets, which is known from now on
             return
-        packets = self._segmenter.lay([head, pixels], stamp)
+        packets = self._segmenter.lay(pieces, stamp)
         wire, step = packets.wire, path.batch_bytes(packets.size)
         for at in range(0, len(wire), step):
             batch = wire[at : at + step]
