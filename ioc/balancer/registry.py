@@ -46,6 +46,7 @@ class DataPlane(Protocol):
 
     port: int
     sync_port: int
+    receive_buffer: int
 
     def route(self, routes: Routes) -> None: ...
 
