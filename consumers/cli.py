@@ -26,3 +26,10 @@ def write_new(options: argparse.Namespace) -> int:
     print(f"{processor}\n{test}\nTry it:  rayfan up --duration 10 --set groups.stats.processor={processor}")
     print(f"Test it: python -m unittest {test}")
     return 0
+
+
+def work(options: argparse.Namespace) -> int:
+    """Join an appliance that runs elsewhere, until it or the user asks to leave."""
+    from consumers.away import run  # with EPICS, which the rest of this file does without
+
+    run(options)

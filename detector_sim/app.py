@@ -17,15 +17,18 @@ from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
 from detector_sim.readout import read_out
 from detector_sim.records import detector_records
+from detector_sim.remote import IMAGE_SLOT, Remote
 from detector_sim.source import open_source
+from detector_sim.work_desk import WorkDesk
 from ioc.channels.acknowledged import AcknowledgedLink
 from ioc.channels.base import ImageLink
 from ioc.channels.images import open_images
 from ioc.channels.journal import Journal
 from ioc.channels.local import LocalServer
-from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva import PvaReceiver, PvaServer
 from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.channels.pva_wire_request import DistributorRequest
+from ioc.channels.pva_work import WorkChannel
 from ioc.core.clock import SystemClock
 from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy
 from ioc.core.forecast import Forecasts
@@ -47,8 +50,6 @@ from ioc.supervisor.child import DRAIN_SECONDS, Child, live, run
 
 log = logging.getLogger(__name__)
 
-IMAGE_SLOT = 0
-"""The group of plain PVA clients of the image channel; it has no records of its own."""
 IMAGE_QUEUE = 64
 SOURCE_PART = 4
 """One part in so many of the pool is for frames of a foreign detector that wait to be taken in."""
@@ -77,13 +78,18 @@ class Detector:
         self.controls = Controls(self.flow, self.config.detector, self.another_store, attributes)
         self.images = open_images(self.config.image_server, "detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image", Requested(self.flow))
-        remote = Remote(self.flow)
+        self.desk = WorkDesk(spec, self.flow)
+        remote = Remote(self.flow, self.desk)
         self.images.members(self.prefix, remote)
         self.acknowledgements = AcknowledgeChannels(self.prefix, remote.admits, remote.link)
         self.status_name = f"{self.prefix}cam1:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer(
-            [*self.images.beside_acknowledgements(self.acknowledgements), self.status_channels.provider]
+            [
+                *self.images.beside_acknowledgements(self.acknowledgements),
+                self.status_channels.provider,
+                WorkChannel(self.prefix, self.desk.hear).provider,
+            ]
         )
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions.of(spec, templates, self._refused)
@@ -137,6 +143,7 @@ class Detector:
         self.records.set_many(readbacks.distributor(snapshot, overflows))
         self.records.set_many(self._image_plugin())
         self._notice_who_is_given_up()
+        self.desk.tidy()
         status = self.child.status()
         status.rate = rate
         status.series = snapshot.series
@@ -173,6 +180,7 @@ class Detector:
         if self.forwarding is not None:
             self.forwarding.close()
         drained = self.flow.drain(DRAIN_SECONDS)
+        self.desk.wait_for_goodbyes()
         self.records.finish()
         self.controls.close()
         self.distributor.journal.close()
@@ -264,37 +272,6 @@ class Detector:
                     "Pva1:DroppedArrays_RBV": sum(member.dropped.values()),
                 }
         return {}
-
-
-class Remote:
-    """Lets PVA clients join groups by the member channels; implements pva.Membership."""
-
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
-        self._links: dict[MemberAddress, tuple[ImageLink, AcknowledgedLink]] = {}
-
-    def link(self, address: MemberAddress) -> AcknowledgedLink | None:
-        """Return the link of a member, None if it is not there; any thread may call."""
-        known = self._links.get(address)
-        return known[1] if known is not None else None
-
-    def admits(self, address: MemberAddress) -> bool:
-        """Return whether the slot has a group: a client may join any set of it, beside local members too."""
-        group = next((group for group in self._flow.snapshot.groups if group.slot == address.slot), None)
-        return group is not None and address.slot != IMAGE_SLOT
-
-    def joined(self, address: MemberAddress, link: ImageLink) -> None:
-        """Hand the member to the flow."""
-        name = f"Set{address.set}Member{address.member}"
-        outer = AcknowledgedLink(link, self._flow.wake)
-        self._links[address] = (link, outer)
-        self._flow.submit(lambda: self._flow.distributor.join_remote(address.slot, address.set, name, outer))
-
-    def left(self, address: MemberAddress, link: ImageLink) -> None:
-        """Forget the member; the flow sees that the link is not alive."""
-        known = self._links.get(address)
-        if known is not None and known[0] is link:
-            del self._links[address]
 
 
 class Requested:

@@ -20,6 +20,7 @@ from ioc.core.budget import Budget, divide
 from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
+from ioc.core.config_jobs import JobsConfig
 from ioc.core.config_modes import IntakeConfig, Output, Remote, with_intakes
 from ioc.core.config_table import GIB, PolicyName, lower
 from ioc.core.config_table import LARGEST_QUEUE as LARGEST_QUEUE
@@ -41,6 +42,8 @@ DISTRIBUTOR_SLOTS = 8
 IMAGE_GROUP = "Pva1"
 """The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
 MOST_MEMBERS = 64
+JOB_PLACEMENTS = ("slurm", "psij")
+"""Placements whose consumers are batch jobs."""
 ACK_TIMEOUT = 10.0
 """s that a PVA member of policy Acknowledged may be silent, unless configured otherwise."""
 
@@ -115,8 +118,18 @@ class GroupConfig(Remote, _Queued):
     """Where the processor's frames go besides those that name this group as their `input`: `pva` is the channel
     `$(P)Cons1:Image`; `put://CHANNEL` a channel of somebody else, `rpc://SERVICE` a service of somebody else. A `*`
     in their names stands for the consumer's number."""
-    placement: Literal["local", "remote"] = "local"
-    """`local`: Rayfan starts the consumers. `remote`: they are PVA clients that join by the member channels."""
+    placement: Literal["local", "remote", "slurm", "psij"] = "local"
+    """`local`: Rayfan starts the consumers. `remote`: they are PVA clients that join by the member channels, or workers
+    that join with `rayfan work`. `slurm`, or `psij` with `jobs.executor`: Rayfan has them started as batch jobs."""
+    jobs: JobsConfig = JobsConfig()
+
+    @model_validator(mode="after")
+    def _jobs_fit(self) -> Self:
+        if self.placement == "psij" and not self.jobs.executor:
+            raise ValueError("placement 'psij' needs the key 'jobs.executor', for example \"slurm\" or \"local\"")
+        if self.placement not in JOB_PLACEMENTS and self.jobs != JobsConfig():
+            raise ValueError(f"jobs: expected placement 'slurm' or 'psij' with this table, found {self.placement!r}")
+        return self
 
     @model_validator(mode="after")
     def _sets_fit(self) -> Self:
@@ -261,7 +274,7 @@ class Config(_Table):
         return [intake_node(name) for name in self.intake]
 
     def _chain_holds(self) -> None:
-        remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement == "remote")
+        remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement != "local")
         found = faults(self.inputs, remote, self.intakes)
         if found:
             raise ValueError("; ".join(found))

@@ -56,7 +56,8 @@ class ProcessSpec(_Message):
     `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`, `In1`.
     `table` is the name of its table in the configuration (of a group, collector, egress, balancer, ingress, writer or
     intake); `member` counts from 0 within the group.
-    `destination` is filled in for an egress whose uri was left out.
+    `destination` is filled in for an egress whose uri was left out. `folder` is where processors may write; left out:
+    the run folder.
     """
 
     role: Role
@@ -66,6 +67,7 @@ class ProcessSpec(_Message):
     table: str | None = None
     member: int | None = None
     destination: str | None = None
+    folder: Path | None = None
     debug: bool = False
 
     @property
@@ -81,6 +83,11 @@ class ProcessSpec(_Message):
     def uri_file(self, balancer: str) -> Path:
         """Where the load balancer of a table leaves its URI, token included; readable by its owner only."""
         return self.run_dir / f"{balancer}.uri"
+
+    @property
+    def token_file(self) -> Path:
+        """The token of workers elsewhere, made for each run; readable by its owner only."""
+        return self.run_dir / "work.token"
 
     @property
     def memory_file(self) -> Path:
@@ -193,5 +200,7 @@ class Status(_Message):
     stage: StageStatus = StageStatus()
     groups: list[GroupStatus] = []
     port: int | None = None
+    life: str = ""
+    """Which job it is of, for processes elsewhere."""
     figures: dict[str, float | int | str] = {}
     """What else is worth showing, by record name without _RBV, for example `LatencyP50`."""

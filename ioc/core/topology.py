@@ -42,11 +42,11 @@ def _fault(givers: Sequence[str], remote: frozenset[str], taker: str, giver: str
         return f"{taker}.input: expected {expected}, found {giver!r}, which is in order already"
     if giver in remote:
         return (
-            f"{taker}.input: expected a giver whose members Rayfan starts, found {giver!r} with placement 'remote', "
-            "whose output goes elsewhere"
+            f"{taker}.input: expected a giver whose members run on this host, found {giver!r} with another "
+            "placement than 'local', whose output goes elsewhere"
         )
     if taker in remote and giver != DETECTOR:
-        return f"{taker}.input: expected 'detector' with placement 'remote', found {giver!r}"
+        return f"{taker}.input: expected 'detector' with another placement than 'local', found {giver!r}"
     return ""
 
 

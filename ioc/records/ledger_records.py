@@ -69,6 +69,8 @@ PROCESS = (
         ),
     ),
     Record("Pid", INT, "Process id, 0: none"),
+    Record("Job", STRING, "Id of the batch job, empty: none"),
+    Record("JobState", STRING, "State of the batch job, empty: none"),
     Record("Restarts", INT, "Restarts since the start"),
     Record("LastError", STRING, "Last error, empty: none", size=TEXT_SIZE),
 )

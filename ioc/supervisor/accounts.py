@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ioc.channels.book import Counts
-from ioc.channels.journal import ABORTED, ENDED, MOVED, REASONS, Figures, JournalReader
+from ioc.channels.journal import ABORTED, ENDED, FAILED, MOVED, REASONS, Figures, JournalReader
 from ioc.core.config import IMAGE_GROUP, egress_group, writer_group
 from ioc.core.status import ProcessSpec, Role
 from ioc.supervisor.appliance import SeriesView
-from ioc.supervisor.balancers import account_of
+from ioc.supervisor.balancers import BalancerAccount, Passage, account_of, book_lost
 from ioc.supervisor.chain import ChainAccounts, is_behind
-from ioc.supervisor.intakes import IntakeTrack
+from ioc.supervisor.intakes import Intakes
 from ioc.supervisor.ledger_store import LedgerStore
-from ioc.supervisor.plan import balancer_of, is_fed, needs_port_of
+from ioc.supervisor.plan import balancer_of, is_fed, keeps_book, needs_port_of
 from ioc.supervisor.readers import Readers
 from ioc.supervisor.report import Chain, IngressAccount, MemberBook, Moment, Seat, Sources
 from ioc.supervisor.series import DETECTOR_STAGE, Ended, Place, SeriesBook
-from ioc.supervisor.tracks import MemberTrack, Track, kept, remaining, runs_of, without_last
+from ioc.supervisor.tracks import MemberTrack, Track, before_of, kept, remaining, runs_of, without_last
 from ioc.supervisor.wires import LOST, Wire, split
 from ioc.supervisor.worker import Worker
 
@@ -68,7 +68,7 @@ class Accounts:
         self._seats: dict[Place, SeatTrack] = {}
         self._members: dict[str, MemberTrack] = {}
         self._wires: dict[str, Wire] = {}
-        self._intakes: dict[str, IntakeTrack] = {}
+        self._intakes = Intakes()
         self._lost: Counter[Place] = Counter()
         self._pending: dict[Place, Pending] = {}
         self._life: int | None = None
@@ -92,7 +92,7 @@ class Accounts:
             pending = self._pending[Place(*place)] = Pending(link)
             for series, first, step, count in pieces:
                 pending.ids.setdefault(series, set()).update(range(first, first + step * count, step))
-        self._intakes = {name: IntakeTrack.of(name, track) for name, track in state.get("intakes", {}).items()}
+        self._intakes.recall(state.get("intakes", {}))
         for number in self._store.unsettled():
             self.book.series(number)
         self.book.newest = state["newest"]
@@ -101,7 +101,7 @@ class Accounts:
         """Read everything once, and store what is new."""
         workers = list(workers)
         booked = [worker for role in BOOKED for worker in workers if worker.spec.role is role]
-        booked = [worker for worker in booked if not is_behind(worker.spec)]
+        booked = [worker for worker in booked if not is_behind(worker.spec) and keeps_book(worker.spec)]
         before = {worker.name: self._read(worker.spec) for worker in booked}
         detector = next((worker for worker in workers if worker.spec.role is Role.DETECTOR), None)
         if detector is not None:
@@ -112,11 +112,7 @@ class Accounts:
                 self._follow_member(worker, workers, now_ns)
             else:
                 self._follow_ingress(worker, now_ns)
-        for worker in workers:
-            if worker.spec.role is Role.INTAKE:
-                self._intakes.setdefault(worker.name, IntakeTrack(worker.name)).follow(
-                    self._readers.journal(worker.spec), self.book, worker.alive
-                )
+        self._intakes.follow(workers, self._readers, self.book)
         if detector is not None and not detector.alive and self._figures and not self._closed:
             self._close_life(workers)
         self._resolve(workers)
@@ -139,7 +135,19 @@ class Accounts:
             if wire.open and trails is not None:
                 wire.close(trails, self._counts[name][1], self.book)
         self._resolve(workers)
+        for worker in workers:
+            if worker.spec.role is Role.BALANCER:
+                self._name_lost(account_of(worker, workers))
         self.save(now_ns)
+
+    def _name_lost(self, balancer: BalancerAccount) -> None:
+        passage = Passage()
+        for names, take in ((balancer.feeders, passage.went_in), (balancer.ingresses, passage.came_out)):
+            for name in names:
+                trails = self._readers.trails(name)
+                if trails is not None:
+                    take(trails, self._counts[name][1])
+        book_lost(balancer, passage, self.book)
 
     def sources(self, workers: Sequence[Worker], over: bool) -> Sources:
         """Return what the ledger is made from; `over`: every process has ended."""
@@ -152,15 +160,14 @@ class Accounts:
             self._member(worker)
             for role in MEMBERS
             for worker in workers
-            if worker.spec.role is role and not is_behind(worker.spec)
+            if worker.spec.role is role and not is_behind(worker.spec) and keeps_book(worker.spec)
         ]
         ingresses = [self._ingress(worker, workers) for worker in workers if worker.spec.role is Role.INGRESS]
         detector = names.get(DETECTOR_STAGE)
         alive = detector is not None and detector.alive and not self._closed
         balancers = [account_of(worker, workers) for worker in workers if worker.spec.role is Role.BALANCER]
         hops = self.chain.hops(over)
-        intakes = [track.stage() for track in self._intakes.values()]
-        chain = Chain(hops, [*intakes, *self.chain.stages(hops)], self.chain.withheld())
+        chain = Chain(hops, [*self._intakes.stages(), *self.chain.stages(hops)], self.chain.withheld())
         return Sources(seats, members, ingresses, self._moment(alive, over), balancers, chain)
 
     def newest(self) -> SeriesView | None:
@@ -207,7 +214,7 @@ class Accounts:
         figures, life = journal.read(), journal.life
         if self._life is not None and life > self._life:
             if not self._closed:  # it died and was started again while nobody looked
-                self._figures = [_as_before(one) for one in figures]
+                self._figures = [before_of(one) for one in figures]
                 self._advance(journal, self._figures)
                 self._close_life(workers)
             self._closed = False
@@ -231,6 +238,9 @@ class Accounts:
             for run in seat.left.follow(left, one.left):
                 if run.mark == MOVED:
                     self.book.give(place, [run], -1)
+                    continue
+                if run.mark == FAILED:
+                    self.book.fail(place, run)
                     continue
                 if one.name == NOBODY:
                     self.book.give(place, [run])
@@ -287,7 +297,7 @@ class Accounts:
         """Name what a detector that is gone had dealt out and nobody has finished."""
         self._closed = True
         self.book.crash()
-        members = {worker.name: worker for worker in workers if worker.spec.role in MEMBERS}
+        members = {worker.name: worker for worker in workers if worker.spec.role in MEMBERS and keeps_book(worker.spec)}
         for number, one in enumerate(self._figures):
             place = Place(one.group, one.name)
             for series in self.book.unsettled(place) if one.group else ():
@@ -366,7 +376,7 @@ class Accounts:
             ],
             "chain": self.chain.state(),
             "members": {name: track.state() for name, track in self._members.items()},
-            "intakes": {name: track.state() for name, track in self._intakes.items()},
+            "intakes": self._intakes.state(),
             "wires": [[name, list(wire.place), wire.state()] for name, wire in self._wires.items()],
             "pending": [
                 [
@@ -387,10 +397,3 @@ def place_of(spec: ProcessSpec) -> Place:
     """Return the place of a process in the ledger."""
     group_of = {Role.EGRESS: egress_group, Role.WRITER: writer_group}.get(spec.role, str)
     return Place(group_of(spec.table or ""), spec.name)
-
-
-def _as_before(one: Figures) -> Figures:
-    """Return figures as the life before left them."""
-    return Figures(
-        one.group, one.name, one.came_before, one.left_before, one.done, 0, one.turns, 0, 0, one.dropped
-    )  # fmt: skip

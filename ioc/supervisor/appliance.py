@@ -8,12 +8,17 @@ OK, DEGRADED, FAILED = "OK", "Degraded", "Failed"
 
 
 class ProcessView(BaseModel):
-    """One process: `lag`, `processed`, `failed` and `lost` in frames, `rate` in Hz."""
+    """One process: `lag`, `processed`, `failed` and `lost` in frames, `rate` in Hz.
+
+    `job` and `job_state`: the scheduler's id of a batch job, and its state in PSI/J's words.
+    """
 
     name: str
     role: Role
     state: State
     pid: int | None = None
+    job: str = ""
+    job_state: str = ""
     restarts: int = 0
     rate: float = 0.0
     lag: int = 0

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from ioc.core.status import ProcessSpec, Role
 from ioc.core.topology import DETECTOR, takers
-from ioc.supervisor.plan import another_member, balancer_of, bound_to, destination, needs_port_of, plan
+from ioc.supervisor.jobs import Jobs
+from ioc.supervisor.plan import another_member, balancer_of, bound_to, destination, jobs_of, needs_port_of, plan
 from ioc.supervisor.run_folder import Birth, RunFolder
 from ioc.supervisor.worker import Fate, Rules, Worker, find_alive
 
@@ -22,6 +23,7 @@ class Crew:
     modules: Mapping[Role, str]
     rules: Rules
     workers: list[Worker] = field(default_factory=list)
+    jobs: Jobs = field(default_factory=Jobs)
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self.workers)
@@ -43,18 +45,31 @@ class Crew:
         """Return the names of the processes that an earlier supervisor left running."""
         names = []
         for birth in births:
-            if birth.spec.role is Role.SUPERVISOR:
-                continue
+            if birth.spec.role is Role.SUPERVISOR or birth.job is not None:
+                continue  # jobs outlive the rest of an appliance only by mistake
             process = find_alive(birth, self.folder, self.modules[birth.spec.role])
             if process is not None:
                 names.append(birth.spec.name)
                 process.close()
         return names
 
+    def end_jobs(self, births: list[Birth]) -> None:
+        """Cancel the jobs that an earlier appliance, which is gone, left behind."""
+        for birth in births:
+            if birth.job is not None:
+                self.jobs.end(birth.spec, birth.job)
+
     def muster(self, births: list[Birth], now_ns: int) -> None:
-        """Make all workers; those whose process of `births` still lives take it over."""
+        """Make all workers; those whose process of `births` still lives take it over.
+
+        Raises:
+            ConfigError: jobs are asked for that cannot be submitted here.
+        """
         known = {birth.spec.name: birth for birth in births if birth.spec.role is not Role.SUPERVISOR}
         specs = plan(self.spec.config, self.folder.path, self.spec.debug)
+        for table, spec in {spec.table: spec for spec in specs if jobs_of(spec) is not None}.items():
+            log.info("the workers of group %s are jobs", table)
+            self.jobs.check(spec)
         planned = {spec.name for spec in specs}
         specs += [birth.spec for name, birth in known.items() if name not in planned]
         for spec in specs:
@@ -73,7 +88,7 @@ class Crew:
         by_slot = dict(enumerate(takers(config.inputs, DETECTOR), 1))
         for group in detector.status.groups:
             kind, _, name = by_slot.get(group.slot, "").partition(".")
-            if kind != "groups" or config.groups[name].placement != "local":
+            if kind != "groups" or config.groups[name].placement == "remote":
                 continue
             members = {one.spec.member: one for one in self.of(Role.CONSUMER) if one.spec.table == name}
             for member in range(group.count):
@@ -90,7 +105,7 @@ class Crew:
                 worker.start(now_ns)
 
     def _add(self, spec: ProcessSpec) -> Worker:
-        worker = Worker(spec, self.modules[spec.role], self.folder, self.rules)
+        worker = Worker(spec, self.modules[spec.role], self.folder, self.rules, self.jobs)
         self.workers.append(worker)
         return worker
 

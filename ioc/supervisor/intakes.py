@@ -1,12 +1,16 @@
 """The account of an intake: what came from outside, and what was merged on the way there, by series and id."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ioc.channels.journal import ENDED, REASONS, JournalReader
 from ioc.core.ledger import Stage
+from ioc.core.status import Role
+from ioc.supervisor.readers import Readers
 from ioc.supervisor.series import Ended, Place, SeriesBook
 from ioc.supervisor.tracks import Track
+from ioc.supervisor.worker import Worker
 
 
 class IntakeTrack:
@@ -69,3 +73,29 @@ class IntakeTrack:
         if number in self._open:
             self._open.discard(number)
             book.end(number, how)
+
+
+class Intakes:
+    """All intakes of an appliance, by the name of their process; used by the supervisor's thread."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[str, IntakeTrack] = {}
+
+    def follow(self, workers: Iterable[Worker], readers: Readers, book: SeriesBook) -> None:
+        """Book what is new in their journals."""
+        for worker in workers:
+            if worker.spec.role is Role.INTAKE:
+                track = self._tracks.setdefault(worker.name, IntakeTrack(worker.name))
+                track.follow(readers.journal(worker.spec), book, worker.alive)
+
+    def stages(self) -> list[Stage]:
+        """Return their accounts."""
+        return [track.stage() for track in self._tracks.values()]
+
+    def state(self) -> dict[str, Any]:
+        """Return what `recall` needs."""
+        return {name: track.state() for name, track in self._tracks.items()}
+
+    def recall(self, state: Mapping[str, Any]) -> None:
+        """Go on with what an earlier supervisor stored."""
+        self._tracks = {name: IntakeTrack.of(name, track) for name, track in state.items()}

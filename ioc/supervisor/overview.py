@@ -52,7 +52,7 @@ def look_over(crew: Crew, ledger: Ledger, life: Life, now_ns: int) -> Appliance:
         dropped=sum(lost(stage) for stage in ledger.stages if stage.group != IMAGE_GROUP),
         failed=sum(stage.failed for stage in ledger.stages),
         queued=sum(waiting(stage) for stage in ledger.stages),
-        processes=[_process_view(worker, stages[worker.name]) for worker in ordered],
+        processes=[_process_view(worker, stages.get(worker.name) or Stage(worker.name)) for worker in ordered],
     )
 
 
@@ -82,7 +82,9 @@ def _process_view(worker: Worker, stage: Stage) -> ProcessView:
         name=worker.name,
         role=worker.spec.role,
         state=worker.state,
-        pid=worker.process.pid if worker.process else None,
+        pid=_pid(worker),
+        job=worker.job.id if worker.job else "",
+        job_state=worker.job.state if worker.job else "",
         restarts=worker.restarts,
         rate=status.rate if status and worker.current else 0.0,
         lag=waiting(stage),
@@ -91,6 +93,13 @@ def _process_view(worker: Worker, stage: Stage) -> ProcessView:
         lost=lost(stage),
         last_error=worker.last_error or (status.last_error if status else ""),
     )
+
+
+def _pid(worker: Worker) -> int | None:
+    """Return the process id, of a job on its own host; None while there is none."""
+    if worker.job is None:
+        return worker.process.pid if worker.process else None
+    return worker.status.pid if worker.status is not None and worker.current else None
 
 
 def _health(crew: Crew, life: Life) -> str:

@@ -3,7 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ioc.core.config import Config, collector_group, egress_group, intake_node, writer_group
+from ioc.core.config import (
+    JOB_PLACEMENTS,
+    Config,
+    collector_group,
+    egress_group,
+    intake_node,
+    writer_group,
+)
+from ioc.core.config_jobs import JobsConfig
 from ioc.core.status import ProcessSpec, Role
 from ioc.core.topology import DETECTOR, GIVERS, depth
 
@@ -62,10 +70,23 @@ def consumer_names(config: Config) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     number = 0
     for table, group in config.groups.items():
-        if group.placement == "local":
+        if group.placement != "remote":
             names[table] = [f"Cons{number + member + 1}" for member in range(group.count)]
             number += group.count
     return names
+
+
+def jobs_of(spec: ProcessSpec) -> JobsConfig | None:
+    """Return how the job of a process is submitted; None if it is a process of this host."""
+    if spec.role is not Role.CONSUMER or spec.table is None:
+        return None
+    group = spec.config.groups[spec.table]
+    return group.jobs if group.placement in JOB_PLACEMENTS else None
+
+
+def keeps_book(spec: ProcessSpec) -> bool:
+    """Return whether a process keeps its accounts in the run folder; of jobs the detector's journal tells."""
+    return jobs_of(spec) is None
 
 
 def collector_names(config: Config) -> dict[str, list[str]]:

@@ -50,6 +50,8 @@ def _slot(place: str, process: ProcessView | None) -> dict[str, Value]:
         f"{place}Role_RBV": process.role.value,
         f"{place}State_RBV": state.value,
         f"{place}Pid_RBV": process.pid or 0,
+        f"{place}Job_RBV": process.job,
+        f"{place}JobState_RBV": process.job_state,
         f"{place}Restarts_RBV": process.restarts,
         f"{place}LastError_RBV": process.last_error,
     }

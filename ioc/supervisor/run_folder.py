@@ -42,6 +42,8 @@ OURS = (
     "*.quarantine",
     "*.autosave",
     "*.gone",
+    "*.leave",
+    "*.token",
     "*.ended",
     "*.place",
     "appliance.json",
@@ -50,6 +52,14 @@ OURS = (
     f"{SOCKET}.*",
 )
 """What a supervisor removes at its start, except what is its own; nothing else in the folder is touched."""
+
+
+class JobBirth(BaseModel):
+    """What finds a job again: PSI/J's name of the scheduler, the scheduler's own id, and the life that reports bear."""
+
+    executor: str
+    native_id: str
+    life: str
 
 
 class Birth(BaseModel):
@@ -63,6 +73,7 @@ class Birth(BaseModel):
     started: int | None = None
     restarts: int = 0
     over: bool = False
+    job: JobBirth | None = None
 
 
 class Holder(BaseModel):

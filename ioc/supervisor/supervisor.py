@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ioc.core.clock import Clock, SystemClock
+from ioc.core.joining import new_token
 from ioc.core.ledger import Ledger
 from ioc.core.status import ExitCode, ProcessSpec, Role, State
 from ioc.supervisor.accounts import Accounts
 from ioc.supervisor.appliance import Appliance
 from ioc.supervisor.crew import Crew
+from ioc.supervisor.jobs import write_secret
 from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.overview import Life, look_over, verdict
@@ -82,8 +84,11 @@ class Supervisor:
             self._end_earlier(earlier)
             survivors = []
         if not survivors:
+            self.crew.end_jobs(births)
             births = []
         self._accounts = self._open_ledger(bool(survivors))
+        if not births or not self.spec.token_file.exists():
+            write_secret(self.spec.token_file, new_token())
         self.folder.write("supervisor.spec", Birth(spec=self.spec, pid=os.getpid()).model_dump_json())
         self.crew.muster(births, now)
         self._tick()
@@ -116,6 +121,7 @@ class Supervisor:
         """Tell every process to finish, because nobody will watch it any more."""
         for worker in self.crew:
             worker.leave(self._clock.monotonic_ns(), self._around.rules.drain)
+        self.crew.jobs.close()
 
     def close(self) -> None:
         """Let go of everything; processes that run go on."""
@@ -226,7 +232,7 @@ class Supervisor:
 
     def _judge(self, now_ns: int) -> None:
         life = self._life
-        if life.running_since_ns is None and all(worker.running for worker in self.crew.wanted()):
+        if life.running_since_ns is None and all(worker.running or worker.queued for worker in self.crew.wanted()):
             life.running_since_ns = now_ns
             log.info("all processes run")
         for worker in self.crew:
@@ -256,6 +262,7 @@ class Supervisor:
         now = self._clock.monotonic_ns()
         for worker in self.crew:
             worker.look(now)
+        self.crew.jobs.close()
         assert self._accounts is not None and self._store is not None
         self._accounts.sample(self.crew, now)
         self._accounts.finish(self.crew, now)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioc.channels.book import Counts
+from ioc.channels.journal import Figures
 from ioc.channels.trail import RETURNED, Cursor, Run, TrailReader
 
 LONGEST = 1 << 21
@@ -149,3 +150,10 @@ def runs_of(series: int, ids: Iterable[int], mark: int = 0) -> list[Run]:
         else:
             runs.append(Run(series, unique_id, 1, 1, mark))
     return runs
+
+
+def before_of(one: Figures) -> Figures:
+    """Return figures as the life before left them."""
+    return Figures(
+        one.group, one.name, one.came_before, one.left_before, one.done, 0, one.turns, 0, 0, one.dropped
+    )  # fmt: skip

@@ -6,7 +6,9 @@
 
 Rules: the first restart is at once, the next ones after 0.5, 1, 2, ... s. A process is hung when it says that it runs
 and its heartbeat stands still for `hang` seconds of ours; time in which the supervisor itself was not scheduled counts
-little, so that a machine that was suspended or overloaded does not kill what is healthy.
+little, so that a machine that was suspended or overloaded does not kill what is healthy. A process may be a batch job
+(ioc/supervisor/jobs.py): nothing is expected of one before it runs, nor of one whose worker has left, and one that has
+fallen silent is ended after its own `patience`.
 """
 
 import logging
@@ -15,6 +17,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ioc.core.status import ExitCode, ProcessSpec, State, Status
+from ioc.supervisor.jobs import Job, Jobs
+from ioc.supervisor.plan import jobs_of
 from ioc.supervisor.process import Process, runs_module, start_time
 from ioc.supervisor.run_folder import Birth, RunFolder
 
@@ -55,7 +59,8 @@ class Worker:
     module: str
     folder: RunFolder
     rules: Rules
-    process: Process | None = None
+    jobs: Jobs = field(default_factory=Jobs)
+    process: Process | Job | None = None
     status: Status | None = None
     fate: Fate = Fate.WANTED
     restarts: int = 0
@@ -95,27 +100,43 @@ class Worker:
     @property
     def current(self) -> bool:
         """Whether `status` is of the present life."""
-        return self.status is not None and self.process is not None and self.status.pid == self.process.pid
+        return self.status is not None and self.process is not None and self.process.owns(self.status)
 
     @property
     def running(self) -> bool:
         """Whether the process is there and says that it runs."""
         return self.fate is Fate.WANTED and self.state is State.RUNNING
 
+    @property
+    def job(self) -> Job | None:
+        """The job that the process is, if it is one."""
+        return self.process if isinstance(self.process, Job) else None
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits in the queue of a scheduler, for as long as that likes."""
+        return self.job is not None and self.job.waits
+
     def start(self, now_ns: int) -> None:
         """Start the process."""
         self.folder.remove(f"{self.name}.gone")
         self._write_birth()
-        self.process = Process.launch(self.spec, self.module)
+        if jobs_of(self.spec) is not None:
+            self.process = self.jobs.launch(self.spec)
+            log.info("%s is submitted", self.name)
+        else:
+            self.process = Process.launch(self.spec, self.module)
+            log.info("%s started, process %d", self.name, self.process.pid)
         self._write_birth()
         self.retry_ns = None
         self._begin_watch(now_ns)
-        log.info("%s started, process %d", self.name, self.process.pid)
 
     def adopt(self, birth: Birth, now_ns: int) -> bool:
         """Take over the process of an earlier supervisor if it still lives; return whether it does."""
-        process = find_alive(birth, self.folder, self.module)
         self.restarts = birth.restarts
+        process: Process | Job | None = find_alive(birth, self.folder, self.module)
+        if birth.job is not None and not birth.over:
+            process = self.jobs.find(birth.spec, birth.job)
         if process is None:
             return False
         self.spec = birth.spec
@@ -123,7 +144,7 @@ class Worker:
         self._write_birth()
         self._begin_watch(now_ns)
         self.status = self.folder.read_status(self.name)
-        log.info("%s still runs, process %d: taken over", self.name, process.pid)
+        log.info("%s still runs, %s: taken over", self.name, birth.job or process.pid)
         return True
 
     def look(self, now_ns: int) -> bool:
@@ -133,6 +154,8 @@ class Worker:
             self.status = status
         if self.process is None:
             return False
+        if isinstance(self.process, Job) and self.process.news():
+            self._write_birth()
         if self.process.ended():
             self.status = self.folder.read_status(self.name) or self.status
             self._ended(now_ns)
@@ -196,6 +219,9 @@ class Worker:
             self.process.send(signal.SIGKILL)
 
     def _patience(self) -> float:
+        config = jobs_of(self.spec)
+        if config is not None:
+            return config.patience if self.state is State.RUNNING else float("inf")
         return self.rules.hang if self.state is State.RUNNING else self.rules.start
 
     def _ended(self, now_ns: int) -> None:
@@ -236,6 +262,9 @@ class Worker:
     def _explain(self) -> str:
         """Return why the process ended: its own last word if it had one."""
         assert self.exit_code is not None
+        if self.job is not None and (words := self.job.words()):
+            said = self.status.last_error if self.status is not None and self.current else ""
+            return f"{words} ({said})" if said else words
         if self.exit_code < 0:
             return f"was killed by {signal.Signals(-self.exit_code).name}"
         if self.status is not None and self.current and self.status.last_error:
@@ -249,6 +278,8 @@ class Worker:
         birth = Birth(spec=self.spec, restarts=self.restarts, over=self.fate is not Fate.WANTED)
         if self.process is not None:
             birth.pid, birth.started = self.process.pid, self.process.started
+        if self.job is not None:
+            birth.job = self.job.birth()
         self.folder.write(f"{self.name}.spec", birth.model_dump_json())
 
 
@@ -259,7 +290,7 @@ def find_alive(birth: Birth, folder: RunFolder, module: str) -> Process | None:
     """
     if birth.pid is not None and birth.started is not None:
         return Process.find(birth.pid, birth.started)
-    status = folder.read_status(birth.spec.name)
+    status = folder.read_status(birth.spec.name) if jobs_of(birth.spec) is None else None
     if birth.pid is not None or status is None or not runs_module(status.pid, module):
         return None
     started = start_time(status.pid)

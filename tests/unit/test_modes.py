@@ -80,7 +80,10 @@ def test_intakes_stand_beside_the_detector() -> None:
         ('[groups.a]\noutputs = ["pva://A"]', "expected pva (a channel of ours), put://NAME"),
         ('[groups.a]\ninput = "egress.b"\n[egress.b]\nuri = "ejfat://1.2.3.4"', "expected one of detector"),
         ('[detector.source]\nforward_controls = ["Acquire"]', "forward_controls: expected kind 'pva'"),
-        ('[groups.a]\nplacement = "remote"\ninput = "put://A"', "expected 'detector' with placement 'remote'"),
+        (
+            '[groups.a]\nplacement = "remote"\ninput = "put://A"',
+            "expected 'detector' with another placement than 'local'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(text: str, message: str) -> None:
