@@ -1,4 +1,4 @@
-"""The processes behind the distributor: consumer, collector, plug-ins, writer, those of EJFAT; the spec's role says which."""
+"""The processes behind the distributor: consumer, collector, plug-ins, writer, those of EJFAT."""
 
 from ioc.core.status import ExitCode, Role
 from ioc.supervisor.child import Child, run

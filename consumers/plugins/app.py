@@ -72,7 +72,7 @@ class Plugins:
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         tables = [record for name in config.names for record in under(f"{name}:", table_of(name, self.sizes))]
-        options = ServerOptions(on_refused=self._refused)
+        options = ServerOptions.of(spec, on_refused=self._refused)
         self.records = RecordServer(self.prefix, [*plugins_records(self.name), *tables], self._put, options)
         self._begun = time.monotonic()
         self._message = ""
@@ -86,6 +86,7 @@ class Plugins:
         self.images.start()
         self.pva.start()
         self.worker.start()
+        self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
 
@@ -119,6 +120,7 @@ class Plugins:
         limit = time.monotonic() + DRAIN_SECONDS
         drained = self.worker.drain(DRAIN_SECONDS)
         drained = self.graph.settle(max(0.0, limit - time.monotonic())) and drained
+        self.records.finish()
         for plugin in self.plugins.values():
             plugin.close()
         self.pva.stop()

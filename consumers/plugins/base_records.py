@@ -3,6 +3,8 @@
 What is left out, and why, stands in docs/explanation/areadetector-plugins.md.
 """
 
+from dataclasses import replace
+
 from ioc.core.frame import DataType
 from ioc.records.areadetector import ANY_LOSS, ARRAY, CHOSEN_TYPES, DIMENSIONS, PLUGIN, SWITCH
 from ioc.records.table import Access, Kind, Limits, Record, Severity
@@ -16,7 +18,7 @@ LOSS = Limits(0)
 
 BASE = (
     *ARRAY,
-    *CHOSEN_TYPES,
+    *(replace(one, kept=False) for one in CHOSEN_TYPES),  # they show the frames; a put stands until the next one
     *PLUGIN,
     *(
         Record(f"ArraySize{axis}", INT, f"Length of dimension {axis}, 0 is fastest", SHOWN)
@@ -25,8 +27,8 @@ BASE = (
     Record("Dimensions", ROW, "Lengths of dimensions, fastest first", size=MOST_DIMENSIONS, element=DataType.INT32),
     Record("MaxArrayRate", FLOAT, "Most frames a second, 1/MinCallbackTime", PAIR, "Hz", accepted=Limits(0.0, 1e6)),
     Record("MaxByteRate", FLOAT, "Most bytes a second put out, 0: any", PAIR, "B/s", accepted=Limits(0.0)),
-    Record("DroppedOutputArrays", INT, "Frames not put out", PAIR, "frame", accepted=LOSS, alarms=ANY_LOSS),
-    Record("DisorderedArrays", INT, "Frames put out not next in order", PAIR, "frame", accepted=LOSS),
+    Record("DroppedOutputArrays", INT, "Frames not put out", PAIR, "frame", accepted=LOSS, alarms=ANY_LOSS, kept=False),
+    Record("DisorderedArrays", INT, "Frames put out not next in order", PAIR, "frame", accepted=LOSS, kept=False),
     Record("ProcessPlugin", BOOL, "Take the newest frame again", COMMAND),
     Record("NumThreads", INT, "Threads of the plug-in", PAIR, accepted=Limits(1, 1), initial=1),
     Record("MaxThreads", INT, "Most threads of the plug-in", initial=1),
@@ -41,6 +43,16 @@ BASE = (
     Record("PoolFreeBuffers", INT, "Frames kept for use again", SHOWN),
     Record("PoolUsedBuffers", INT, "Frames in memory", SHOWN),
 )
+
+
+def shown(name: str, unit: str = "", kind: Kind = FLOAT) -> Record:
+    """Return a figure of the newest frame; a put stands until the next one, as in areaDetector."""
+    return Record(name, kind, f"{name} of the newest frame", PAIR, unit, kept=False)
+
+
+def act(name: str, description: str) -> Record:
+    """Return a switch that does something when it is put to Yes, and shows No."""
+    return Record(name, BOOL, description, PAIR, kept=False)
 
 
 def yes(name: str, description: str, initial: bool = False) -> Record:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.plugins.base_records import enabled, number, yes
+from consumers.plugins.base_records import act, enabled, number, yes
 from consumers.plugins.casting import AUTOMATIC, CHOICES, cast, type_out
 from consumers.plugins.plugin import Outputs, Plugin, Surroundings
 from consumers.plugins.recursive_filter import NAMES, TYPES, RecursiveFilter, coefficients
@@ -28,10 +28,10 @@ START = (1.0, -1.0, 0.0, 1.0, 1.0, -1.0, 0.0, 1.0, 1.0, 1.0)
 SWITCHES = ("EnableOffsetScale", "EnableLowClip", "EnableHighClip", "EnableFilter")
 
 PROCESS_RECORDS = (
-    yes("SaveBackground", "Take the newest output as background"),
+    act("SaveBackground", "Take the newest output as background"),
     enabled("EnableBackground", "Whether the background is taken off"),
     Record("ValidBackground", BOOL, "Whether a background fits the frames", choices=VALID),
-    yes("SaveFlatField", "Take the newest output as flat field"),
+    act("SaveFlatField", "Take the newest output as flat field"),
     enabled("EnableFlatField", "Whether frames are divided by the flat"),
     Record("ValidFlatField", BOOL, "Whether a flat field fits the frames", choices=VALID),
     number("ScaleFlatField", "Level of an even frame", 255.0, "count"),
@@ -50,7 +50,7 @@ PROCESS_RECORDS = (
     ),
     enabled("EnableFilter", "Whether frames are filtered"),
     Record("FilterType", Kind.ENUM, "Sets the coefficients", Access.WRITE, choices=tuple(TYPES)),
-    yes("ResetFilter", "Begin to filter anew"),
+    act("ResetFilter", "Begin to filter anew"),
     yes("AutoResetFilter", "Whether that is done each N frames"),
     Record("FilterCallbacks", BOOL, "Which frames are put out", PAIR, choices=("Every array", "Array N only")),
     Record("NumFilter", INT, "Frames to filter", PAIR, "frame", accepted=Limits(1), initial=1),

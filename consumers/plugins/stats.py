@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.plugins.base_records import number, yes
+from consumers.plugins.base_records import number, shown, yes
 from consumers.plugins.histogram import histogram
 from consumers.plugins.moments import CENTROID, moments
 from consumers.plugins.plugin import Outputs, Plugin, Surroundings
@@ -65,9 +65,9 @@ def stats_records(sizes: Sizes) -> tuple[Record, ...]:
         Record(
             "BgdWidth", Kind.INT, "Border that Net takes as background", PAIR, "pixel", accepted=Limits(0), initial=1
         ),
-        *(number(name, f"{name} of the newest frame") for name in (*LEVELS, *CENTROID, "HistEntropy")),
+        *(shown(name) for name in (*LEVELS, *CENTROID, "HistEntropy")),
         Record("Sigma", Kind.FLOAT, "Standard deviation of the pixels"),
-        Record("SigmaValue", Kind.FLOAT, "Sets Sigma_RBV", Access.WRITE),
+        Record("SigmaValue", Kind.FLOAT, "Sets Sigma_RBV", Access.WRITE, kept=False),
         yes("ComputeCentroid", "Whether the centroid is computed"),
         number("CentroidThreshold", "Pixels below do not count for centroid", 1.0, "count"),
         yes("ComputeProfiles", "Whether profiles are computed"),
@@ -85,7 +85,7 @@ def stats_records(sizes: Sizes) -> tuple[Record, ...]:
         ),
         number("HistMin", "Value of the first step", 0.0, "count"),
         number("HistMax", "Value of the last step", 255.0, "count"),
-        *(Record(name, Kind.INT, f"{name} of the newest frame", PAIR, "pixel") for name in ("HistBelow", "HistAbove")),
+        *(shown(name, "pixel", Kind.INT) for name in ("HistBelow", "HistAbove")),
         Record("Histogram", Kind.ARRAY, "Pixels in each step", unit="pixel", size=LARGEST_HISTOGRAM),
         Record("HistogramX", Kind.ARRAY, "Value of each step", unit="count", size=LARGEST_HISTOGRAM),
         Record("MaxSizeX", Kind.INT, "Columns of the newest frame", Access.SHOWN, "pixel"),

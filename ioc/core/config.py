@@ -193,6 +193,15 @@ class Config(_Table):
     """What every PV name begins with."""
     run_dir: Path | None = None
     """Where sockets, status files and logs lie; left out: a folder per prefix under the user's runtime folder."""
+    access_security: Path | None = None
+    """EPICS access security file that says who may write what; left out: everybody may, and each put is logged."""
+    put_log: Path | None = None
+    """File with a line for each put of a client; left out: `puts` in the run folder."""
+    autosave: Path | None = None
+    """Folder in which what is put to records is kept over starts of the appliance; left out: it is kept while the
+    appliance runs, for processes that are started again."""
+    ioc_stats: bool = True
+    """Whether each process has the records of devIocStats, `$(P)detector:HEARTBEAT` and so on."""
     image_server: ImageServerName = ImageBackend.OWN
     """Who serves the image channels: `own`, or `p4p`, which copies each image for each client."""
     memory_budget: int = Field(default=GIB // 2, ge=1 << 20)

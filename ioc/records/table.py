@@ -104,6 +104,7 @@ class Record:
     `display` is what screens scale to (left out: `accepted`). `severities` are alarms of choices, in order, on
     read-backs. `shown` are the choices of the read-backs of a BUSY, where they differ from those of its demand. `size`
     is the bytes of a STRING with its closing NUL, or the elements of an ARRAY, which are of the type `element`.
+    `kept` says whether autosave keeps what is put to a PAIR or a WRITE.
 
     Raises:
         ConfigError: a text is longer than EPICS allows, or the choices do not fit the kind.
@@ -124,6 +125,7 @@ class Record:
     initial: Value | None = None
     size: int = SHORT_STRING
     element: DataType = DataType.FLOAT64
+    kept: bool = True
 
     def __post_init__(self) -> None:
         _at_most(self.name, "description", self.description, LONGEST_DESCRIPTION)

@@ -147,7 +147,7 @@ def _value_words(field: FieldInfo) -> str:
 def _type_words(annotation: Any) -> str:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return " ".join(filter(None, (_type_words(args[0]), _limit_words(args[1].metadata))))
+        return " ".join(filter(None, (_type_words(args[0]), _limit_words(getattr(args[1], "metadata", ())))))
     if origin is typing.Literal:
         return ", ".join(f"`{one}`" for one in args)
     if origin in (typing.Union, types.UnionType):

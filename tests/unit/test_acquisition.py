@@ -61,6 +61,24 @@ def test_a_stall_is_not_caught_up_with_an_endless_burst() -> None:
     assert frames_in(one, clock, 0.1) < 250
 
 
+def test_a_thread_that_waits_a_little_for_its_turn_keeps_a_high_rate() -> None:
+    one, clock = acquisition(frame_rate=100_000.0, acquire_time=0.0)
+    one.start()
+    frames = frames_in(one, clock, 0.5, step=0.02)
+    assert frames == pytest.approx(50_000, abs=2001)
+
+
+def test_as_fast_as_possible_leaves_nothing_to_catch_up_with() -> None:
+    one, clock = acquisition(acquire_time=0.0)
+    one.set_period(0.0)
+    one.start()
+    for _ in range(50):
+        one.taken(True)
+        clock.advance(0.001)
+    one.set_frame_rate(1000.0)
+    assert frames_in(one, clock, 0.1) in (100, 101)
+
+
 @pytest.mark.parametrize(("mode", "expected"), [("Single", 1), ("Multiple", 7)])
 def test_an_acquisition_ends_by_itself(mode: str, expected: int) -> None:
     one, clock = acquisition(image_mode=mode, num_images=7)
