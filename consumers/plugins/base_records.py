@@ -17,7 +17,8 @@ MOST_DIMENSIONS = 10
 LOSS = Limits(0)
 
 BASE = (
-    *ARRAY,
+    *(one for one in ARRAY if one.name != "NDimensions"),
+    Record("NDimensions", INT, "Dimensions of the frames", PAIR, kept=False),
     *(replace(one, kept=False) for one in CHOSEN_TYPES),  # they show the frames; a put stands until the next one
     *PLUGIN,
     *(

@@ -43,6 +43,8 @@ SHOW_PART = 10
 """Showing takes at most one part in so many of a plug-in's time."""
 QUIET_NS = 5_000_000_000
 """Nanoseconds between two entries in the log of frames that failed."""
+SHOWN_LAST = ("UniqueId_RBV", "ArrayCounter_RBV")
+"""Read-backs that tell clients of a new frame."""
 Outputs = Sequence[Frame]
 
 
@@ -237,12 +239,14 @@ class Plugin:
         return {"Dimensions_RBV": lengths}
 
     def refresh(self) -> None:
-        """Show the rate, and what has changed without a frame; not while it is at work."""
+        """Show the rate, and what changes without a frame; not while it is at work."""
         if not self.guard.acquire(blocking=False):
             return
         try:
             rate = self._rate.update(self.account.arrays, self.around.clock.monotonic_ns())
-            self.show({**self.values(), "ArrayRate_RBV": rate})
+            if not self._unseen:  # else its lane will show it, together with the rows of the frame
+                self.show(self.values())
+            self.show({"ArrayRate_RBV": rate})
         finally:
             self.guard.release()
 
@@ -257,14 +261,16 @@ class Plugin:
         return None
 
     def show_now(self) -> None:
-        """Show all that the newest frame gave."""
+        """Show all that the newest frame gave, rows first, the counter last: clients look at the rest when it changes."""
         clock = self.around.clock
         begun = clock.monotonic_ns()
         with self.guard:
             self._unseen = False
-            self.show(self.values())
             for name, row in self.rows().items():
                 self.around.show_row(f"{self.name}:{name}", row)
+            values = self.values()
+            looked_at = {name: values.pop(name) for name in SHOWN_LAST if name in values}
+            self.show(values | looked_at)
         ended = clock.monotonic_ns()
         self._show_due_ns = ended + max(round(SHOW_SECONDS * 1e9), SHOW_PART * (ended - begun))
 

@@ -80,7 +80,10 @@ class Rig:
     def wait_shown(self, record: str, value: Value) -> None:
         """Wait until a record shows a value."""
         with self._news:
-            assert self._news.wait_for(lambda: self.shown.get(record) == value, SECONDS), (record, self.shown.get(record))
+            assert self._news.wait_for(lambda: self.shown.get(record) == value, SECONDS), (
+                record,
+                self.shown.get(record),
+            )
 
     def _show(self, values: Mapping[str, Value]) -> None:
         with self._news:

@@ -124,9 +124,7 @@ def test_a_trigger_is_refused_while_nothing_is_captured_and_can_be_taken_back() 
     assert ids(rig) == []
 
 
-@given(
-    st.integers(0, 5), st.integers(1, 5), st.lists(st.integers(1, 40), unique=True, max_size=6), st.integers(0, 3)
-)
+@given(st.integers(0, 5), st.integers(1, 5), st.lists(st.integers(1, 40), unique=True, max_size=6), st.integers(0, 3))
 def test_each_frame_comes_out_once_at_most_and_in_order(pre: int, post: int, hits: list[int], preset: int) -> None:
     rig = capturing(PreCount=pre, PostCount=post, PresetTriggerCount=preset, TriggerA="Hit", TriggerCalc="A")
     rig.feed(*(image([[0]], number, Hit=int(number in hits)) for number in range(1, 41)))

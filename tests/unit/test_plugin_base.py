@@ -178,7 +178,9 @@ def test_ports_that_are_not_there_and_circles_are_refused() -> None:
     rig.add("ROI1")
     rig.add("Proc1", NDArrayPort="ROI1")
     rig.add("Trans1", NDArrayPort="PROC1")
-    assert "NDArrayPort: expected one of SIM1, PROC1, TRANS1, found 'CAM2'" in rig.refused("ROI1", "NDArrayPort", "CAM2")
+    assert "NDArrayPort: expected one of SIM1, PROC1, TRANS1, found 'CAM2'" in rig.refused(
+        "ROI1", "NDArrayPort", "CAM2"
+    )
     for port in ("ROI1", "PROC1", "TRANS1"):
         assert f"found {port!r}" in rig.refused("ROI1", "NDArrayPort", port)
     assert rig.plugins["ROI1"].source == "SIM1" and "ROI1:NDArrayPort_RBV" not in rig.shown

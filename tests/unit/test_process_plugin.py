@@ -104,8 +104,8 @@ def plain_filter(frames: list[NDArray], c: dict[str, float], count: int, auto: b
             kept = c["ROffset"] + c["RC1"] * kept + c["RC2"] * data
             done = 0
         done = min(done + 1, count)
-        put_out = (
-            c["OOffset"] + c["OScale"] * ((c["OC1"] + c["OC2"] / done) * kept + (c["OC3"] + c["OC4"] / done) * data)
+        put_out = c["OOffset"] + c["OScale"] * (
+            (c["OC1"] + c["OC2"] / done) * kept + (c["OC3"] + c["OC4"] / done) * data
         )
         kept = c["FOffset"] + c["FScale"] * ((c["FC1"] + c["FC2"] / done) * kept + (c["FC3"] + c["FC4"] / done) * data)
         found.append(put_out)
