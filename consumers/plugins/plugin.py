@@ -222,8 +222,8 @@ class Plugin:
             "SortFree": int(self.chosen["SortSize"]),
             "ExecutionTime_RBV": self._execution_ms,
             "NumQueuedArrays": self.around.graph.waiting(self.port),
-            "PoolMaxMem_RBV": held.limit / 1e6,
-            "PoolUsedMem_RBV": held.used / 1e6,
+            "PoolMaxMem": held.limit / 1e6,
+            "PoolUsedMem": held.used / 1e6,
             "PoolAllocBuffers": held.frames,
             "PoolUsedBuffers": held.frames,
             "NDAttributesStatus": self.attributes.status,
@@ -261,7 +261,7 @@ class Plugin:
         return None
 
     def show_now(self) -> None:
-        """Show all that the newest frame gave, rows first, the counter last: clients look at the rest when it changes."""
+        """Show all that the newest frame gave; the counter last: clients look at the rest when it changes."""
         clock = self.around.clock
         begun = clock.monotonic_ns()
         with self.guard:

@@ -169,7 +169,7 @@ class PluginsConfig(_Table):
     """Which there are: image, Stats, ROI, Proc, Trans, Codec or CB, with a number from 1 to 9."""
     policy: PolicyName = Policy.BOUNDED
     """As in [groups.*]; with `bounded` no plug-in ever stops the detector."""
-    queue_size: int = Field(default=20, ge=1, le=65536)
+    queue_size: int = Field(default=64, ge=1, le=65536)
     """Frames that may wait for the process, and at start for each plug-in: `QueueSize`."""
     memory: int = Field(default=GIB // 4, ge=1)
     """Bytes that frames may take up in the process: those that wait, and those that `CB1:` keeps."""

@@ -109,10 +109,10 @@ def test_classic_ophyd_and_pyepics_use_the_plugins(run: RunningAppliance) -> Non
     assert look["roi"][:3] == [16, 24, 64] and look["roi"][3][:2] == [16, 24]
     assert look["trans"] == [[0, 24, 16]] * 2, "depth, height and width of what came in"
     assert look["codec"][0] > 0 and look["codec"][1] == "Success"
-    assert look["queue"] == [20, 0, 20, 0] and look["blocking"] == ["Yes", "No"]
+    assert look["queue"] == [64, 0, 64, 0] and look["blocking"] == ["Yes", "No"]
     assert seen["background"] == {"oc3": 1.0, "background": "Valid"}
     assert seen["buffer"] == {"wrapping": "Buffer Wrapping", "completed": "Acquisition Completed", "after": 1}
-    behind = dict.fromkeys(("STATS1", "TRANS1"), "ROI1")
+    behind: dict[str, str] = dict.fromkeys(("STATS1", "TRANS1"), "ROI1")
     ports = ("CB1", "CODEC1", "Image1", "PROC1", "ROI1", "STATS1", "STATS2", "TRANS1")
     assert seen["graph"]["edges"] == sorted([behind.get(port, "SIM1"), port] for port in ports)
     assert seen["graph"]["pipeline"] == ["SimDetectorCam", "ROIPlugin_V35", "StatsPlugin_V35"]

@@ -117,7 +117,7 @@ def plain_filter(frames: list[NDArray], c: dict[str, float], count: int, auto: b
 def test_filters(kind: str, auto: bool) -> None:
     frames = [noise((2, 3), "uint8", seed).astype(float) for seed in range(9)]
     rig = started(EnableFilter=True, NumFilter=4, FilterType=kind, AutoResetFilter=auto)
-    shown = {name: rig.shown[f"Proc1:{name}_RBV"] for name in NAMES}
+    shown = {name: float(rig.shown[f"Proc1:{name}_RBV"]) for name in NAMES}
     assert shown == coefficients(kind, 4)
     offsets = {"OOffset": 0.0, "FOffset": 0.0, "ROffset": 0.0, "OScale": 1.0, "FScale": 1.0}
     expected = plain_filter(frames, shown | offsets, 4, auto)

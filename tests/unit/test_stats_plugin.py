@@ -71,10 +71,9 @@ def test_moments_are_those_of_adcore(data: NDArray, threshold: float) -> None:
         return
     x, y = raw[1, 0] / total, raw[0, 1] / total
     var_x, var_y, mixed = raw[2, 0] / total - x * x, raw[0, 2] / total - y * y, raw[1, 1] / total - x * y
-    near = {"rel": 1e-6, "abs": 1e-6}
     assert (seen["CentroidX_RBV"], seen["CentroidY_RBV"]) == (pytest.approx(x), pytest.approx(y))
-    assert seen["SigmaX_RBV"] ** 2 == pytest.approx(var_x, **near)
-    assert seen["SigmaY_RBV"] ** 2 == pytest.approx(var_y, **near)
+    assert seen["SigmaX_RBV"] ** 2 == pytest.approx(var_x, rel=1e-6, abs=1e-6)
+    assert seen["SigmaY_RBV"] ** 2 == pytest.approx(var_y, rel=1e-6, abs=1e-6)
     if var_x > 1e-3 and var_y > 1e-3:
         assert seen["SigmaXY_RBV"] == pytest.approx(mixed / math.sqrt(var_x * var_y), rel=1e-5, abs=1e-5)
         mu30 = raw[3, 0] - 3 * raw[1, 0] * raw[2, 0] / total + 2 * raw[1, 0] ** 3 / total**2
