@@ -16,7 +16,7 @@ from consumers.plugins.source import Source
 from ioc.core.clock import Clock, VirtualClock
 from ioc.core.errors import RefusedError
 from ioc.core.frame import Attribute, Frame
-from ioc.records.table import Value
+from ioc.records.table import Record, Value
 
 SECONDS = 20.0
 """Longest wait for a thread."""
@@ -35,6 +35,7 @@ class Rig:
         self.rows: dict[str, NDArray] = {}
         self.published: dict[str, list[Frame]] = {}
         self.plugins: dict[str, Plugin] = {}
+        self._demands: dict[str, dict[str | None, Record]] = {}
         self.missed = 0
         self.source = Source(self.graph, self.held, lambda: self.missed)
 
@@ -43,6 +44,7 @@ class Rig:
         out = self.published.setdefault(name, [])
         around = Surroundings(self.graph, self.held, self._clock, self._show, self.rows.__setitem__, out.append)
         plugin = self.plugins[name] = make_plugin(name, self.sizes, around)
+        self._demands[name] = {one.demand: one for one in table_of(name, self.sizes)}
         self.graph.add(plugin)
         for field, value in ({"EnableCallbacks": True, "BlockingCallbacks": True} | chosen).items():
             self.put(name, field, value)
@@ -50,8 +52,7 @@ class Rig:
 
     def put(self, name: str, field: str, value: Value) -> None:
         """Put to a record as a client does: checked by its table, then carried out."""
-        record = next(one for one in table_of(name, self.sizes) if one.demand == field)
-        self.plugins[name]._put(field, record.check(value))  # what the lane's thread does
+        self.plugins[name]._put(field, self._demands[name][field].check(value))  # what the lane's thread does
 
     def feed(self, *frames: Frame) -> None:
         """Give frames of the detector to the graph."""

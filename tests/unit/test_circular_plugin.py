@@ -4,7 +4,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.plugins.plugin import Plugin
@@ -124,6 +124,7 @@ def test_a_trigger_is_refused_while_nothing_is_captured_and_can_be_taken_back() 
     assert ids(rig) == []
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 5), st.integers(1, 5), st.lists(st.integers(1, 40), unique=True, max_size=6), st.integers(0, 3))
 def test_each_frame_comes_out_once_at_most_and_in_order(pre: int, post: int, hits: list[int], preset: int) -> None:
     rig = capturing(PreCount=pre, PostCount=post, PresetTriggerCount=preset, TriggerA="Hit", TriggerCalc="A")
@@ -200,6 +201,7 @@ def test_what_is_no_expression_is_refused(expression: str) -> None:
         Calc(expression)
 
 
+@settings(max_examples=40)
 @given(st.text(alphabet="ABCabc019.+-*/()?:<>=!&|^%,; eEnp", max_size=255))
 def test_any_text_is_an_expression_or_one_error(text: str) -> None:
     try:

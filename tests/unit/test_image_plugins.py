@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ def plain_region(data: NDArray, spans: dict[str, tuple[int, int, int]], reverse:
     return found[::-1] if "Y" in reverse else found
 
 
+@settings(max_examples=40)
 @given(
     st.sampled_from(["uint8", "int16", "uint32", "float64"]),
     st.tuples(*[st.integers(-3, 14)] * 2),
@@ -150,6 +151,7 @@ def test_array_data_has_the_type_of_its_record(element: DataType) -> None:
     assert rig.published["image1"][0].data.tolist() == data.tolist(), "the frame goes on as it came"
 
 
+@settings(max_examples=40)
 @given(hn.arrays(np.float64, 20, elements={"allow_nan": True, "allow_infinity": True}), st.sampled_from(DTYPES))
 def test_real_numbers_are_cut_off_and_saturate(values: NDArray, dtype: str) -> None:
     found = cast(values, np.dtype(dtype))
@@ -167,6 +169,7 @@ def test_real_numbers_are_cut_off_and_saturate(values: NDArray, dtype: str) -> N
             assert pixel == clamped, (value, pixel)
 
 
+@settings(max_examples=40)
 @given(hn.arrays(np.int64, 20), st.sampled_from([one for one in DTYPES if "int" in one]))
 def test_integers_wrap_around(values: NDArray, dtype: str) -> None:
     size = np.dtype(dtype).itemsize * 8

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ def test_a_background_wider_than_the_frame_is_all_of_it() -> None:
     assert background(data, 0) == 0.0
 
 
+@settings(max_examples=40)
 @given(
     hn.arrays(np.uint16, hn.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)),
     st.floats(0, 70_000),
@@ -123,6 +124,7 @@ def plain_histogram(data: NDArray, low: float, high: float, steps: int) -> tuple
     return counts, below, above, entropy
 
 
+@settings(max_examples=40)
 @given(
     st.sampled_from(TYPES).flatmap(lambda dtype: hn.arrays(dtype, (4, 5), elements={"min_value": 0, "max_value": 255})),
     st.floats(-10, 200),
