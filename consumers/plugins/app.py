@@ -16,11 +16,10 @@ from pathlib import Path
 from consumers.outputs import ImageOutput
 from consumers.plugins.graph import Graph
 from consumers.plugins.held import Held
-from consumers.plugins.kinds import kind_of, make_plugin, table_of
+from consumers.plugins.kinds import all_records, make_plugin
 from consumers.plugins.plugin import Plugin, Surroundings
 from consumers.plugins.sizes import Sizes
 from consumers.plugins.source import Source
-from consumers.records import plugins_records
 from consumers.worker import Worker
 from ioc.channels.book import Book
 from ioc.channels.images import Images, open_images
@@ -30,12 +29,12 @@ from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import PLUGINS_GROUP, PluginsConfig
+from ioc.core.config import PASSING, PLUGINS_GROUP, PluginsConfig
 from ioc.core.frame import DataType, Frame
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
-from ioc.records.table import Value, under
+from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 
 log = logging.getLogger(__name__)
@@ -71,9 +70,9 @@ class Plugins:
         self.status_name = f"{self.prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
-        tables = [record for name in config.names for record in under(f"{name}:", table_of(name, self.sizes))]
+        table = all_records(self.name, config.names, self.sizes)
         options = ServerOptions.of(spec, on_refused=self._refused)
-        self.records = RecordServer(self.prefix, [*plugins_records(self.name), *tables], self._put, options)
+        self.records = RecordServer(self.prefix, table, self._put, options)
         self._begun = time.monotonic()
         self._message = ""
 
@@ -145,7 +144,7 @@ class Plugins:
 
     def _publisher(self, name: str) -> Callable[[Frame], None]:
         """Return the way of a plug-in's frames to its channel, `$(P)ROI1:Image`; nothing if it makes none."""
-        if not kind_of(name).makes_frames:
+        if name.startswith(PASSING):
             return lambda _frame: None
         channel = self.images.add(f"{self.prefix}{name}:Image")
         guard = (

@@ -20,7 +20,8 @@ def cast(data: NDArray, dtype: np.dtype) -> NDArray:
     if data.dtype == dtype:
         return data
     if data.dtype.kind != "f" or dtype.kind == "f":
-        return data.astype(dtype)
+        with np.errstate(over="ignore"):  # a real number beyond float32 is infinite there
+            return data.astype(dtype)
     ends = np.iinfo(dtype)
     whole = np.trunc(data.astype(np.float64))
     below, above = ~(whole > ends.min), whole >= float(ends.max)  # 2^63 - 1 and 2^64 - 1 are no real numbers

@@ -1,6 +1,6 @@
 """Which plug-ins there are: by name, their records and what makes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consumers.plugins.base_records import BASE
@@ -13,21 +13,21 @@ from consumers.plugins.sizes import Sizes
 from consumers.plugins.stats import Stats, stats_records
 from consumers.plugins.std_arrays import StdArrays, image_records
 from consumers.plugins.transform import TRANSFORM_RECORDS, Transform
-from ioc.records.table import Record
+from consumers.records import plugins_records
+from ioc.records.table import Record, under
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of plug-in; what `makes_frames` are other ones than came in, so they are served on a channel."""
+    """A kind of plug-in: its class, and its records beyond those of every plug-in."""
 
     make: type[Plugin]
     table: Callable[[Sizes], tuple[Record, ...]]
-    makes_frames: bool = True
 
 
 KINDS = {
-    "image": Kind(StdArrays, image_records, makes_frames=False),
-    "Stats": Kind(Stats, stats_records, makes_frames=False),
+    "image": Kind(StdArrays, image_records),
+    "Stats": Kind(Stats, stats_records),
     "ROI": Kind(Roi, lambda _: ROI_RECORDS),
     "Proc": Kind(Process, lambda _: PROCESS_RECORDS),
     "Trans": Kind(Transform, lambda _: TRANSFORM_RECORDS),
@@ -46,6 +46,12 @@ def kind_of(name: str) -> Kind:
 def table_of(name: str, sizes: Sizes) -> list[Record]:
     """Return the records of a plug-in, named without it."""
     return [*BASE, *kind_of(name).table(sizes)]
+
+
+def all_records(process: str, names: Sequence[str], sizes: Sizes) -> list[Record]:
+    """Return the records of the process of the plug-ins `names`, its own first."""
+    tables = (under(f"{name}:", table_of(name, sizes)) for name in names)
+    return [*plugins_records(process), *(record for table in tables for record in table)]
 
 
 def make_plugin(name: str, sizes: Sizes, around: Surroundings) -> Plugin:

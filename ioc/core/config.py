@@ -63,6 +63,8 @@ def _data_type(value: object) -> object:
 
 ImageServerName = Annotated[ImageBackend, BeforeValidator(lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
+PASSING = ("image", "Stats")
+"""What the names of plug-ins begin with that make no frames of their own."""
 PluginName = Annotated[str, Field(pattern="^(image|Stats|ROI|Proc|Trans|Codec|CB)[1-9]$")]
 
 
@@ -75,7 +77,7 @@ class DetectorConfig(_Table):
     frame_rate: float = Field(default=1000.0, gt=0, le=1e6)
     """Hz; the inverse of AcquirePeriod."""
     acquire_time: float = Field(default=0.0001, ge=0)
-    """s; the exposure that the records show. Frames never come faster than 1/acquire_time."""
+    """s; the exposure: the first frame comes so long after the start, and frames never come faster."""
     size: tuple[Annotated[int, Field(ge=1, le=65536)], Annotated[int, Field(ge=1, le=65536)]] = (512, 512)
     """[x, y] of the sensor in pixels; generated and raw sources only, other sources bring their own."""
     readout: ReadoutConfig = ReadoutConfig()

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from consumers.plugins.kinds import NAMES, table_of
+from consumers.plugins.kinds import NAMES
+from consumers.plugins.kinds import all_records as plugin_records
 from consumers.plugins.sizes import Sizes
 from consumers.records import (
     balancer_records,
@@ -10,12 +11,11 @@ from consumers.records import (
     consumer_records,
     egress_records,
     ingress_records,
-    plugins_records,
 )
 from consumers.writer_records import writer_records
 from detector_sim.records import detector_records
 from ioc.records.ledger_records import supervisor_records
-from ioc.records.table import Record, listing, under, write_listing
+from ioc.records.table import Record, listing, write_listing
 
 LISTING = Path(__file__).parents[2] / "db" / "records.csv"
 
@@ -31,8 +31,7 @@ def all_records() -> list[Record]:
         *balancer_records("EjfatLb1"),
         *ingress_records("EjfatIn1"),
         *writer_records("HDF1"),
-        *plugins_records("Plug1"),
-        *(record for name in NAMES for record in under(f"{name}:", table_of(name, Sizes()))),
+        *plugin_records("Plug1", NAMES, Sizes()),
     ]
 
 
