@@ -155,8 +155,9 @@ class Plugin:
     def settle(self, seconds: float) -> bool:
         """Wait until it has nothing to do and that is shown, for `seconds` at most; return whether it has not."""
         settled = self.lane.settle(seconds)
-        if settled and self._unseen:
-            self.show_now()
+        with self.guard:  # its thread may be showing just now
+            if settled and self._unseen:
+                self.show_now()
         return settled
 
     def run(self, frame: Frame) -> None:

@@ -159,11 +159,32 @@ def pyepics(prefix: str) -> dict[str, Any]:
     return {"missing": missing, "elements": len(image.get("ArrayData")), "width": image.get("ArraySize0_RBV")}
 
 
+def at_the_end(prefix: str) -> dict[str, Any]:
+    """Acquire with WaitForPlugins, and look at once: no plug-in has anything left to do."""
+    import epics
+    from p4p.client.thread import Context
+
+    epics.caput(f"{prefix}Stats1:EnableCallbacks", 1, wait=True, timeout=TIMEOUT)
+    epics.caput(f"{prefix}ROI1:EnableCallbacks", 1, wait=True, timeout=TIMEOUT)
+    epics.caput(f"{prefix}Stats1:ArrayCounter", 0, wait=True, timeout=TIMEOUT)
+    epics.caput(f"{prefix}cam1:WaitForPlugins", 1, wait=True, timeout=TIMEOUT)
+    epics.caput(f"{prefix}cam1:ImageMode", "Multiple", wait=True, timeout=TIMEOUT)
+    epics.caput(f"{prefix}cam1:NumImages", FRAMES, wait=True, timeout=TIMEOUT)
+    epics.caput(f"{prefix}cam1:Acquire", 1, wait=True, timeout=TIMEOUT)
+    names = [f"{prefix}Stats1:{name}_RBV" for name in ("ArrayCounter", "UniqueId", "DroppedArrays")]
+    seen = [int(epics.caget(name, use_monitor=False)) for name in names]
+    with Context("pva") as context:
+        region: Any = context.get(f"{prefix}ROI1:Image", timeout=TIMEOUT)
+    epics.caput(f"{prefix}cam1:WaitForPlugins", 0, wait=True, timeout=TIMEOUT)
+    return {"counter": seen[0], "id": seen[1], "dropped": seen[2], "region": region.shape}
+
+
 def main() -> None:
     """Do all of it."""
     detector = make_detector(sys.argv[1])
     seen = {"look": look(detector), "background": background(detector), "buffer": buffer(detector)}
     seen |= {"graph": graph(detector), "pyepics": pyepics(sys.argv[1])}
+    seen["end"] = at_the_end(sys.argv[1])
     print(json.dumps(seen, default=_plain))
 
 
