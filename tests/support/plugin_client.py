@@ -172,11 +172,11 @@ def at_the_end(prefix: str) -> dict[str, Any]:
     epics.caput(f"{prefix}cam1:NumImages", FRAMES, wait=True, timeout=TIMEOUT)
     epics.caput(f"{prefix}cam1:Acquire", 1, wait=True, timeout=TIMEOUT)
     names = [f"{prefix}Stats1:{name}_RBV" for name in ("ArrayCounter", "UniqueId", "DroppedArrays")]
-    seen = [int(epics.caget(name, use_monitor=False)) for name in names]
+    found: list[Any] = [epics.caget(name, use_monitor=False) for name in names]
     with Context("pva") as context:
         region: Any = context.get(f"{prefix}ROI1:Image", timeout=TIMEOUT)
     epics.caput(f"{prefix}cam1:WaitForPlugins", 0, wait=True, timeout=TIMEOUT)
-    return {"counter": seen[0], "id": seen[1], "dropped": seen[2], "region": region.shape}
+    return {"counter": found[0], "id": found[1], "dropped": found[2], "region": region.shape}
 
 
 def main() -> None:
