@@ -29,7 +29,7 @@ from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.channels.pva_wire_request import DistributorRequest
 from ioc.channels.pva_work import WorkChannel
 from ioc.core.clock import SystemClock
-from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group, writer_group
+from ioc.core.config import IMAGE_GROUP, PLUGINS_GROUP, Config, DetectorConfig, Policy, egress_group, writer_group
 from ioc.core.forecast import Forecasts
 from ioc.core.ledger import MissedRange, Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits
@@ -297,7 +297,7 @@ def _wish(request: DistributorRequest) -> Wish:
 
 
 def make_distributor(config: Config, journal: Journal | None = None) -> Distributor:
-    """Return the distributor with the groups of a configuration: its takers in file order, egresses, then writers."""
+    """Return the distributor with the groups of a configuration: its takers, egresses, writers, then plug-ins."""
     distributor = Distributor(journal)
     distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
     slot = IMAGE_SLOT
@@ -312,6 +312,10 @@ def make_distributor(config: Config, journal: Journal | None = None) -> Distribu
     for number, (name, writer) in enumerate(config.writers.items(), 1):
         limits = Limits(writer.policy, writer.queue_size, writer.queue_bytes)
         distributor.add_group(slot + number, GroupShape(writer_group(name), 1, None, 1, limits), [f"HDF{number}"])
+    if (plugins := config.plugins) is not None:
+        limits = Limits(plugins.policy, plugins.queue_size)
+        shape = GroupShape(PLUGINS_GROUP, 1, None, 1, limits)
+        distributor.add_group(slot + len(config.writers) + 1, shape, ["Plug1"])
     return distributor
 
 
@@ -331,6 +335,7 @@ def useful_slots(config: Config) -> int:
     queues = [shape.limits.frames * max(shape.count, 1) for shape in shapes]
     queues += [egress.queue_size for egress in config.egress.values()]
     queues += [writer.queue_size for writer in config.writers.values()]
+    queues += [config.plugins.queue_size] if config.plugins is not None else []
     return sum(queues) + (len(queues) + 1) * WIDEST_WINDOW + IMAGE_QUEUE
 
 

@@ -5,6 +5,7 @@
 [collectors.*]  one stream in order out of what a group puts out
 [egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames;   [balancers.*]  a lab's load balancer between them
 [writers.*] frames -> HDF5 files
+[plugins]   areaDetector's plug-ins
 """
 
 import tomllib
@@ -37,6 +38,8 @@ LONGEST_SUFFIX = len("Dist1:Set64:Member64:MissedRanges_RBV")
 """The longest name that Rayfan puts behind a prefix."""
 
 DISTRIBUTOR_SLOTS = 8
+PLUGINS_GROUP = "plugins.graph"
+"""The distributor group whose one member is the process of areaDetector's plug-ins."""
 IMAGE_GROUP = "Pva1"
 """The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
 MOST_MEMBERS = 64
@@ -63,6 +66,9 @@ def _data_type(value: object) -> object:
 
 ImageServerName = Annotated[ImageBackend, BeforeValidator(lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
+PASSING = ("image", "Stats")
+"""What the names of plug-ins begin with that make no frames of their own."""
+PluginName = Annotated[str, Field(pattern="^(image|Stats|ROI|Proc|Trans|Codec|CB)[1-9]$")]
 
 
 class DetectorConfig(_Table):
@@ -171,6 +177,30 @@ class WriterConfig(_Table):
     """Bytes that the frames of FileWriteMode Capture may take up."""
 
 
+class PluginsConfig(_Table):
+    """areaDetector's plug-ins, `$(P)Stats1:`, `$(P)ROI1:` and so on, in a process of their own."""
+
+    names: list[PluginName] = ["image1", "Stats1", "ROI1", "Proc1", "Trans1", "Codec1", "CB1"]
+    """Which there are: image, Stats, ROI, Proc, Trans, Codec or CB, with a number from 1 to 9."""
+    policy: PolicyName = Policy.BOUNDED
+    """As in [groups.*]; with `bounded` no plug-in ever stops the detector."""
+    queue_size: int = Field(default=64, ge=1, le=65536)
+    """Frames that may wait for the process, and at start for each plug-in: `QueueSize`."""
+    memory: int = Field(default=GIB // 4, ge=1)
+    """Bytes that frames may take up in the process: those that wait, and those that `CB1:` keeps."""
+    array_type: DataTypeName | None = None
+    """Type of `image1:ArrayData`; left out: that of the detector's frames at start."""
+    array_size: int | None = Field(default=None, ge=1, le=1 << 28)
+    """Elements of `image1:ArrayData`; left out: as many as the detector's frames have at start."""
+
+    @field_validator("names")
+    @classmethod
+    def _no_name_twice(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names) or not names:
+            raise ValueError(f"expected different names, at least one, found {', '.join(names) or 'none'}")
+        return names
+
+
 class Config(_Table):
     """One appliance."""
 
@@ -199,6 +229,7 @@ class Config(_Table):
     ingress: dict[str, IngressConfig] = {}
     writers: dict[str, WriterConfig] = {}
     balancers: dict[str, BalancerConfig] = {}
+    plugins: PluginsConfig | None = None
 
     @property
     def budget(self) -> Budget:
@@ -230,10 +261,11 @@ class Config(_Table):
     def _whole(self) -> Self:
         self._chain_holds()
         slots = len(takers(self.inputs, DETECTOR)) + len(self.egress) + len(self.writers)
+        slots += self.plugins is not None
         if slots > DISTRIBUTOR_SLOTS:
             raise ValueError(
-                f"groups, egress and writers that take the detector's frames: expected at most {DISTRIBUTOR_SLOTS} "
-                f"together, found {slots}"
+                f"groups, egress, writers and plug-ins that take the detector's frames: expected at most "
+                f"{DISTRIBUTOR_SLOTS} together, found {slots}"
             )
         for name, egress in self.egress.items():
             self._check_balancer(f"egress.{name}", egress.balancer)

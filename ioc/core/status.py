@@ -24,6 +24,7 @@ class Role(Enum):
     BALANCER = "balancer"
     INGRESS = "ingress"
     WRITER = "writer"
+    PLUGINS = "plugins"
 
 
 class State(Enum):
@@ -52,9 +53,9 @@ class _Message(BaseModel):
 class ProcessSpec(_Message):
     """What one process needs to know.
 
-    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`. `table` is
-    the name of its table in the configuration (group, collector, egress, balancer, ingress or writer); `member` counts
-    from 0 within the group.
+    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`, `Plug1`.
+    `table` is the name of its table in the configuration (group, collector, egress, balancer, ingress or writer);
+    `member` counts from 0 within the group.
     `destination` is filled in for an egress whose uri was left out. `folder` is where processors may write; left out:
     the run folder.
     """

@@ -1,4 +1,4 @@
-"""The records of the supervisor: the ledger, the appliance's health, and one slot `Proc1:` ... a process."""
+"""The records of the supervisor: the ledger, the appliance's health, and one slot `Process1:` ... a process."""
 
 from ioc.core.status import State
 from ioc.records.table import Access, Alarms, Kind, Record, Severity, under
@@ -80,5 +80,5 @@ def supervisor_records() -> list[Record]:
     """Return all records of the supervisor process."""
     records = [*under("Ledger:", LEDGER), *APPLIANCE]
     for slot in range(1, PROCESS_SLOTS + 1):
-        records += under(f"Proc{slot}:", PROCESS)
+        records += under(f"Process{slot}:", PROCESS)
     return records

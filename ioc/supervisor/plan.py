@@ -17,10 +17,11 @@ MODULES: Mapping[Role, str] = {
     Role.BALANCER: "consumers.app",
     Role.INGRESS: "consumers.app",
     Role.WRITER: "consumers.app",
+    Role.PLUGINS: "consumers.app",
 }
 """What is run as `python -m` for each role."""
 
-DRAINED_LAST = (Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
+DRAINED_LAST = (Role.PLUGINS, Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
 """With the flow of frames, who sends stops before who receives: after the detector and all that lies behind it in
 chains (see `drain_step`) these, one role after the other."""
 
@@ -42,9 +43,10 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     collectors = [spec(Role.COLLECTOR, f"Coll{n}", table) for n, table in enumerate(config.collectors, 1)]
     egresses = [spec(Role.EGRESS, f"Ejfat{n}", table) for n, table in enumerate(config.egress, 1)]
     writers = [spec(Role.WRITER, f"HDF{n}", table) for n, table in enumerate(config.writers, 1)]
+    plugins = [spec(Role.PLUGINS, "Plug1")] if config.plugins is not None else []
     balancers = [spec(Role.BALANCER, f"EjfatLb{n}", table) for n, table in enumerate(config.balancers, 1)]
     source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR)]
-    return [*source, *consumers, *collectors, *writers, *egresses]
+    return [*source, *consumers, *collectors, *plugins, *writers, *egresses]
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:

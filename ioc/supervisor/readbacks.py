@@ -26,7 +26,7 @@ def values(view: Appliance) -> dict[str, Value]:
     }
     for slot in range(1, PROCESS_SLOTS + 1):
         process = view.processes[slot - 1] if slot <= len(view.processes) else None
-        shown.update(_slot(f"Proc{slot}:", process))
+        shown.update(_slot(f"Process{slot}:", process))
     return shown
 
 
