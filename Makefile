@@ -7,8 +7,9 @@ SOAK     ?= 600
 JOBS     ?= 3
 FUZZ     ?= 600
 ARGS     ?=
+MODEL    ?= $(RAYFAN_PTYCHONN)
 
-.PHONY: help run test lint unit faults soak fuzz-pva bench clean
+.PHONY: help run test lint unit faults soak ptychonn bad-processors fuzz-pva bench clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -17,6 +18,8 @@ help:
 	@echo "make fuzz-pva  10 million mutated pvAccess messages, $(FUZZ) s at most: each taken, or one error"
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
+	@echo "make ptychonn MODEL=FILE.onnx  a network in two stages, inference then save, against the bare network (1 min)"
+	@echo "make bad-processors  processors that raise, leak, hang, crash ...; each time the stream goes on (6 min)"
 	@echo "make clean  remove .venv and what was built"
 
 run: $(VENV)/.run
@@ -44,6 +47,12 @@ soak: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)
+
+ptychonn: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.ptychonn --model "$(MODEL)" $(ARGS)
+
+bad-processors: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.processors $(ARGS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 13)))' || \

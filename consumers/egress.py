@@ -78,7 +78,7 @@ class Egress:
         counts, figures, now = self.book.counts, self.publisher.figures(), self.worker.snapshot
         status = self.child.status()
         status.rate = now.rate
-        status.last_error = status.last_error or now.last_error or figures.last_error
+        status.last_error = status.last_error or now.failure.text or figures.last_error
         status.stage = StageStatus(
             received=counts.received - counts.returned,
             processed=counts.processed,

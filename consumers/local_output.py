@@ -16,12 +16,13 @@ from typing import Self
 from ioc.channels.base import Accepted, Counters, Link
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame
-from ioc.channels.local_store import FrameStore
+from ioc.channels.local_store import FEWEST_SLOTS, FrameStore
 from ioc.core.errors import RefusedError
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.status import GroupStatus, ProcessSpec
 from ioc.core.topology import takers
 from ioc.distributor.distributor import Distributor
+from ioc.distributor.spool import Spool
 from ioc.distributor.takers import takers_of, useful_slots
 from ioc.supervisor.child import write_whole
 from ioc.supervisor.plan import node_of
@@ -53,6 +54,7 @@ class LocalOutput:
     def __init__(self, outlet: Outlet) -> None:
         self.distributor = outlet.distributor
         self.groups: list[GroupStatus] = []
+        self.largest_bytes = outlet.spec.config.budget.chain // FEWEST_SLOTS
         self.waiting = False
         self.idle: Callable[[], None] = lambda: None
         self._spec = outlet.spec
@@ -73,7 +75,7 @@ class LocalOutput:
         node, config = node_of(spec), spec.config
         if not takers(config.inputs, node):
             return None
-        distributor = Distributor()
+        distributor = Distributor(aside=Spool(spec.quarantine_folder, config.quarantine.most_bytes))
         for taker in takers_of(config, node):
             distributor.add_group(taker.slot, taker.shape, taker.members)
         server = LocalServer(spec.output_socket(node, spec.name), spec.name)
@@ -146,6 +148,7 @@ class LocalOutput:
         return finished
 
     def close(self, drain: bool) -> None:
+        self.distributor.close()
         self._server.close()
         self._store.close()
 

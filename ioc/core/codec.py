@@ -50,7 +50,7 @@ def encode(item: Item, checksum: int | None = None) -> tuple[bytes, memoryview]:
     if isinstance(item, EndOfSeries):
         return _header({"version": VERSION, "series": item.series, "published": item.published}), memoryview(b"")
     _check_shape(item.data.shape)
-    _check_attributes(item.attributes, ValueError)
+    check_attributes(item.attributes, ValueError)
     fields: dict[str, object] = {
         "version": VERSION,
         "series": item.series,
@@ -127,7 +127,7 @@ def _is_image(shape: tuple[int, ...]) -> bool:
     return len(shape) in (2, 3) and min(shape) >= 0 and shape[2:] in ((), (3,))
 
 
-def _check_attributes(attributes: Mapping[str, Attribute], error: type[Exception]) -> None:
+def check_attributes(attributes: Mapping[str, Attribute], error: type[Exception]) -> None:
     """Raise `error` unless the attributes are few enough, of known types and within their limits."""
     if len(attributes) > MOST_ATTRIBUTES:
         raise error(mismatch("frame, attributes", f"at most {MOST_ATTRIBUTES}", len(attributes)))
@@ -235,7 +235,7 @@ def _frame(fields: Mapping[str, Any], pixels: memoryview) -> Frame:
     attributes = fields.get("attributes", {})
     if not isinstance(attributes, dict):
         raise ProtocolError(mismatch(f"{_WHERE}, attributes", "a map", str(attributes)[:80]))
-    _check_attributes(attributes, ProtocolError)
+    check_attributes(attributes, ProtocolError)
     size = dtype.itemsize
     for extent in shape:
         size *= extent

@@ -8,7 +8,11 @@ OK, DEGRADED, FAILED = "OK", "Degraded", "Failed"
 
 
 class ProcessView(BaseModel):
-    """One process: `lag`, `processed`, `failed` and `lost` in frames, `rate` in Hz."""
+    """One process: `lag`, `processed`, `failed` and `lost` in frames, `rate` in Hz.
+
+    `failures` are those that count against it now; `backoff` in s until it is started again; `usage` is what
+    limits.py tells of memory and processor time.
+    """
 
     name: str
     role: Role
@@ -21,6 +25,21 @@ class ProcessView(BaseModel):
     failed: int = 0
     lost: int = 0
     last_error: str = ""
+    message: str = ""
+    failures: int = 0
+    backoff: float = 0.0
+    usage: dict[str, float | int | str] = {}
+
+
+class QuarantineView(BaseModel):
+    """The frames that killed a process twice: their number, their files' bytes, the newest names and the last path."""
+
+    frames: int = 0
+    bytes: int = 0
+    names: list[str] = []
+    last: str = ""
+    most_frames: int = 0
+    most_bytes: int = 0
 
 
 class SeriesView(BaseModel):
@@ -58,4 +77,6 @@ class Appliance(BaseModel):
     failed: int = 0
     queued: int = 0
     processes: list[ProcessView] = []
+    quarantine: QuarantineView = QuarantineView()
+    most_failures: int = 0
     exit_code: int | None = None

@@ -9,6 +9,7 @@ from ioc.core.status import ExitCode, State
 from ioc.core.topology import DETECTOR
 from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ProcessView
 from ioc.supervisor.crew import Crew
+from ioc.supervisor.limits import Limits, usage_figures
 from ioc.supervisor.plan import drain_step
 from ioc.supervisor.report import lost, waiting
 from ioc.supervisor.worker import Fate, Worker
@@ -52,7 +53,8 @@ def look_over(crew: Crew, ledger: Ledger, life: Life, now_ns: int) -> Appliance:
         dropped=sum(lost(stage) for stage in ledger.stages if stage.group != IMAGE_GROUP),
         failed=sum(stage.failed for stage in ledger.stages),
         queued=sum(waiting(stage) for stage in ledger.stages),
-        processes=[_process_view(worker, stages[worker.name]) for worker in ordered],
+        processes=[_process_view(worker, stages[worker.name], now_ns) for worker in ordered],
+        most_failures=crew.rules.most_failures,
     )
 
 
@@ -76,7 +78,7 @@ def _lag(stage: Stage) -> int:
     return max(0, stage.queued + stage.in_flight)
 
 
-def _process_view(worker: Worker, stage: Stage) -> ProcessView:
+def _process_view(worker: Worker, stage: Stage, now_ns: int) -> ProcessView:
     status = worker.status
     return ProcessView(
         name=worker.name,
@@ -90,6 +92,10 @@ def _process_view(worker: Worker, stage: Stage) -> ProcessView:
         failed=stage.failed,
         lost=lost(stage),
         last_error=worker.last_error or (status.last_error if status else ""),
+        message=worker.message(now_ns),
+        failures=worker.failures,
+        backoff=worker.backoff(now_ns),
+        usage=usage_figures(worker.usage, Limits.of(worker.spec)),
     )
 
 

@@ -24,6 +24,16 @@ def values(view: Appliance) -> dict[str, Value]:
         "Uptime_RBV": (view.heartbeat_ns - view.started_ns) // 1_000_000_000,
         "Heartbeat_RBV": (view.heartbeat_ns - view.started_ns) // 1_000_000_000 + 1,
     }
+    kept = view.quarantine
+    shown |= {
+        "RestartLimit_RBV": view.most_failures,
+        "Quarantine:Frames_RBV": kept.frames,
+        "Quarantine:Bytes_RBV": kept.bytes,
+        "Quarantine:Names_RBV": " ".join(reversed(kept.names)),
+        "Quarantine:LastFile_RBV": kept.last,
+        **{f"Quarantine:MostFrames{end}": kept.most_frames for end in ("", "_RBV")},
+        **{f"Quarantine:MostBytes{end}": kept.most_bytes for end in ("", "_RBV")},
+    }
     for slot in range(1, PROCESS_SLOTS + 1):
         process = view.processes[slot - 1] if slot <= len(view.processes) else None
         shown.update(_slot(f"Proc{slot}:", process))
@@ -52,4 +62,8 @@ def _slot(place: str, process: ProcessView | None) -> dict[str, Value]:
         f"{place}Pid_RBV": process.pid or 0,
         f"{place}Restarts_RBV": process.restarts,
         f"{place}LastError_RBV": process.last_error,
+        f"{place}Message_RBV": process.message,
+        f"{place}Failures_RBV": process.failures,
+        f"{place}Backoff_RBV": round(process.backoff, 1),
+        **{f"{place}{name}_RBV": value for name, value in process.usage.items()},
     }

@@ -39,12 +39,15 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("ingress.NAME", config.IngressConfig),
     ("writers.NAME", config.WriterConfig),
     ("balancers.NAME", config.BalancerConfig),
+    ("supervision", config.SupervisionConfig),
+    ("quarantine", config.QuarantineConfig),
 )
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Path": "path", "dict": "table"}
 LIMITS: tuple[tuple[type, str, str], ...] = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
 
 GROUPS = (
     (r"Ledger:", "Ledger, `$(P)Ledger:`"),
+    (r"Quarantine:", "Quarantine, `$(P)Quarantine:`"),
     (r"Proc\d+:", "Processes, `$(P)Proc1:` to `$(P)Proc16:`"),
     (r"cam1:", "Detector, `$(P)cam1:`"),
     (r"Pva1:", "Image channel, `$(P)Pva1:`"),
@@ -92,7 +95,8 @@ that may be longer than 39 characters is an array of characters over Channel Acc
 What a processor declares is added to its consumers: the statistic `Mean` is `$(P)Cons1:Stat:Mean_RBV`, the setting
 `Level` the pair `$(P)Cons1:Set:Level`, `$(P)Cons1:Set:Level_RBV`. Records derived from these (`$(P)Alarm_RBV`,
 `$(P)Ledger:LossPercent_RBV`) come from `db/*.template`. Channels that are not records: `$(P)Pva1:Image`,
-`$(P)Cons1:Image`, `$(P)Coll1:Image`, `$(P)EjfatIn1:Image` and `$(P)Dist1:Set1:Member1:Image` (NTNDArray), and
+`$(P)Cons1:Image`, `$(P)Cons1:Quarantine:Image`, `$(P)Coll1:Image`, `$(P)EjfatIn1:Image` and
+`$(P)Dist1:Set1:Member1:Image` (NTNDArray), and
 `$(P)Status`, `$(P)cam1:Status`, `$(P)Cons1:Status`, `$(P)Coll1:Status`, `$(P)Ejfat1:Status`, `$(P)EjfatIn1:Status`
 (structures).
 """
