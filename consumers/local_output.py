@@ -10,7 +10,7 @@ import logging
 import select
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ioc.channels.base import Accepted, Counters, Link
@@ -25,6 +25,7 @@ from ioc.distributor.distributor import Distributor
 from ioc.distributor.spool import Spool
 from ioc.distributor.takers import takers_of, useful_slots
 from ioc.supervisor.child import write_whole
+from ioc.supervisor.counts import Counts
 from ioc.supervisor.plan import node_of
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ class LocalOutput:
         self._opens = time.monotonic() + QUORUM_SECONDS
         self._is_open = False
         self._rung = False
+        self._counts = Counts(outlet.spec.config, outlet.spec.run_dir)
+        self._adapt()
         self.distributor.last_end = _read_end(outlet.spec)
 
     @classmethod
@@ -199,11 +202,20 @@ class LocalOutput:
         """Do what need not be done every time: see who left or is given up, tell the accounts."""
         self._due = time.monotonic() + SNAPSHOT_SECONDS
         self.woken(select.select([*self._server.filenos(), *self._links()], [], [], 0)[0])
+        if self._counts.look():
+            self._adapt()
         for seat in self.distributor.seats():
             if seat.link is None and seat.expected and self._spec.gone_file(seat.name).exists():
                 self.distributor.give_up(seat.name)
         self._tidy()
         self.groups = self.distributor.statuses(time.time_ns())
+
+    def _adapt(self) -> None:
+        """Let groups have as many members as they are to have by now."""
+        for slot, group in self.distributor.groups.items():
+            name = group.shape.name
+            if name in self._spec.config.groups and (count := self._counts.of(name)) != group.shape.count:
+                self.distributor.reshape(slot, replace(group.shape, count=count))
 
     def _tidy(self) -> None:
         self.distributor.hand_on()

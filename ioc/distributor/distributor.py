@@ -241,7 +241,7 @@ class Distributor:
             if seat.link is not None:
                 seat.link.expect_acknowledgement(shape.acknowledgement)
             if seat.name in group.members:
-                index = group.members.index(seat.name)
+                index = group.members[seat.name]
                 seat.wanted = seat.expected = index < shape.count
                 if seat.wanted:
                     seat.set_number = set_of(index, shape.sets_in_effect)
@@ -335,11 +335,11 @@ class Distributor:
         for seat in group.seats:
             if seat.name == name:
                 return seat
-        index = len(group.members) if index is None else index
+        index = len(group.members) if index is None else index  # who joins first is not who comes first in the group
         account = self.journal.account(group.shape.name, name)
         seat = Seat(name, set_of(index, group.shape.sets_in_effect), group.shape.limits, True, account)
         seat.aside = self.aside
-        group.members.append(name)
+        group.members[name] = index
         group.seats.append(seat)
         self._changed = True
         return seat

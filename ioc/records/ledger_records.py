@@ -1,9 +1,13 @@
 """The records of the supervisor: the ledger, the appliance's health, and one slot `Proc1:` ... a process."""
 
+from ioc.core.config import MOST_MEMBERS
 from ioc.core.status import State
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity, under
 from ioc.records.usage_records import USAGE
 
+CHAIN_SLOTS = 8
+"""Groups behind other groups or collectors that have records of their own; those before them have theirs at the
+detector."""
 PROCESS_SLOTS = 16
 """Processes that have records of their own."""
 TEXT_SIZE = 256
@@ -66,6 +70,13 @@ QUARANTINE = (
     Record("LastFile", STRING, "File of the newest", size=TEXT_SIZE),
 )
 
+CHAIN = (
+    Record("Name", STRING, "Name of the group", size=TEXT_SIZE),
+    Record("Input", STRING, "Who gives it frames", size=TEXT_SIZE),
+    Record("Count", INT, "Members of the group", Access.PAIR, accepted=Limits(0, MOST_MEMBERS)),
+    Record("Running", INT, "Members that run"),
+)
+
 PROCESS = (
     Record("Name", STRING, "Name of the process"),
     Record("Role", STRING, "What kind of process it is"),
@@ -92,6 +103,8 @@ PROCESS = (
 def supervisor_records() -> list[Record]:
     """Return all records of the supervisor process."""
     records = [*under("Ledger:", LEDGER), *APPLIANCE, *under("Quarantine:", QUARANTINE)]
+    for slot in range(1, CHAIN_SLOTS + 1):
+        records += under(f"Chain{slot}:", CHAIN)
     for slot in range(1, PROCESS_SLOTS + 1):
         records += under(f"Proc{slot}:", PROCESS)
     return records

@@ -44,6 +44,9 @@ def serve(supervisor: Supervisor, child: Child) -> Stop:
     def on_put(name: str, value: Value) -> Future | None:
         if name == "Drain" and value:
             supervisor.ask_to_drain()
+        if name.startswith("Chain"):
+            number = int(name.removeprefix("Chain").partition(":")[0])
+            return supervisor.submit(lambda: supervisor.set_count(number, int(value)))
         if name in BOUNDS:
             return supervisor.submit(lambda: set_bound(supervisor.quarantine, name, int(value)))
         return None

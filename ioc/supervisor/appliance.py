@@ -42,6 +42,15 @@ class QuarantineView(BaseModel):
     most_bytes: int = 0
 
 
+class ChainView(BaseModel):
+    """A group of a chain: who gives it frames, how many members it is to have, and how many run."""
+
+    name: str
+    input: str
+    count: int
+    running: int
+
+
 class SeriesView(BaseModel):
     """The newest series, in frames: `processed` by every group, `dropped` by any; `ended` None while it goes on."""
 
@@ -77,6 +86,7 @@ class Appliance(BaseModel):
     failed: int = 0
     queued: int = 0
     processes: list[ProcessView] = []
+    chains: list[ChainView] = []
     quarantine: QuarantineView = QuarantineView()
     most_failures: int = 0
     exit_code: int | None = None

@@ -1,13 +1,14 @@
 """Looks over all workers and their ledger: the view that console and records show, and the verdict at the end."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 
 from ioc.core.config import IMAGE_GROUP
 from ioc.core.ledger import Ledger, Stage
-from ioc.core.status import ExitCode, State
+from ioc.core.status import ExitCode, Role, State
 from ioc.core.topology import DETECTOR
-from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ProcessView
+from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ChainView, ProcessView
 from ioc.supervisor.crew import Crew
 from ioc.supervisor.limits import Limits, usage_figures
 from ioc.supervisor.plan import drain_step
@@ -55,7 +56,19 @@ def look_over(crew: Crew, ledger: Ledger, life: Life, now_ns: int) -> Appliance:
         queued=sum(waiting(stage) for stage in ledger.stages),
         processes=[_process_view(worker, stages[worker.name], now_ns) for worker in ordered],
         most_failures=crew.rules.most_failures,
+        chains=_chains(crew),
     )
+
+
+def _chains(crew: Crew) -> list[ChainView]:
+    counts, groups = crew.counts, crew.spec.config.groups
+    running = Counter(one.spec.table for one in crew.of(Role.CONSUMER) if one.running)
+    names = counts.groups if counts is not None else []
+    return [
+        ChainView(name=name, input=groups[name].input, count=counts.of(name), running=running[name])
+        for name in names
+        if counts is not None
+    ]
 
 
 def verdict(crew: Crew, ledger: Ledger, life: Life) -> tuple[ExitCode, str]:

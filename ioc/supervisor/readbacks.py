@@ -1,9 +1,9 @@
 """What the records of the supervisor show of an appliance."""
 
 from ioc.core.status import State
-from ioc.records.ledger_records import ABSENT, GOES_ON, PROCESS_SLOTS
+from ioc.records.ledger_records import ABSENT, CHAIN_SLOTS, GOES_ON, PROCESS_SLOTS
 from ioc.records.table import Value
-from ioc.supervisor.appliance import Appliance, ProcessView, SeriesView
+from ioc.supervisor.appliance import Appliance, ChainView, ProcessView, SeriesView
 
 
 def values(view: Appliance) -> dict[str, Value]:
@@ -34,6 +34,8 @@ def values(view: Appliance) -> dict[str, Value]:
         **{f"Quarantine:MostFrames{end}": kept.most_frames for end in ("", "_RBV")},
         **{f"Quarantine:MostBytes{end}": kept.most_bytes for end in ("", "_RBV")},
     }
+    for slot in range(1, CHAIN_SLOTS + 1):
+        shown |= _chain(f"Chain{slot}:", view.chains[slot - 1] if slot <= len(view.chains) else None)
     for slot in range(1, PROCESS_SLOTS + 1):
         process = view.processes[slot - 1] if slot <= len(view.processes) else None
         shown.update(_slot(f"Proc{slot}:", process))
@@ -48,6 +50,17 @@ def _series(series: SeriesView) -> dict[str, Value]:
         "Ledger:SeriesDropped_RBV": series.dropped,
         "Ledger:SeriesComplete_RBV": series.complete,
         "Ledger:SeriesEnded_RBV": series.ended or GOES_ON,
+    }
+
+
+def _chain(place: str, chain: ChainView | None) -> dict[str, Value]:
+    if chain is None:
+        return {}
+    counts: dict[str, Value] = dict.fromkeys((f"{place}Count", f"{place}Count_RBV"), chain.count)
+    return counts | {
+        f"{place}Name_RBV": chain.name,
+        f"{place}Input_RBV": chain.input,
+        f"{place}Running_RBV": chain.running,
     }
 
 

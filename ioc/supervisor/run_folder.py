@@ -4,8 +4,9 @@ Files: `lock` (held while a supervisor lives), `<name>.spec` (how a process was 
 `<name>.book`, `<name>.<giver>.book`, `<name>.journal`, `<name>.settings`, `<name>.log` and `<name>.log.1` of each
 process, `quarantine` (a folder of frames that killed a process twice, which is not removed), `frames` (the detector's
 socket) and `frames.N.<name>` (those of a chain), `<name>.ended` and `<name>.place` (how far a stream got, for the next
-life), `appliance.json` (what the supervisor sees, several times a second), `ledger.json` (all, at the end) and
-`ledger.sqlite` (the accounts of this run and of those before it, which is not removed).
+life), `counts.json` (members of groups in chains, if they were changed), `appliance.json` (what the supervisor sees,
+several times a second), `ledger.json` (all, at the end) and `ledger.sqlite` (the accounts of this run and of those
+before it, which is not removed).
 """
 
 import fcntl
@@ -46,6 +47,7 @@ OURS = (
     "*.ended",
     "*.place",
     "appliance.json",
+    "counts.json",
     "ledger.json",
     SOCKET,
     f"{SOCKET}.*",

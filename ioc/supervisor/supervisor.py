@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ioc.core.clock import Clock, SystemClock
-from ioc.core.errors import UserError
+from ioc.core.errors import RefusedError, UserError, mismatch
 from ioc.core.ledger import Ledger
 from ioc.core.status import ExitCode, ProcessSpec, Role, State
 from ioc.supervisor.accounts import Accounts
 from ioc.supervisor.appliance import Appliance, QuarantineView
+from ioc.supervisor.counts import Counts
 from ioc.supervisor.crew import Crew
 from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
@@ -100,6 +101,7 @@ class Supervisor:
             births = []
         self._accounts = self._open_ledger(bool(survivors))
         self.folder.write("supervisor.spec", Birth(spec=self.spec, pid=os.getpid()).model_dump_json())
+        self.crew.counts = Counts(self.spec.config, self.folder.path)  # behind the cleaning: of those that still run
         self.crew.muster(births, now)
         self._tick()
 
@@ -121,6 +123,18 @@ class Supervisor:
         self._commands.put((command, future))
         os.eventfd_write(self._wake, 1)
         return future
+
+    def set_count(self, number: int, count: int) -> None:
+        """Have so many members in the `number`-th group of a chain (from 1); to be called in the loop.
+
+        Raises:
+            RefusedError: there is no such group, or a group never has so many.
+        """
+        counts = self.crew.counts
+        groups = counts.groups if counts is not None else []
+        if counts is None or not 1 <= number <= len(groups):
+            raise RefusedError(mismatch(f"Chain{number}:Count", f"a group of a chain, of {len(groups)}", number))
+        counts.set(groups[number - 1], count)
 
     def drain(self, deadline: float) -> None:
         """Begin to drain; what has not finished `deadline` seconds from now is killed."""

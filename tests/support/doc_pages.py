@@ -47,6 +47,7 @@ LIMITS: tuple[tuple[type, str, str], ...] = ((Ge, "ge", "≥"), (Gt, "gt", ">"),
 
 GROUPS = (
     (r"Ledger:", "Ledger, `$(P)Ledger:`"),
+    (r"Chain\d+:", "Groups of chains, `$(P)Chain1:` to `$(P)Chain8:`"),
     (r"Quarantine:", "Quarantine, `$(P)Quarantine:`"),
     (r"Proc\d+:", "Processes, `$(P)Proc1:` to `$(P)Proc16:`"),
     (r"cam1:", "Detector, `$(P)cam1:`"),

@@ -146,14 +146,14 @@ def test_what_is_too_large_or_too_many_is_told_and_not_kept(
 class House:
     """A quarantine with the worker Cons1 of a group."""
 
-    def __init__(self, folder: Path, **limits: int) -> None:
+    def __init__(self, folder: Path, most_frames: int = 16) -> None:
         self.folder = folder / "quarantine"
         self.folder.mkdir()
         (folder / "sick.py").write_text(SICK)
         text = f'[groups.a]\nprocessor = "{folder}/sick.py:Sick"\ntime_limit = 4.0\nsettings = {{ Bad = 7 }}\n'
         spec = next(one for one in plan(load(text, "test"), folder) if one.role is Role.CONSUMER)
         self.worker = Worker(spec, "module", RunFolder(folder), Rules())
-        self.quarantine = Quarantine(self.folder, QuarantineConfig(**limits))
+        self.quarantine = Quarantine(self.folder, QuarantineConfig(most_frames=most_frames))
 
     def spool(self, unique_id: int, size: int = 4) -> None:
         """Put a frame there as a distributor does."""

@@ -112,7 +112,7 @@ def changed(frame: Frame, **changes: Any) -> Frame:
     return Frame(**{name: changes.get(name, getattr(frame, name)) for name in Frame.__slots__})
 
 
-class Silly(Exception):
+class SillyError(Exception):
     """An error that cannot be told."""
 
     def __str__(self) -> str:
@@ -128,7 +128,7 @@ def interrupt(_frame: Frame) -> None:
 
 
 def be_silly(_frame: Frame) -> None:
-    raise Silly
+    raise SillyError
 
 
 def write_to(frame: Frame) -> None:
@@ -145,7 +145,7 @@ def dig(frame: Frame) -> Any:
     [
         (leave, "SystemExit: 3"),
         (interrupt, "KeyboardInterrupt"),
-        (be_silly, "Silly: an error whose text cannot be made"),
+        (be_silly, "SillyError: an error whose text cannot be made"),
         (dig, "RecursionError"),
         (write_to, "read-only"),
         (lambda _: "text", "expected a Frame, a list of Frames or None, found 'str'"),
