@@ -96,12 +96,15 @@ class LocalOutput:
     def publish(self, items: Sequence[Item]) -> Accepted:
         """Copy frames and deal them out; waits while a lossless member has no room for one."""
         self.distributor.muster()
-        for item in items:
-            if isinstance(item, EndOfSeries):
-                write_whole(self._spec.ended_file, json.dumps([item.series, item.published, item.filtered]))
-                self.distributor.end_series(item)
-            else:
-                self._give(item)
+        try:
+            for item in items:
+                if isinstance(item, EndOfSeries):
+                    write_whole(self._spec.ended_file, json.dumps([item.series, item.published, item.filtered]))
+                    self.distributor.end_series(item)
+                else:
+                    self._give(item)
+        finally:
+            self.waiting = False
         self.distributor.pump()
         return Accepted(len(items))
 
@@ -182,7 +185,6 @@ class LocalOutput:
             self._sleep()
             self.tend()
         self.distributor.muster()
-        self.waiting = False
 
     def _sleep(self) -> None:
         listened = self.filenos()
