@@ -70,7 +70,7 @@ class Complex(Bad):
 
 class Huge(Bad):
     def act(self, frame):
-        return replace(frame, data=np.zeros((20000, 20000)))
+        return replace(frame, data=np.zeros((4000, 4000)))
 
 
 class Attributes(Bad):
@@ -139,7 +139,7 @@ class Leaks(Processor):
         self.kept = []
 
     def process(self, frame, metadata):
-        self.kept.append(np.ones(2 << 20, np.uint8))
+        self.kept.append(np.ones(4 << 20, np.uint8))
         return frame
 
 
@@ -200,7 +200,7 @@ image_mode = "Multiple"
 [groups.bad]
 processor = "processors.py:{kind}"
 time_limit = 1.0
-memory_limit = 250000000
+memory_limit = 400000000
 [groups.behind]
 input = "groups.bad"
 processor = "passthrough"

@@ -57,7 +57,7 @@ class Leaky(Processor):
 
     def process(self, frame, metadata):
         if self.leaks and len(self.kept) < 100:
-            self.kept.append(np.ones(3 << 20, np.uint8))
+            self.kept.append(np.ones(4 << 20, np.uint8))
         return frame
 '''
 CONFIG = """
@@ -74,7 +74,7 @@ processor = "workers.py:Recorder"
 processor = "workers.py:Sick"
 [groups.leaky]
 processor = "workers.py:Leaky"
-memory_limit = 250000000
+memory_limit = 400000000
 """
 STATES = ("Absent", "Starting", "Running", "Draining", "Stopped", "Failed", "Quarantining")
 BESIDE = {
@@ -181,13 +181,13 @@ def check_frame_that_kills(run: RunningAppliance, user: User, slot: str) -> None
 def check_leak(user: User, slot: str) -> None:
     """What needs too much memory finishes what it has and starts anew, and says why."""
     user.wait(f"{slot}Restarts_RBV", 1)
-    assert "bytes of memory, memory_limit = 250000000" in user.get(f"{slot}LastError_RBV")
+    assert "bytes of memory, memory_limit = 400000000" in user.get(f"{slot}LastError_RBV")
     user.wait(f"{slot}State_RBV", "Running")
     found = states(user, slot)
     assert in_order(found, "Draining", "Starting", "Running"), found
-    user.wait_until(f"{slot}PrivateMemory_RBV", lambda size: 0 < size < 250_000_000, "below its limit")
+    user.wait_until(f"{slot}PrivateMemory_RBV", lambda size: 0 < size < 400_000_000, "below its limit")
     assert user.get(f"{slot}RSS_RBV") >= user.get(f"{slot}PSS_RBV") > 0
-    assert (user.get(f"{slot}PrivateLimit_RBV"), user.get(f"{slot}MemoryState_RBV")) == (250_000_000, "OK")
+    assert (user.get(f"{slot}PrivateLimit_RBV"), user.get(f"{slot}MemoryState_RBV")) == (400_000_000, "OK")
     assert "memory_limit" in user.get("Cons4:LastError_RBV")
 
 
