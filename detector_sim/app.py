@@ -87,7 +87,7 @@ class Detector:
             [*self.images.beside_acknowledgements(self.acknowledgements), self.status_channels.provider]
         )
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
-        options = ServerOptions(templates, on_refused=self._refused)
+        options = ServerOptions.of(spec, templates, self._refused)
         self.records = RecordServer(self.prefix, detector_records(), self._put, options)
         self._rate = RateMeter()
         self._forecasts = Forecasts()
@@ -111,6 +111,7 @@ class Detector:
             }
         )
         self.controls.begin()
+        self.records.restore()
         self.images.start()
         self.pva.start()
         self.child.report_with(self.sample)
@@ -170,6 +171,7 @@ class Detector:
         """Drain and shut down; return whether every member had finished."""
         drained = self.flow.drain(DRAIN_SECONDS)
         self.distributor.close()
+        self.records.finish()
         self.controls.close()
         self.distributor.journal.close()
         self.server.close()

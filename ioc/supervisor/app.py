@@ -13,6 +13,7 @@ from ioc.core.status import ExitCode, Role, State, Status
 from ioc.supervisor.appliance import Appliance
 from ioc.supervisor.child import Child, run
 from ioc.supervisor.plan import MODULES
+from ioc.supervisor.prefix_claim import PrefixClaim
 from ioc.supervisor.quarantine import Quarantine
 from ioc.supervisor.run_folder import RunFolder
 from ioc.supervisor.supervisor import Supervisor, Surroundings
@@ -52,7 +53,10 @@ def serve(supervisor: Supervisor, child: Child) -> Stop:
         return None
 
     records = RecordServer(
-        prefix, supervisor_records(), on_put, ServerOptions((Template(DATABASES / "appliance.template", {}),))
+        prefix,
+        supervisor_records(),
+        on_put,
+        ServerOptions.of(supervisor.spec, (Template(DATABASES / "appliance.template", {}),)),
     )
     channels = StatusChannels([name])
     pva = PvaServer([channels.provider])
@@ -108,6 +112,7 @@ def body(child: Child, arguments: argparse.Namespace, surroundings: Surroundings
         lock = folder.lock(spec.config.prefix)
     os.set_inheritable(lock, False)
     folder.hold(spec.config.prefix, os.getpid())
+    claim = PrefixClaim(spec.config.prefix)
     supervisor = Supervisor(spec, folder, surroundings)
     signal.signal(signal.SIGTERM, lambda *_: supervisor.ask_to_drain())
     try:
@@ -124,6 +129,7 @@ def body(child: Child, arguments: argparse.Namespace, surroundings: Surroundings
     child.last_error = supervisor.view.last_error
     stop()
     supervisor.close()
+    claim.close()
     return code
 
 

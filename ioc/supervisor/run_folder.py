@@ -43,6 +43,7 @@ OURS = (
     "*.log.1",
     "*.settings",
     "*.new",
+    "*.autosave",
     "*.gone",
     "*.ended",
     "*.place",

@@ -302,6 +302,8 @@ class Worker:
         self.deadline_ns = None
         if self.fate is Fate.LEAVING:
             self.fate = Fate.OVER
+            if self.exit_code == -signal.SIGTERM:  # it had not got as far as to listen, so it had nothing to finish
+                self.exit_code = ExitCode.DRAINED
             log.info("%s ended with exit code %d", self.name, self.exit_code)
             if self.exit_code != ExitCode.DRAINED and not self.killed_late:
                 self.last_error = failure

@@ -8,6 +8,7 @@ must stand on a PV of the consumer or of its slot at the supervisor, and logs an
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -273,6 +274,12 @@ def finished(run: RunningAppliance, name: str) -> int:
     return stage.get("processed", 0) + stage.get("failed", 0)
 
 
+def restarts(run: RunningAppliance) -> int:
+    """Return how often the consumer was started again."""
+    view = json.loads((run.run_dir / "appliance.json").read_text())
+    return next(one["restarts"] for one in view["processes"] if one["name"] == "Cons1")
+
+
 def case(kind: str, expected: Expected, frames: int) -> tuple[bool, str]:
     """Run one processor; return whether all came as it should, and a line of the table."""
     begun = time.monotonic()
@@ -286,6 +293,8 @@ def case(kind: str, expected: Expected, frames: int) -> tuple[bool, str]:
                 f"{kind}: the stream goes on to its end",
                 SECONDS,
             )
+            fewest = 1 if expected.restarts is None else expected.restarts
+            run.wait_until(lambda: restarts(run) >= fewest, f"{kind}: it was started again {fewest} times", SECONDS)
             run.wait_until(lambda: run.runs("Cons1"), "it runs again", SECONDS)
             with client(run) as context:
                 error = wait_words(run, context, expected.error)

@@ -30,6 +30,7 @@ def test_every_key_has_a_line() -> None:
     page = configuration_page()
     inner = {"source", "readout", "simulation", "x_sines", "y_sines"}
     tables = {"detector", "groups", "collectors", "egress", "ingress", "balancers", "writers", *inner}
+    tables |= {"supervision", "quarantine"}
     for name, model in TABLES:
         section = page.split(f"## `[{name}]`" if name else "## Top level")[1].split("\n## ")[0]
         for key in set(model.model_fields) - tables:

@@ -212,6 +212,12 @@ def test_what_does_not_end_when_it_is_renewed_is_killed_and_started_again(life: 
     assert not life.worker.killed_late, "nobody asked the appliance to stop"
 
 
+def test_who_is_asked_to_leave_before_it_listens_has_nothing_to_finish(life: Life) -> None:
+    life.worker.leave(life.now, 5.0)
+    assert life.die(-signal.SIGTERM) is State.STOPPED
+    assert life.worker.exit_code == ExitCode.DRAINED
+
+
 def test_a_renewal_gives_way_to_a_request_to_leave(life: Life) -> None:
     life.run()
     life.worker.renew(life.now, "too much")
