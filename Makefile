@@ -9,7 +9,7 @@ FUZZ     ?= 600
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 
-.PHONY: help run test lint unit faults facilities puts soak ptychonn bad-processors fuzz-pva fuzz-ejfat bench clean
+.PHONY: help run test lint unit faults facilities puts soak ptychonn bad-processors fuzz-pva fuzz-ejfat bench slurm clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz-pva  10 million mutated pvAccess messages, $(FUZZ) s at most: each taken, or one error"
 	@echo "make puts   10 000 puts and gets of four clients while frames flow at 2 kHz (1 min)"
 	@echo "make fuzz-ejfat  10 million mutated EJFAT datagrams, payloads and asks, $(FUZZ) s at most: each used, or one error"
+	@echo "make slurm  groups as jobs of a Slurm that is started for it on this machine (5 min)"
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
 	@echo "make ptychonn MODEL=FILE.onnx  a network in two stages, inference then save, against the bare network (1 min)"
@@ -56,6 +57,10 @@ fuzz-ejfat: $(VENV)/.test
 
 soak: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.soak --seconds $(SOAK)
+
+slurm: $(VENV)/.test
+	@$(VENV)/bin/python -c 'from tests.support.slurm_cluster import missing; raise SystemExit(missing() or None)'
+	RAYFAN_SLURM_STAGE=1 $(VENV)/bin/python -m pytest -v tests/integration/test_slurm.py $(ARGS)
 
 bench: $(VENV)/.test
 	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)

@@ -1,4 +1,4 @@
-"""The processes behind the distributor: consumer, collector, writer and those of EJFAT; the spec's role says which."""
+"""The processes behind the distributor: consumer, collector, plug-ins, writer, those of EJFAT."""
 
 from ioc.core.status import ExitCode, Role
 from ioc.supervisor.child import Child, run
@@ -15,6 +15,8 @@ def main(child: Child) -> ExitCode:
         from consumers.egress import main as body
     elif child.spec.role is Role.WRITER:
         from consumers.writer import main as body
+    elif child.spec.role is Role.PLUGINS:
+        from consumers.plugins.app import main as body
     elif child.spec.role is Role.BALANCER:
         from consumers.balancer import main as body
     else:

@@ -39,3 +39,10 @@ def run_replay(options: argparse.Namespace) -> int:
     for line in lines:
         print(line)
     return 0 if good else 1
+
+
+def work(options: argparse.Namespace) -> int:
+    """Join an appliance that runs elsewhere, until it or the user asks to leave."""
+    from consumers.away import run  # with EPICS, which the rest of this file does without
+
+    run(options)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from consumers.inputs import open_inputs
+from consumers.inputs import Inputs, open_inputs
 from consumers.loading import load_processor
 from consumers.local_output import LocalOutput
 from consumers.outputs import ImageOutput
@@ -45,7 +45,8 @@ log = logging.getLogger(__name__)
 class Consumer:
     """Everything of one consumer; made, started and drained by `main`."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, inputs: Inputs | None = None) -> None:
+        """Make a consumer that takes its frames where its spec says, or from `inputs`."""
         spec = child.spec
         assert spec.table is not None and spec.member is not None
         self.child = child
@@ -55,7 +56,7 @@ class Consumer:
         self.processor, self.settings = open_processor(self.group, f"groups.{spec.table}")
         self.output = LocalOutput.of(spec)
         who = Hello(spec.name, spec.table, spec.member)
-        self.inputs = open_inputs(spec, self.group.input, who, self.output)
+        self.inputs = inputs or open_inputs(spec, self.group.input, who, self.output)
         self.receiver, self.book = self.inputs.receiver, self.inputs.book
         clock = SystemClock()
         self.images = open_images(spec.config.image_server, f"{self.name} images")
@@ -85,7 +86,7 @@ class Consumer:
         """Serve records and channels and begin to work."""
         spec = self.child.spec
         assert spec.table is not None and spec.member is not None
-        folder = spec.run_dir / "files" / self.name
+        folder = (spec.folder or spec.run_dir) / "files" / self.name
         folder.mkdir(parents=True, exist_ok=True)
         context = Context(self.name, spec.table, spec.member, self.group.count, folder)
         try:

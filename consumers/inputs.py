@@ -12,6 +12,7 @@ from ioc.channels.local_givers import Member
 from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
+from ioc.channels.pva_joined import JoinedReceiver
 from ioc.core.status import ProcessSpec
 from ioc.core.topology import DETECTOR
 
@@ -20,7 +21,7 @@ from ioc.core.topology import DETECTOR
 class Inputs:
     """Where frames come from, and the accounts of them; `journal` None: a taker behind a chain keeps books only."""
 
-    receiver: LocalReceiver | LocalInputs
+    receiver: LocalReceiver | LocalInputs | JoinedReceiver
     book: Book | Books
     journal: Journal | None
 

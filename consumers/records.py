@@ -88,6 +88,22 @@ CONSUMER = (
     Record("ConfigureMessage", STRING, "What became of the last Configure", size=TEXT_SIZE),
 )
 
+PLUGINS = (
+    STATE,
+    Record("Received", COUNT, "Frames received", unit="frame"),
+    Record("Processed", COUNT, "Frames given to plug-ins, or passed by", unit="frame"),
+    Record("Failed", COUNT, "Frames that a plug-in failed on", unit="frame", alarms=ANY_LOSS),
+    Record("Dropped", COUNT, "Frames meant for it and dropped", unit="frame", alarms=ANY_LOSS),
+    Record("Shed", COUNT, "Frames not shown for lack of memory", unit="frame", alarms=ANY_LOSS),
+    MEMORY_USED,
+    MEMORY_LIMIT,
+    Record("Rate", FLOAT, "Frames received per second", unit="Hz", precision=2),
+    PID,
+    UPTIME,
+    LAST_ERROR,
+    STATUS_MESSAGE,
+)
+
 COLLECTOR = (
     STATE,
     Record("Received", COUNT, "Frames received from all inputs", unit="frame"),
@@ -255,6 +271,11 @@ def consumer_records(name: str, settings: Iterable[Setting] = (), statistics: It
 def collector_records(name: str) -> list[Record]:
     """Return the records of the collector `name`, for example `Coll1`."""
     return under(f"{name}:", COLLECTOR)
+
+
+def plugins_records(name: str) -> list[Record]:
+    """Return the records of the process of the plug-ins, for example `Plug1`."""
+    return under(f"{name}:", PLUGINS)
 
 
 def egress_records(name: str) -> list[Record]:

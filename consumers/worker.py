@@ -26,9 +26,9 @@ from consumers.result import check_result
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
 from ioc.channels.books import Books
-from ioc.channels.journal import FAILED
 from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_receiver import LocalReceiver
+from ioc.channels.pva_joined import JoinedReceiver
 from ioc.core.clock import Clock
 from ioc.core.errors import UserError
 from ioc.core.frame import EndOfSeries, Frame, Item
@@ -66,7 +66,7 @@ class Worker:
 
     def __init__(
         self,
-        receiver: LocalReceiver | LocalInputs,
+        receiver: LocalReceiver | LocalInputs | JoinedReceiver,
         book: Book | Books,
         processor: Processor,
         outputs: Sequence[Publisher],
@@ -233,9 +233,7 @@ class Worker:
             counts.processed += len(frames)
         else:
             counts.failed += len(frames)
-            if self.receiver.account is not None:
-                for frame in frames:
-                    self.receiver.account.left.add(frame.series, frame.unique_id, FAILED)
+            self.receiver.fail(frames)
         now = self._clock.wall_ns()
         latencies = [now - frame.timestamp_ns for frame in frames]
         self._latencies_ns.extend(latencies)

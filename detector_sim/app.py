@@ -16,17 +16,20 @@ from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
 from detector_sim.readout import read_out
 from detector_sim.records import detector_records
+from detector_sim.remote import IMAGE_SLOT, Remote
 from detector_sim.source import open_source
+from detector_sim.work_desk import WorkDesk
 from ioc.channels.acknowledged import AcknowledgedLink
 from ioc.channels.base import ImageLink
 from ioc.channels.images import open_images
 from ioc.channels.journal import Journal
 from ioc.channels.local import LocalServer
-from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva import PvaReceiver, PvaServer
 from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.channels.pva_wire_request import DistributorRequest
+from ioc.channels.pva_work import WorkChannel
 from ioc.core.clock import SystemClock
-from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy, egress_group, writer_group
+from ioc.core.config import IMAGE_GROUP, PLUGINS_GROUP, Config, DetectorConfig, Policy, egress_group, writer_group
 from ioc.core.forecast import Forecasts
 from ioc.core.ledger import MissedRange, Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits
@@ -47,8 +50,6 @@ from ioc.supervisor.child import DRAIN_SECONDS, Child, live, run
 
 log = logging.getLogger(__name__)
 
-IMAGE_SLOT = 0
-"""The group of plain PVA clients of the image channel; it has no records of its own."""
 IMAGE_QUEUE = 64
 SOURCE_PART = 4
 """One part in so many of the pool is for frames of a foreign detector that wait to be taken in."""
@@ -78,13 +79,18 @@ class Detector:
         self.controls = Controls(self.flow, self.config.detector, self.another_store, attributes)
         self.images = open_images(self.config.image_server, "detector images", window=16)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image", Requested(self.flow))
-        remote = Remote(self.flow)
+        self.desk = WorkDesk(spec, self.flow)
+        remote = Remote(self.flow, self.desk)
         self.images.members(self.prefix, remote)
         self.acknowledgements = AcknowledgeChannels(self.prefix, remote.admits, remote.link)
         self.status_name = f"{self.prefix}cam1:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer(
-            [*self.images.beside_acknowledgements(self.acknowledgements), self.status_channels.provider]
+            [
+                *self.images.beside_acknowledgements(self.acknowledgements),
+                self.status_channels.provider,
+                WorkChannel(self.prefix, self.desk.hear).provider,
+            ]
         )
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions.of(spec, templates, self._refused)
@@ -137,6 +143,7 @@ class Detector:
         self.records.set_many(readbacks.distributor(snapshot, overflows))
         self.records.set_many(self._image_plugin())
         self._notice_who_is_given_up()
+        self.desk.tidy()
         status = self.child.status()
         status.rate = rate
         status.series = snapshot.series
@@ -170,6 +177,7 @@ class Detector:
     def close(self) -> bool:
         """Drain and shut down; return whether every member had finished."""
         drained = self.flow.drain(DRAIN_SECONDS)
+        self.desk.wait_for_goodbyes()
         self.distributor.close()
         self.records.finish()
         self.controls.close()
@@ -258,37 +266,6 @@ class Detector:
         return {}
 
 
-class Remote:
-    """Lets PVA clients join groups by the member channels; implements pva.Membership."""
-
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
-        self._links: dict[MemberAddress, tuple[ImageLink, AcknowledgedLink]] = {}
-
-    def link(self, address: MemberAddress) -> AcknowledgedLink | None:
-        """Return the link of a member, None if it is not there; any thread may call."""
-        known = self._links.get(address)
-        return known[1] if known is not None else None
-
-    def admits(self, address: MemberAddress) -> bool:
-        """Return whether the slot has a group: a client may join any set of it, beside local members too."""
-        group = next((group for group in self._flow.snapshot.groups if group.slot == address.slot), None)
-        return group is not None and address.slot != IMAGE_SLOT
-
-    def joined(self, address: MemberAddress, link: ImageLink) -> None:
-        """Hand the member to the flow."""
-        name = f"Set{address.set}Member{address.member}"
-        outer = AcknowledgedLink(link, self._flow.wake)
-        self._links[address] = (link, outer)
-        self._flow.submit(lambda: self._flow.distributor.join_remote(address.slot, address.set, name, outer))
-
-    def left(self, address: MemberAddress, link: ImageLink) -> None:
-        """Forget the member; the flow sees that the link is not alive."""
-        known = self._links.get(address)
-        if known is not None and known[0] is link:
-            del self._links[address]
-
-
 class Requested:
     """Lets PVA clients join groups by request; implements pva_images_members.Groups, on the image server's thread."""
 
@@ -323,7 +300,7 @@ def _wish(request: DistributorRequest) -> Wish:
 
 
 def make_distributor(config: Config, journal: Journal | None = None, aside: Aside | None = None) -> Distributor:
-    """Return the distributor with the groups of a configuration: its takers in file order, egresses, then writers."""
+    """Return the distributor with the groups of a configuration: its takers, egresses, writers, then plug-ins."""
     distributor = Distributor(journal, aside)
     distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
     slot = IMAGE_SLOT
@@ -338,6 +315,10 @@ def make_distributor(config: Config, journal: Journal | None = None, aside: Asid
     for number, (name, writer) in enumerate(config.writers.items(), 1):
         limits = Limits(writer.policy, writer.queue_size, writer.queue_bytes)
         distributor.add_group(slot + number, GroupShape(writer_group(name), 1, None, 1, limits), [f"HDF{number}"])
+    if (plugins := config.plugins) is not None:
+        limits = Limits(plugins.policy, plugins.queue_size)
+        shape = GroupShape(PLUGINS_GROUP, 1, None, 1, limits)
+        distributor.add_group(slot + len(config.writers) + 1, shape, ["Plug1"])
     return distributor
 
 
@@ -357,6 +338,7 @@ def useful_slots(config: Config) -> int:
     queues = [shape.limits.frames * max(shape.count, 1) for shape in shapes]
     queues += [egress.queue_size for egress in config.egress.values()]
     queues += [writer.queue_size for writer in config.writers.values()]
+    queues += [config.plugins.queue_size] if config.plugins is not None else []
     return sum(queues) + (len(queues) + 1) * WIDEST_WINDOW + IMAGE_QUEUE
 
 

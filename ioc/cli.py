@@ -24,6 +24,12 @@ that it had, and prints what comes out or how it fails. A crash of C code ends t
 """
 
 
+WORK = """\
+A consumer on any host that reaches the appliance by pvAccess: it proves the token, gets the
+definition of the group and a seat, and works until it is asked to stop (Ctrl-C, SIGTERM).
+"""
+
+
 class _Version(argparse.Action):
     """Print the version; looked up only when asked for."""
 
@@ -85,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ejfat(commands)
     _add_processor(commands)
     _add_replay(commands)
+    _add_work(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
     schema.set_defaults(run=_schema)
     return parser
@@ -126,6 +133,14 @@ def _add_ejfat(commands: argparse._SubParsersAction) -> None:
 
     ejfat_lb_admin.add(commands)
     ejfat_lb.add(commands)
+
+
+def _add_work(commands: argparse._SubParsersAction) -> None:
+    from ioc.work_options import add
+
+    work = commands.add_parser("work", help="join a group of an appliance elsewhere, as a consumer", description=WORK)
+    add(work)
+    work.set_defaults(run=_of_consumers, function="work")
 
 
 def _add_processor(commands: argparse._SubParsersAction) -> None:

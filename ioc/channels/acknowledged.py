@@ -23,11 +23,10 @@ log = logging.getLogger(__name__)
 class AcknowledgedLink:
     """The link to the clients of one member channel; implements base.Link."""
 
-    leaving = False
-
     def __init__(self, inner: ImageLink, wake: Callable[[], None]) -> None:
         """Wrap the link of an image channel; `wake` has the owner look at `done`, any thread may call it."""
         self.missed = 0
+        self.leaving = False
         self._inner = inner
         self._wake = wake
         self._lock = threading.Lock()
@@ -69,6 +68,11 @@ class AcknowledgedLink:
         posted = self._inner.done()
         with self._lock:
             return self._out.settle(posted, self._within_ns is not None)
+
+    def take_failed(self) -> set[tuple[int, int]]:
+        """Return series and id of the frames that the member is done with and failed on, each once."""
+        with self._lock:
+            return self._out.take_failed()
 
     def alive(self) -> bool:
         if not self._inner.alive() or self._silent:

@@ -29,7 +29,7 @@ MOVED, FAILED, ENDED, ABORTED, FOUND = 100, 101, 102, 103, 104
 was missed and came late."""
 
 _COMMITS, _ACCOUNTS, _LIFE = 1, 2, 3
-_CAME, _LEFT, _DONE, _COMPLETED, _TURNS, _CAME_BEFORE, _LEFT_BEFORE = range(7)
+_CAME, _LEFT, _DONE, _COMPLETED, _TURNS, _CAME_BEFORE, _LEFT_BEFORE, _FAILED = range(8)
 _FIRST_REASON = 8
 WORDS = 32
 """Counters of one account: those above, then one for each reason."""
@@ -86,6 +86,12 @@ class Account:
         self.touch()
         self.left.add_range(series, first, last, number)
         self._counters[_FIRST_REASON + number] += last - first + 1
+
+    def fail(self, series: int, unique_id: int) -> None:
+        """Note that a member failed on a frame that it is done with."""
+        self.touch()
+        self.left.add(series, unique_id, FAILED)
+        self._counters[_FAILED] += 1
 
     def counters(self) -> list[int]:
         """Return the words that a commit writes."""
@@ -202,7 +208,10 @@ def open_member(journal: Journal, book: Book, name: str) -> Account:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The counters of one account at a commit. `dropped` by reason; `*_before`: when the present life began."""
+    """The counters of one account at a commit. `dropped` by reason; `*_before`: when the present life began.
+
+    `failed` of the frames that are done, as members without a book tell it.
+    """
 
     group: str
     name: str
@@ -214,11 +223,12 @@ class Figures:
     came_before: int
     left_before: int
     dropped: dict[str, int]
+    failed: int = 0
 
     @property
     def assigned(self) -> int:
         """Frames that came and were not given to another seat."""
-        return self.came - self.left + sum(self.dropped.values())
+        return self.came - self.left + sum(self.dropped.values()) + self.failed
 
 
 class JournalReader:
@@ -325,4 +335,5 @@ def _figures(name: tuple[str, str], words: list[int]) -> Figures:
         words[_CAME_BEFORE],
         words[_LEFT_BEFORE],
         dropped,
+        words[_FAILED],
     )

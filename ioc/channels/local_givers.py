@@ -14,7 +14,6 @@ from typing import Protocol
 
 from ioc.channels.base import Counters
 from ioc.channels.books import Books
-from ioc.channels.journal import Account
 from ioc.channels.local_receiver import RETRY_SECONDS, LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.core.frame import Frame, Item
@@ -112,10 +111,10 @@ class LocalGivers:
         """Return whether it asked to leave and everything that was on its way has been handed on."""
         return self._leaving and all(one.receiver.finished and not one.ahead for one in self.inputs.values())
 
-    @property
-    def account(self) -> Account | None:
-        """Where ids are noted, if this member has one giver only, who keeps account of ids."""
-        return next((one.receiver.account for one in self.inputs.values()), None)
+    def fail(self, frames: Sequence[Frame]) -> None:
+        """Note the ids of frames that a processor failed on, if there is one giver only, who keeps account of ids."""
+        for one in list(self.inputs.values())[:1]:
+            one.receiver.fail(frames)
 
     def counters(self) -> Counters:
         counts = self.books.counts

@@ -15,7 +15,7 @@ import numpy as np
 from ioc.channels import local_wire as wire
 from ioc.channels.base import Counters
 from ioc.channels.book import Book
-from ioc.channels.journal import Account
+from ioc.channels.journal import FAILED, Account
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import EndOfSeries, Frame, Item
 
@@ -105,6 +105,12 @@ class LocalReceiver:
         if self._bell is not None and self._rung < (asked := self._bell[0]) <= counts.done:
             self._rung = asked  # once: until the distributor has heard, each further message would be in vain
             self._say(wire.PROGRESS)
+
+    def fail(self, frames: Sequence[Frame]) -> None:
+        """Note the ids of frames that a processor failed on; they are released next."""
+        if self.account is not None:
+            for frame in frames:
+                self.account.left.add(frame.series, frame.unique_id, FAILED)
 
     def counters(self) -> Counters:
         counts = self._book.counts

@@ -6,6 +6,7 @@
 [egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames;   [balancers.*]  a lab's load balancer between them
 [writers.*] frames -> HDF5 files
 [supervision], [quarantine]  when processes are started again, and what becomes of frames that kill them
+[plugins]   areaDetector's plug-ins
 """
 
 import tomllib
@@ -20,6 +21,7 @@ from ioc.core.budget import Budget, divide
 from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
+from ioc.core.config_jobs import JobsConfig
 from ioc.core.config_supervision import Limited as _Limited
 from ioc.core.config_supervision import QuarantineConfig, SupervisionConfig
 from ioc.core.config_table import GIB, PolicyName, lower
@@ -38,9 +40,13 @@ LONGEST_SUFFIX = len("Dist1:Set64:Member64:MissedRanges_RBV")
 """The longest name that Rayfan puts behind a prefix."""
 
 DISTRIBUTOR_SLOTS = 8
+PLUGINS_GROUP = "plugins.graph"
+"""The distributor group whose one member is the process of areaDetector's plug-ins."""
 IMAGE_GROUP = "Pva1"
 """The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
 MOST_MEMBERS = 64
+JOB_PLACEMENTS = ("slurm", "psij")
+"""Placements whose consumers are batch jobs."""
 ACK_TIMEOUT = 10.0
 """s that a PVA member of policy Acknowledged may be silent, unless configured otherwise."""
 
@@ -62,6 +68,9 @@ def _data_type(value: object) -> object:
 
 ImageServerName = Annotated[ImageBackend, BeforeValidator(lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
+PASSING = ("image", "Stats")
+"""What the names of plug-ins begin with that make no frames of their own."""
+PluginName = Annotated[str, Field(pattern="^(image|Stats|ROI|Proc|Trans|Codec|CB)[1-9]$")]
 
 
 class DetectorConfig(_Table):
@@ -114,8 +123,18 @@ class GroupConfig(_Limited):
     outputs: list[Literal["pva"]] = ["pva"]
     """Where the processor's frames go besides those that name this group as their `input`: `pva` is the channel
     `$(P)Cons1:Image`."""
-    placement: Literal["local", "remote"] = "local"
-    """`local`: Rayfan starts the consumers. `remote`: they are PVA clients that join by the member channels."""
+    placement: Literal["local", "remote", "slurm", "psij"] = "local"
+    """`local`: Rayfan starts the consumers. `remote`: they are PVA clients that join by the member channels, or workers
+    that join with `rayfan work`. `slurm`, or `psij` with `jobs.executor`: Rayfan has them started as batch jobs."""
+    jobs: JobsConfig = JobsConfig()
+
+    @model_validator(mode="after")
+    def _jobs_fit(self) -> Self:
+        if self.placement == "psij" and not self.jobs.executor:
+            raise ValueError("placement 'psij' needs the key 'jobs.executor', for example \"slurm\" or \"local\"")
+        if self.placement not in JOB_PLACEMENTS and self.jobs != JobsConfig():
+            raise ValueError(f"jobs: expected placement 'slurm' or 'psij' with this table, found {self.placement!r}")
+        return self
 
     @model_validator(mode="after")
     def _sets_fit(self) -> Self:
@@ -160,6 +179,30 @@ class WriterConfig(_Table):
     """Bytes that the frames of FileWriteMode Capture may take up."""
 
 
+class PluginsConfig(_Table):
+    """areaDetector's plug-ins, `$(P)Stats1:`, `$(P)ROI1:` and so on, in a process of their own."""
+
+    names: list[PluginName] = ["image1", "Stats1", "ROI1", "Proc1", "Trans1", "Codec1", "CB1"]
+    """Which there are: image, Stats, ROI, Proc, Trans, Codec or CB, with a number from 1 to 9."""
+    policy: PolicyName = Policy.BOUNDED
+    """As in [groups.*]; with `bounded` no plug-in ever stops the detector."""
+    queue_size: int = Field(default=64, ge=1, le=65536)
+    """Frames that may wait for the process, and at start for each plug-in: `QueueSize`."""
+    memory: int = Field(default=GIB // 4, ge=1)
+    """Bytes that frames may take up in the process: those that wait, and those that `CB1:` keeps."""
+    array_type: DataTypeName | None = None
+    """Type of `image1:ArrayData`; left out: that of the detector's frames at start."""
+    array_size: int | None = Field(default=None, ge=1, le=1 << 28)
+    """Elements of `image1:ArrayData`; left out: as many as the detector's frames have at start."""
+
+    @field_validator("names")
+    @classmethod
+    def _no_name_twice(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names) or not names:
+            raise ValueError(f"expected different names, at least one, found {', '.join(names) or 'none'}")
+        return names
+
+
 class Config(_Table):
     """One appliance."""
 
@@ -188,6 +231,7 @@ class Config(_Table):
     ingress: dict[str, IngressConfig] = {}
     writers: dict[str, WriterConfig] = {}
     balancers: dict[str, BalancerConfig] = {}
+    plugins: PluginsConfig | None = None
     supervision: SupervisionConfig = SupervisionConfig()
     quarantine: QuarantineConfig = QuarantineConfig()
 
@@ -221,10 +265,11 @@ class Config(_Table):
     def _whole(self) -> Self:
         self._chain_holds()
         slots = len(takers(self.inputs, DETECTOR)) + len(self.egress) + len(self.writers)
+        slots += self.plugins is not None
         if slots > DISTRIBUTOR_SLOTS:
             raise ValueError(
-                f"groups, egress and writers that take the detector's frames: expected at most {DISTRIBUTOR_SLOTS} "
-                f"together, found {slots}"
+                f"groups, egress, writers and plug-ins that take the detector's frames: expected at most "
+                f"{DISTRIBUTOR_SLOTS} together, found {slots}"
             )
         for name, egress in self.egress.items():
             self._check_balancer(f"egress.{name}", egress.balancer)
@@ -246,7 +291,7 @@ class Config(_Table):
         return groups | {collector_group(name): one.input for name, one in self.collectors.items()}
 
     def _chain_holds(self) -> None:
-        remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement == "remote")
+        remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement != "local")
         found = faults(self.inputs, remote)
         if found:
             raise ValueError("; ".join(found))

@@ -24,6 +24,7 @@ class Role(Enum):
     BALANCER = "balancer"
     INGRESS = "ingress"
     WRITER = "writer"
+    PLUGINS = "plugins"
 
 
 class State(Enum):
@@ -56,10 +57,11 @@ class _Message(BaseModel):
 class ProcessSpec(_Message):
     """What one process needs to know.
 
-    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`. `table` is
-    the name of its table in the configuration (group, collector, egress, balancer, ingress or writer); `member` counts
-    from 0 within the group.
-    `destination` is filled in for an egress whose uri was left out. `last_end` says why the life before ended.
+    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`, `Plug1`.
+    `table` is the name of its table in the configuration (group, collector, egress, balancer, ingress or writer);
+    `member` counts from 0 within the group.
+    `destination` is filled in for an egress whose uri was left out. `folder` is where processors may write; left out:
+    the run folder. `last_end` says why the life before ended.
     """
 
     role: Role
@@ -69,6 +71,7 @@ class ProcessSpec(_Message):
     table: str | None = None
     member: int | None = None
     destination: str | None = None
+    folder: Path | None = None
     debug: bool = False
     last_end: str = ""
 
@@ -85,6 +88,11 @@ class ProcessSpec(_Message):
     def uri_file(self, balancer: str) -> Path:
         """Where the load balancer of a table leaves its URI, token included; readable by its owner only."""
         return self.run_dir / f"{balancer}.uri"
+
+    @property
+    def token_file(self) -> Path:
+        """The token of workers elsewhere, made for each run; readable by its owner only."""
+        return self.run_dir / "work.token"
 
     @property
     def memory_file(self) -> Path:
@@ -207,5 +215,7 @@ class Status(_Message):
     stage: StageStatus = StageStatus()
     groups: list[GroupStatus] = []
     port: int | None = None
+    life: str = ""
+    """Which job it is of, for processes elsewhere."""
     figures: dict[str, float | int | str] = {}
     """What else is worth showing, by record name without _RBV, for example `LatencyP50`."""

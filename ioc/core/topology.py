@@ -38,11 +38,11 @@ def _fault(inputs: Mapping[str, str], remote: frozenset[str], taker: str, giver:
         return f"{taker}.input: expected 'groups.NAME' or 'collectors.NAME', found {giver!r}, which is in order already"
     if giver in remote:
         return (
-            f"{taker}.input: expected a giver whose members Rayfan starts, found {giver!r} with placement 'remote', "
-            "whose output goes elsewhere"
+            f"{taker}.input: expected a giver whose members run on this host, found {giver!r} with another "
+            "placement than 'local', whose output goes elsewhere"
         )
     if taker in remote and giver != DETECTOR:
-        return f"{taker}.input: expected 'detector' with placement 'remote', found {giver!r}"
+        return f"{taker}.input: expected 'detector' with another placement than 'local', found {giver!r}"
     return ""
 
 

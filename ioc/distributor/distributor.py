@@ -6,8 +6,8 @@ source waits. A set whose members are all gone is passed over while another set 
 the frames wait on the seats of members that are being restarted, and are booked as *nobody*'s in a group without such.
 What has nothing to do costs nothing: a burst of frames visits the members that are there and the groups that get
 frames; what nobody gets is booked, a range at a time, when somebody comes or looks (`settle`).
-Under Acknowledged, what a member that died had not finished goes to the members of the other sets, if sets have one
-member each; otherwise to its successor. It may then come behind the end marker of its series.
+Under Acknowledged, what a member that died or left had not finished goes to the members of the other sets, if sets have
+one member each; otherwise to its successor. It may then come behind the end marker of its series.
 """
 
 from collections.abc import Iterator, Sequence
@@ -294,7 +294,7 @@ class Distributor:
             return moved
         seat.vacate(politely=True)
         self._stand_up(seat)
-        if died:
+        if died or group.shape.limits.policy is Policy.ACKNOWLEDGED:
             self._pass_on(group, seat)
         elif not seat.expected:
             seat.abandon()

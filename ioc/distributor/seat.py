@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from ioc.channels.acknowledged import AcknowledgedLink
 from ioc.channels.base import Link
 from ioc.channels.journal import MOVED, Account
 from ioc.channels.local_pool import PooledFrame, drop_all, hold_all
@@ -64,7 +65,8 @@ class Seat:
         self.last_end: int | None = None
         self.widest = WIDEST_WINDOW
         self.account = account
-        self._tells_done = not expected
+        self.tells_done = not expected
+        """Whether the member has no book, so that the seat says what it finished and failed on."""
         self._on_way: deque[Waiting] = deque()
         self._frames_on_way = 0
         self._seen = 0
@@ -241,9 +243,16 @@ class Seat:
         self.completed += len(frames)
         self.account.completed = self.completed
         self.account.touch()
-        if self._tells_done:
+        if self.tells_done:
             self.account.done.extend(frames)
+            self._note_failed()
         drop_all(frames)
+
+    def _note_failed(self) -> None:
+        """Book what the member failed on; it is done with, too."""
+        if isinstance(self.link, AcknowledgedLink):
+            for series, unique_id in sorted(self.link.take_failed()):
+                self.account.fail(series, unique_id)
 
     def _survivors(self, left: list[Waiting]) -> list[Waiting]:
         """Return what is to be handed out again; a frame that was the first of two that died is set aside.

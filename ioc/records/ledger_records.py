@@ -1,4 +1,4 @@
-"""The records of the supervisor: the ledger, the appliance's health, and one slot `Proc1:` ... a process."""
+"""The records of the supervisor: the ledger, the appliance's health, and one slot `Process1:` ... a process."""
 
 from ioc.core.config import MOST_MEMBERS
 from ioc.core.status import State
@@ -91,6 +91,8 @@ PROCESS = (
         ),
     ),
     Record("Pid", INT, "Process id, 0: none"),
+    Record("Job", STRING, "Id of the batch job, empty: none"),
+    Record("JobState", STRING, "State of the batch job, empty: none"),
     Record("Restarts", INT, "Restarts since the start"),
     Record("Failures", INT, "Failures lately, see RestartLimit"),
     Record("Backoff", FLOAT, "Time until it is started again", unit="s", precision=1),
@@ -106,5 +108,5 @@ def supervisor_records() -> list[Record]:
     for slot in range(1, CHAIN_SLOTS + 1):
         records += under(f"Chain{slot}:", CHAIN)
     for slot in range(1, PROCESS_SLOTS + 1):
-        records += under(f"Proc{slot}:", PROCESS)
+        records += under(f"Process{slot}:", PROCESS)
     return records

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ioc.channels.book import Counts
-from ioc.channels.journal import ABORTED, ENDED, MOVED, REASONS, Figures, JournalReader
-from ioc.core.config import IMAGE_GROUP, egress_group, writer_group
+from ioc.channels.journal import ABORTED, ENDED, FAILED, MOVED, REASONS, Figures, JournalReader
+from ioc.core.config import IMAGE_GROUP, PLUGINS_GROUP, egress_group, writer_group
 from ioc.core.status import ProcessSpec, Role
 from ioc.supervisor.appliance import SeriesView
 from ioc.supervisor.balancers import BalancerAccount, Passage, account_of, book_lost
 from ioc.supervisor.chain import ChainAccounts, is_behind
 from ioc.supervisor.ledger_store import LedgerStore
-from ioc.supervisor.plan import balancer_of, is_fed, needs_port_of
+from ioc.supervisor.plan import balancer_of, is_fed, keeps_book, needs_port_of
 from ioc.supervisor.readers import Readers
 from ioc.supervisor.report import Chain, IngressAccount, MemberBook, Moment, Seat, Sources
 from ioc.supervisor.series import DETECTOR_STAGE, Ended, Place, SeriesBook
@@ -27,7 +27,7 @@ from ioc.supervisor.tracks import MemberTrack, Track, kept, remaining, runs_of, 
 from ioc.supervisor.wires import LOST, Wire, split
 from ioc.supervisor.worker import Worker
 
-MEMBERS = (Role.CONSUMER, Role.WRITER, Role.EGRESS)
+MEMBERS = (Role.CONSUMER, Role.PLUGINS, Role.WRITER, Role.EGRESS)
 BOOKED = (Role.INGRESS, *MEMBERS)
 """Who has a book, in the order of reading: what arrived was sent by then."""
 SAVE_SECONDS = 0.2
@@ -98,7 +98,7 @@ class Accounts:
         """Read everything once, and store what is new."""
         workers = list(workers)
         booked = [worker for role in BOOKED for worker in workers if worker.spec.role is role]
-        booked = [worker for worker in booked if not is_behind(worker.spec)]
+        booked = [worker for worker in booked if not is_behind(worker.spec) and keeps_book(worker.spec)]
         before = {worker.name: self._read(worker.spec) for worker in booked}
         detector = next((worker for worker in workers if worker.spec.role is Role.DETECTOR), None)
         if detector is not None:
@@ -156,7 +156,7 @@ class Accounts:
             self._member(worker)
             for role in MEMBERS
             for worker in workers
-            if worker.spec.role is role and not is_behind(worker.spec)
+            if worker.spec.role is role and not is_behind(worker.spec) and keeps_book(worker.spec)
         ]
         ingresses = [self._ingress(worker, workers) for worker in workers if worker.spec.role is Role.INGRESS]
         detector = names.get(DETECTOR_STAGE)
@@ -235,6 +235,9 @@ class Accounts:
                 if run.mark == MOVED:
                     self.book.give(place, [run], -1)
                     continue
+                if run.mark == FAILED:
+                    self.book.fail(place, run)
+                    continue
                 if one.name == NOBODY:
                     self.book.give(place, [run])
                 self.book.drop(place, run, REASONS[run.mark].value)
@@ -290,7 +293,7 @@ class Accounts:
         """Name what a detector that is gone had dealt out and nobody has finished."""
         self._closed = True
         self.book.crash()
-        members = {worker.name: worker for worker in workers if worker.spec.role in MEMBERS}
+        members = {worker.name: worker for worker in workers if worker.spec.role in MEMBERS and keeps_book(worker.spec)}
         for number, one in enumerate(self._figures):
             place = Place(one.group, one.name)
             for series in self.book.unsettled(place) if one.group else ():
@@ -385,6 +388,8 @@ class Accounts:
 
 def place_of(spec: ProcessSpec) -> Place:
     """Return the place of a process in the ledger."""
+    if spec.role is Role.PLUGINS:
+        return Place(PLUGINS_GROUP, spec.name)
     group_of = {Role.EGRESS: egress_group, Role.WRITER: writer_group}.get(spec.role, str)
     return Place(group_of(spec.table or ""), spec.name)
 

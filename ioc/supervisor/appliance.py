@@ -11,13 +11,16 @@ class ProcessView(BaseModel):
     """One process: `lag`, `processed`, `failed` and `lost` in frames, `rate` in Hz.
 
     `failures` are those that count against it now; `backoff` in s until it is started again; `usage` is what
-    limits.py tells of memory and processor time.
+    limits.py tells of memory and processor time. `job` and `job_state`: the scheduler's id of a batch job, and its
+    state in PSI/J's words.
     """
 
     name: str
     role: Role
     state: State
     pid: int | None = None
+    job: str = ""
+    job_state: str = ""
     restarts: int = 0
     rate: float = 0.0
     lag: int = 0

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from pydantic import ValidationError
 
@@ -181,22 +181,33 @@ def run(body: Callable[[Child], ExitCode]) -> None:
     except ValidationError as error:
         sys.stderr.write(f"standard input: expected a process spec, found: {error}\n")
         sys.exit(ExitCode.BAD_CONFIGURATION)
-    logging.basicConfig(
-        level=logging.DEBUG if spec.debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    log_to_stderr(spec.debug)
     child = Child(spec)
     child.log_to(logging.getLogger().handlers[0])
     signal.signal(signal.SIGTERM, lambda *_: child.stopping.set())
-    code = _guarded(child, body)
+    leave(guarded(child, body))
+
+
+def log_to_stderr(debug: bool) -> None:
+    """Write the log of this process to its standard error."""
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+def leave(code: ExitCode) -> NoReturn:
+    """End this process; EPICS threads of C do not end with the interpreter, everything of ours is closed by now."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # EPICS threads of C do not end with the interpreter; everything of ours is closed by now
+    os._exit(code)
 
 
-def _guarded(child: Child, body: Callable[[Child], ExitCode]) -> ExitCode:
+def guarded(child: Child, body: Callable[[Child], ExitCode]) -> ExitCode:
+    """Return the truth about what became of a process, whatever its body raises; its last status says it, too."""
     try:
         code = body(child)
     except UserError as error:

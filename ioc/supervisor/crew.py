@@ -8,7 +8,17 @@ from ioc.core.config import MOST_MEMBERS
 from ioc.core.status import ProcessSpec, Role
 from ioc.core.topology import DETECTOR, takers
 from ioc.supervisor.counts import Counts
-from ioc.supervisor.plan import another_member, balancer_of, bound_to, destination, needs_port_of, node_of, plan
+from ioc.supervisor.jobs import Jobs
+from ioc.supervisor.plan import (
+    another_member,
+    balancer_of,
+    bound_to,
+    destination,
+    jobs_of,
+    needs_port_of,
+    node_of,
+    plan,
+)
 from ioc.supervisor.run_folder import Birth, RunFolder
 from ioc.supervisor.worker import Fate, Rules, Worker, find_alive
 
@@ -25,6 +35,7 @@ class Crew:
     rules: Rules
     workers: list[Worker] = field(default_factory=list)
     counts: Counts | None = None
+    jobs: Jobs = field(default_factory=Jobs)
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self.workers)
@@ -46,18 +57,31 @@ class Crew:
         """Return the names of the processes that an earlier supervisor left running."""
         names = []
         for birth in births:
-            if birth.spec.role is Role.SUPERVISOR:
-                continue
+            if birth.spec.role is Role.SUPERVISOR or birth.job is not None:
+                continue  # jobs outlive the rest of an appliance only by mistake
             process = find_alive(birth, self.folder, self.modules[birth.spec.role])
             if process is not None:
                 names.append(birth.spec.name)
                 process.close()
         return names
 
+    def end_jobs(self, births: list[Birth]) -> None:
+        """Cancel the jobs that an earlier appliance, which is gone, left behind."""
+        for birth in births:
+            if birth.job is not None:
+                self.jobs.end(birth.spec, birth.job)
+
     def muster(self, births: list[Birth], now_ns: int) -> None:
-        """Make all workers; those whose process of `births` still lives take it over."""
+        """Make all workers; those whose process of `births` still lives take it over.
+
+        Raises:
+            ConfigError: jobs are asked for that cannot be submitted here.
+        """
         known = {birth.spec.name: birth for birth in births if birth.spec.role is not Role.SUPERVISOR}
         specs = plan(self.spec.config, self.folder.path, self.spec.debug)
+        for table, spec in {spec.table: spec for spec in specs if jobs_of(spec) is not None}.items():
+            log.info("the workers of group %s are jobs", table)
+            self.jobs.check(spec)
         planned = {spec.name for spec in specs}
         specs += [birth.spec for name, birth in known.items() if name not in planned]
         for spec in specs:
@@ -77,7 +101,7 @@ class Crew:
         by_slot = dict(enumerate(takers(config.inputs, DETECTOR), 1))
         for group in detector.status.groups:
             kind, _, name = by_slot.get(group.slot, "").partition(".")
-            if kind != "groups" or config.groups[name].placement != "local":
+            if kind != "groups" or config.groups[name].placement == "remote":
                 continue
             self._have(name, group.count, group.count, now_ns)
 
@@ -115,7 +139,7 @@ class Crew:
                 worker.start(now_ns)
 
     def _add(self, spec: ProcessSpec) -> Worker:
-        worker = Worker(spec, self.modules[spec.role], self.folder, self.rules)
+        worker = Worker(spec, self.modules[spec.role], self.folder, self.rules, self.jobs)
         self.workers.append(worker)
         return worker
 

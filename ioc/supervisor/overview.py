@@ -54,7 +54,7 @@ def look_over(crew: Crew, ledger: Ledger, life: Life, now_ns: int) -> Appliance:
         dropped=sum(lost(stage) for stage in ledger.stages if stage.group != IMAGE_GROUP),
         failed=sum(stage.failed for stage in ledger.stages),
         queued=sum(waiting(stage) for stage in ledger.stages),
-        processes=[_process_view(worker, stages[worker.name], now_ns) for worker in ordered],
+        processes=[_process_view(worker, stages.get(worker.name) or Stage(worker.name), now_ns) for worker in ordered],
         most_failures=crew.rules.most_failures,
         chains=_chains(crew),
     )
@@ -97,7 +97,9 @@ def _process_view(worker: Worker, stage: Stage, now_ns: int) -> ProcessView:
         name=worker.name,
         role=worker.spec.role,
         state=worker.state,
-        pid=worker.process.pid if worker.process else None,
+        pid=_pid(worker),
+        job=worker.job.id if worker.job else "",
+        job_state=worker.job.state if worker.job else "",
         restarts=worker.restarts,
         rate=status.rate if status and worker.current else 0.0,
         lag=waiting(stage),
@@ -110,6 +112,13 @@ def _process_view(worker: Worker, stage: Stage, now_ns: int) -> ProcessView:
         backoff=worker.backoff(now_ns),
         usage=usage_figures(worker.usage, Limits.of(worker.spec)),
     )
+
+
+def _pid(worker: Worker) -> int | None:
+    """Return the process id, of a job on its own host; None while there is none."""
+    if worker.job is None:
+        return worker.process.pid if worker.process else None
+    return worker.status.pid if worker.status is not None and worker.current else None
 
 
 def _health(crew: Crew, life: Life) -> str:

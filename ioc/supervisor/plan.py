@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ioc.core.config import Config, collector_group
+from ioc.core.config import JOB_PLACEMENTS, Config, collector_group
+from ioc.core.config_jobs import JobsConfig
 from ioc.core.status import ProcessSpec, Role
 from ioc.core.topology import DETECTOR, depth
 
@@ -16,10 +17,11 @@ MODULES: Mapping[Role, str] = {
     Role.BALANCER: "consumers.app",
     Role.INGRESS: "consumers.app",
     Role.WRITER: "consumers.app",
+    Role.PLUGINS: "consumers.app",
 }
 """What is run as `python -m` for each role."""
 
-DRAINED_LAST = (Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
+DRAINED_LAST = (Role.PLUGINS, Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
 """With the flow of frames, who sends stops before who receives: after the detector and all that lies behind it in
 chains (see `drain_step`) these, one role after the other."""
 
@@ -41,9 +43,10 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     collectors = [spec(Role.COLLECTOR, f"Coll{n}", table) for n, table in enumerate(config.collectors, 1)]
     egresses = [spec(Role.EGRESS, f"Ejfat{n}", table) for n, table in enumerate(config.egress, 1)]
     writers = [spec(Role.WRITER, f"HDF{n}", table) for n, table in enumerate(config.writers, 1)]
+    plugins = [spec(Role.PLUGINS, "Plug1")] if config.plugins is not None else []
     balancers = [spec(Role.BALANCER, f"EjfatLb{n}", table) for n, table in enumerate(config.balancers, 1)]
     source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR)]
-    return [*source, *consumers, *collectors, *writers, *egresses]
+    return [*source, *consumers, *collectors, *plugins, *writers, *egresses]
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:
@@ -51,10 +54,23 @@ def consumer_names(config: Config) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     number = 0
     for table, group in config.groups.items():
-        if group.placement == "local":
+        if group.placement != "remote":
             names[table] = [f"Cons{number + member + 1}" for member in range(group.count)]
             number += group.count
     return names
+
+
+def jobs_of(spec: ProcessSpec) -> JobsConfig | None:
+    """Return how the job of a process is submitted; None if it is a process of this host."""
+    if spec.role is not Role.CONSUMER or spec.table is None:
+        return None
+    group = spec.config.groups[spec.table]
+    return group.jobs if group.placement in JOB_PLACEMENTS else None
+
+
+def keeps_book(spec: ProcessSpec) -> bool:
+    """Return whether a process keeps its accounts in the run folder; of jobs the detector's journal tells."""
+    return jobs_of(spec) is None
 
 
 def collector_names(config: Config) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ioc.core.status import ProcessSpec
+from ioc.core.status import ProcessSpec, Status
 
 STATE_FIELD, START_FIELD = 0, 19
 """Places of the fields 3 (state) and 22 (start time) of /proc/PID/stat behind the command's name (proc(5))."""
@@ -86,6 +86,10 @@ class Process:
             return process
         process.close()
         return None
+
+    def owns(self, status: Status) -> bool:
+        """Return whether a status is of this process."""
+        return status.pid == self.pid
 
     def fileno(self) -> int:
         """Return a descriptor that is readable once the process has ended."""

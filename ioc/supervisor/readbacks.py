@@ -38,7 +38,7 @@ def values(view: Appliance) -> dict[str, Value]:
         shown |= _chain(f"Chain{slot}:", view.chains[slot - 1] if slot <= len(view.chains) else None)
     for slot in range(1, PROCESS_SLOTS + 1):
         process = view.processes[slot - 1] if slot <= len(view.processes) else None
-        shown.update(_slot(f"Proc{slot}:", process))
+        shown.update(_slot(f"Process{slot}:", process))
     return shown
 
 
@@ -73,6 +73,8 @@ def _slot(place: str, process: ProcessView | None) -> dict[str, Value]:
         f"{place}Role_RBV": process.role.value,
         f"{place}State_RBV": state.value,
         f"{place}Pid_RBV": process.pid or 0,
+        f"{place}Job_RBV": process.job,
+        f"{place}JobState_RBV": process.job_state,
         f"{place}Restarts_RBV": process.restarts,
         f"{place}LastError_RBV": process.last_error,
         f"{place}Message_RBV": process.message,

@@ -187,7 +187,7 @@ def _member_stage(seat: Seat, book: MemberBook | None, moment: Moment) -> Stage:
     dropped[Reason.LOST.value] += seat.lost
     meant = figures.assigned - sum(dropped.values())
     if book is None:
-        stage = Stage(figures.name, figures.group, figures.done, figures.done)
+        stage = Stage(figures.name, figures.group, figures.done, figures.done - figures.failed, figures.failed)
     else:
         stage = _book_stage(book)
         stage.group = figures.group

@@ -45,6 +45,8 @@ OURS = (
     "*.new",
     "*.autosave",
     "*.gone",
+    "*.leave",
+    "*.token",
     "*.ended",
     "*.place",
     "appliance.json",
@@ -54,6 +56,14 @@ OURS = (
     f"{SOCKET}.*",
 )
 """What a supervisor removes at its start, except what is its own; nothing else in the folder is touched."""
+
+
+class JobBirth(BaseModel):
+    """What finds a job again: PSI/J's name of the scheduler, the scheduler's own id, and the life that reports bear."""
+
+    executor: str
+    native_id: str
+    life: str
 
 
 class Birth(BaseModel):
@@ -67,6 +77,7 @@ class Birth(BaseModel):
     started: int | None = None
     restarts: int = 0
     over: bool = False
+    job: JobBirth | None = None
 
 
 class Holder(BaseModel):

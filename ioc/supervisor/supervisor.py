@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.errors import RefusedError, UserError, mismatch
+from ioc.core.joining import new_token
 from ioc.core.ledger import Ledger
 from ioc.core.status import ExitCode, ProcessSpec, Role, State
 from ioc.supervisor.accounts import Accounts
 from ioc.supervisor.appliance import Appliance, QuarantineView
 from ioc.supervisor.counts import Counts
 from ioc.supervisor.crew import Crew
+from ioc.supervisor.jobs import write_secret
 from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.limits import Patrol
@@ -98,8 +100,11 @@ class Supervisor:
             self._end_earlier(earlier)
             survivors = []
         if not survivors:
+            self.crew.end_jobs(births)
             births = []
         self._accounts = self._open_ledger(bool(survivors))
+        if not births or not self.spec.token_file.exists():
+            write_secret(self.spec.token_file, new_token())
         self.folder.write("supervisor.spec", Birth(spec=self.spec, pid=os.getpid()).model_dump_json())
         self.crew.counts = Counts(self.spec.config, self.folder.path)  # behind the cleaning: of those that still run
         self.crew.muster(births, now)
@@ -152,6 +157,7 @@ class Supervisor:
         """Tell every process to finish, because nobody will watch it any more."""
         for worker in self.crew:
             worker.leave(self._clock.monotonic_ns(), self._rules.drain)
+        self.crew.jobs.close()
 
     def close(self) -> None:
         """Let go of everything; processes that run go on."""
@@ -275,7 +281,7 @@ class Supervisor:
 
     def _judge(self, now_ns: int) -> None:
         life = self._life
-        if life.running_since_ns is None and all(worker.running for worker in self.crew.wanted()):
+        if life.running_since_ns is None and all(worker.running or worker.queued for worker in self.crew.wanted()):
             life.running_since_ns = now_ns
             log.info("all processes run")
         for worker in self.crew:
@@ -305,6 +311,7 @@ class Supervisor:
         now = self._clock.monotonic_ns()
         for worker in self.crew:
             worker.look(now)
+        self.crew.jobs.close()
         assert self._accounts is not None and self._store is not None
         self._accounts.sample(self.crew, now)
         self._accounts.finish(self.crew, now)

@@ -11,7 +11,8 @@ Failed (given up), Quarantining (a frame that it died of twice is being put asid
 Rules: the first restart is at once, the next ones after 0.5, 1, 2, ... s. A process is hung when it says that it runs
 and its heartbeat stands still for `hang` seconds of ours; time in which the supervisor itself was not scheduled counts
 little, so that a machine that was suspended or overloaded does not kill what is healthy. What hangs is asked for the
-stacks of its threads before it is killed.
+stacks of its threads before it is killed. A process may be a batch job (ioc/supervisor/jobs.py): nothing is expected of
+one before it runs, nor of one whose worker has left, and one that has fallen silent is ended after its own `patience`.
 """
 
 import json
@@ -26,6 +27,8 @@ from ioc.core.config import Config
 from ioc.core.quarantine import Death
 from ioc.core.status import ExitCode, ProcessSpec, State, Status
 from ioc.supervisor.death import LOG_BYTES, death_of
+from ioc.supervisor.jobs import Job, Jobs
+from ioc.supervisor.plan import jobs_of
 from ioc.supervisor.process import Process, runs_module, start_time
 from ioc.supervisor.run_folder import Birth, RunFolder
 from ioc.supervisor.usage import Usage, UsageMeter
@@ -85,7 +88,8 @@ class Worker:
     module: str
     folder: RunFolder
     rules: Rules
-    process: Process | None = None
+    jobs: Jobs = field(default_factory=Jobs)
+    process: Process | Job | None = None
     status: Status | None = None
     fate: Fate = Fate.WANTED
     restarts: int = 0
@@ -134,7 +138,7 @@ class Worker:
     @property
     def current(self) -> bool:
         """Whether `status` is of the present life."""
-        return self.status is not None and self.process is not None and self.status.pid == self.process.pid
+        return self.status is not None and self.process is not None and self.process.owns(self.status)
 
     @property
     def running(self) -> bool:
@@ -164,22 +168,38 @@ class Worker:
             return "a frame that it died of twice is put aside"
         return self.status.message if self.status is not None and self.current else ""
 
+    @property
+    def job(self) -> Job | None:
+        """The job that the process is, if it is one."""
+        return self.process if isinstance(self.process, Job) else None
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits in the queue of a scheduler, for as long as that likes."""
+        return self.job is not None and self.job.waits
+
     def start(self, now_ns: int) -> None:
         """Start the process."""
         self.folder.remove(f"{self.name}.gone")
         self._log_start = self.folder.log_size(self.name)
         self.spec = self.spec.model_copy(update={"last_end": self.last_error})
         self._write_birth()
-        self.process = Process.launch(self.spec, self.module)
+        if jobs_of(self.spec) is not None:
+            self.process = self.jobs.launch(self.spec)
+            log.info("%s is submitted", self.name)
+        else:
+            self.process = Process.launch(self.spec, self.module)
+            log.info("%s started, process %d", self.name, self.process.pid)
         self._write_birth()
         self.retry_ns = None
         self._begin_watch(now_ns)
-        log.info("%s started, process %d", self.name, self.process.pid)
 
     def adopt(self, birth: Birth, now_ns: int) -> bool:
         """Take over the process of an earlier supervisor if it still lives; return whether it does."""
-        process = find_alive(birth, self.folder, self.module)
         self.restarts = birth.restarts
+        process: Process | Job | None = find_alive(birth, self.folder, self.module)
+        if birth.job is not None and not birth.over:
+            process = self.jobs.find(birth.spec, birth.job)
         if process is None:
             return False
         self.spec = birth.spec
@@ -187,7 +207,7 @@ class Worker:
         self._write_birth()
         self._begin_watch(now_ns)
         self.status = self.folder.read_status(self.name)
-        log.info("%s still runs, process %d: taken over", self.name, process.pid)
+        log.info("%s still runs, %s: taken over", self.name, birth.job or process.pid)
         return True
 
     def look(self, now_ns: int) -> bool:
@@ -199,6 +219,8 @@ class Worker:
             self._aside_ns = None
         if self.process is None:
             return False
+        if isinstance(self.process, Job) and self.process.news():
+            self._write_birth()
         if self.process.ended():
             self.status = self.folder.read_status(self.name) or self.status
             self._ended(now_ns)
@@ -254,7 +276,7 @@ class Worker:
         self._kill_ns = None
         self.exit_code = None
         assert self.process is not None
-        self._meter = UsageMeter(self.process.pid)
+        self._meter = UsageMeter(self.process.pid) if self.job is None and self.process.pid is not None else None
         self.usage = Usage()
 
     def _watch(self, now_ns: int) -> None:
@@ -291,6 +313,9 @@ class Worker:
         self._kill_ns = now_ns + round(STACKS_SECONDS * 1e9)
 
     def _patience(self) -> float:
+        config = jobs_of(self.spec)
+        if config is not None:
+            return config.patience if self.state is State.RUNNING else float("inf")
         return self.rules.hang if self.state is State.RUNNING else self.rules.start
 
     def _ended(self, now_ns: int) -> None:
@@ -311,7 +336,7 @@ class Worker:
         renewed = self.fate is Fate.RENEWING
         self.fate = Fate.WANTED
         self.last_error = self.last_error if self._hung or renewed else failure
-        self._note_death(pid)
+        self._note_death(pid or 0)
         self._failures = [*(at for at in self._failures if now_ns - at < self.rules.window * 1e9), now_ns]
         log.error("%s ended: %s", self.name, self.last_error)
         bad = self.exit_code == ExitCode.BAD_CONFIGURATION and not renewed
@@ -347,6 +372,9 @@ class Worker:
     def _explain(self) -> str:
         """Return why the process ended: its own last word if it had one."""
         assert self.exit_code is not None
+        if self.job is not None and (words := self.job.words()):
+            said = self.status.last_error if self.status is not None and self.current else ""
+            return f"{words} ({said})" if said else words
         if self.exit_code < 0:
             return f"was killed by {signal.Signals(-self.exit_code).name}"
         if self.status is not None and self.current and self.status.state is State.FAILED and self.status.last_error:
@@ -360,6 +388,8 @@ class Worker:
         birth = Birth(spec=self.spec, restarts=self.restarts, over=self.fate is not Fate.WANTED)
         if self.process is not None:
             birth.pid, birth.started = self.process.pid, self.process.started
+        if self.job is not None:
+            birth.job = self.job.birth()
         self.folder.write(f"{self.name}.spec", birth.model_dump_json())
 
 
@@ -370,7 +400,7 @@ def find_alive(birth: Birth, folder: RunFolder, module: str) -> Process | None:
     """
     if birth.pid is not None and birth.started is not None:
         return Process.find(birth.pid, birth.started)
-    status = folder.read_status(birth.spec.name)
+    status = folder.read_status(birth.spec.name) if jobs_of(birth.spec) is None else None
     if birth.pid is not None or status is None or not runs_module(status.pid, module):
         return None
     started = start_time(status.pid)

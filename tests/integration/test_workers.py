@@ -106,8 +106,8 @@ def running(tmp_path: Path) -> Iterator[tuple[RunningAppliance, User]]:
 def slot_of(user: User, name: str) -> str:
     """Return the records of a process at the supervisor."""
     for number in range(1, 9):
-        if user.get(f"Proc{number}:Name_RBV") == name:
-            return f"Proc{number}:"
+        if user.get(f"Process{number}:Name_RBV") == name:
+            return f"Process{number}:"
     raise AssertionError(f"{name} has no slot")
 
 

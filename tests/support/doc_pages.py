@@ -34,10 +34,12 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("detector.simulation", camera_config.SimulationConfig),
     ("detector.simulation.x_sines", camera_config.SineConfig),
     ("groups.NAME", config.GroupConfig),
+    ("groups.NAME.jobs", config.JobsConfig),
     ("collectors.NAME", config.CollectorConfig),
     ("egress.NAME", config.EgressConfig),
     ("ingress.NAME", config.IngressConfig),
     ("writers.NAME", config.WriterConfig),
+    ("plugins", config.PluginsConfig),
     ("balancers.NAME", config.BalancerConfig),
     ("supervision", config.SupervisionConfig),
     ("quarantine", config.QuarantineConfig),
@@ -49,7 +51,7 @@ GROUPS = (
     (r"Ledger:", "Ledger, `$(P)Ledger:`"),
     (r"Chain\d+:", "Groups of chains, `$(P)Chain1:` to `$(P)Chain8:`"),
     (r"Quarantine:", "Quarantine, `$(P)Quarantine:`"),
-    (r"Proc\d+:", "Processes, `$(P)Proc1:` to `$(P)Proc16:`"),
+    (r"Process\d+:", "Processes, `$(P)Process1:` to `$(P)Process16:`"),
     (r"cam1:", "Detector, `$(P)cam1:`"),
     (r"Pva1:", "Image channel, `$(P)Pva1:`"),
     (r"Dist\d+:Member\d+:", "Members of a group, `$(P)Dist1:Member1:` to `$(P)Dist8:Member8:`"),
@@ -58,6 +60,14 @@ GROUPS = (
     (r"Coll\d+:", "Collectors, `$(P)Coll1:`, ..."),
     (r"Ejfat\d+:", "EJFAT egress, `$(P)Ejfat1:`, ..."),
     (r"HDF\d+:", "File writer, `$(P)HDF1:`, ..."),
+    (r"Plug1:", "Process of the plug-ins, `$(P)Plug1:`"),
+    (r"image1:", "Plug-in, NDPluginStdArrays, `$(P)image1:`, ..."),
+    (r"Stats1:", "Plug-in, NDPluginStats, `$(P)Stats1:`, ..."),
+    (r"ROI1:", "Plug-in, NDPluginROI, `$(P)ROI1:`, ..."),
+    (r"Proc1:", "Plug-in, NDPluginProcess, `$(P)Proc1:`, ..."),
+    (r"Trans1:", "Plug-in, NDPluginTransform, `$(P)Trans1:`, ..."),
+    (r"Codec1:", "Plug-in, NDPluginCodec, `$(P)Codec1:`, ..."),
+    (r"CB1:", "Plug-in, NDPluginCircularBuff, `$(P)CB1:`, ..."),
     (r"EjfatLb\d+:", "EJFAT load balancer for labs, `$(P)EjfatLb1:`, ..."),
     (r"EjfatIn\d+:", "EJFAT ingress, `$(P)EjfatIn1:`, ..."),
     (r"", "Appliance, `$(P)`"),
@@ -143,7 +153,7 @@ def _value_words(field: FieldInfo) -> str:
 def _type_words(annotation: Any) -> str:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return " ".join(filter(None, (_type_words(args[0]), _limit_words(args[1].metadata))))
+        return " ".join(filter(None, (_type_words(args[0]), _limit_words(getattr(args[1], "metadata", ())))))
     if origin is typing.Literal:
         return ", ".join(f"`{one}`" for one in args)
     if origin in (typing.Union, types.UnionType):

@@ -12,7 +12,7 @@ from detector_sim.acquisition import Acquisition
 from detector_sim.flow import Flow
 from detector_sim.images import ImageStore
 from ioc.channels.book import Book
-from ioc.channels.journal import MOVED, Journal, JournalReader
+from ioc.channels.journal import FAILED, MOVED, Journal, JournalReader
 from ioc.channels.local import LocalServer
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
@@ -130,13 +130,24 @@ def left(flow: Flow, name: str) -> list[Run]:
 
 def left_runs(path: Path, name: str) -> list[Run]:
     """Return the ids that a journal says the accounts of a name dropped."""
+    return [run for run in _left_by_any_way(path, name) if run.mark not in (MOVED, FAILED)]
+
+
+def failed(flow: Flow, name: str) -> list[Run]:
+    """Return the ids that the journal says a member without a book failed on."""
+    path = flow.distributor.journal.path
+    assert path is not None
+    return [run for run in _left_by_any_way(path, name) if run.mark == FAILED]
+
+
+def _left_by_any_way(path: Path, name: str) -> list[Run]:
     reader = JournalReader(path)
     runs: list[Run] = []
     for number, account in enumerate(reader.read()):
         if account.name == name:
             runs += reader.trails(number)[1].read(Cursor(), account.left)[0]
     reader.close()
-    return [run for run in runs if run.mark != MOVED]
+    return runs
 
 
 def ids_in(runs: Iterable[Run]) -> set[int]:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from consumers.plugins.kinds import NAMES
+from consumers.plugins.kinds import all_records as plugin_records
+from consumers.plugins.sizes import Sizes
 from consumers.records import (
     balancer_records,
     collector_records,
@@ -28,6 +31,7 @@ def all_records() -> list[Record]:
         *balancer_records("EjfatLb1"),
         *ingress_records("EjfatIn1"),
         *writer_records("HDF1"),
+        *plugin_records("Plug1", NAMES, Sizes()),
     ]
 
 

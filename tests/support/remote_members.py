@@ -4,8 +4,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from detector_sim.app import Remote
 from detector_sim.flow import Flow
+from detector_sim.remote import Remote
 from ioc.channels.images import Images, open_images
 from ioc.channels.pva import MemberAddress, PvaServer
 from ioc.channels.pva_member import AcknowledgeChannels

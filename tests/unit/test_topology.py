@@ -103,7 +103,7 @@ def test_sockets_of_givers_are_told_apart() -> None:
         ),
         (
             '[groups.a]\n[groups.b]\nplacement = "remote"\ninput = "groups.a"',
-            r"groups\.b\.input: expected 'detector' with placement 'remote'",
+            r"groups\.b\.input: expected 'detector' with another placement than 'local'",
         ),
         ('[collectors.c]\ninput = "detector"', r"collectors\.c\.input: expected 'groups\.NAME'"),
         ("[collectors.c]", r"key 'collectors\.c\.input'"),
