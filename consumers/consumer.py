@@ -2,10 +2,14 @@
 
 import json
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
 
 from consumers.inputs import Inputs, open_inputs
 from consumers.loading import load_processor
@@ -13,6 +17,7 @@ from consumers.local_output import LocalOutput
 from consumers.outputs import ImageOutput
 from consumers.processor import Context, Processor, checked_settings
 from consumers.processor import Value as SettingValue
+from consumers.quarantined import Quarantined
 from consumers.records import consumer_records
 from consumers.worker import Worker
 from ioc.channels.base import Publisher
@@ -25,11 +30,14 @@ from ioc.core.config import GroupConfig
 from ioc.core.errors import ConfigError, RefusedError, mismatch
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
-from ioc.core.status import ExitCode, StageStatus, State, Status
+from ioc.core.status import ExitCode, ProcessSpec, StageStatus, State, Status
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
-from ioc.supervisor.child import DRAIN_SECONDS, Child, live
+from ioc.supervisor.child import DRAIN_SECONDS, Child, live, stand_still, write_whole
+from ioc.supervisor.limits import Limits as ProcessLimits
+from ioc.supervisor.limits import usage_figures
+from ioc.supervisor.usage import UsageMeter
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +61,9 @@ class Consumer:
         clock = SystemClock()
         self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        aside = self.images.add(f"{self.prefix}{self.name}:Quarantine:Image")
+        self.quarantined = Quarantined(spec.quarantine_folder, self.name, aside, self.memory)
+        self.usage = UsageMeter(os.getpid())
         self.shown = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
         outputs: list[Publisher] = [self.output] if self.output is not None else []
         if "pva" in self.group.outputs:
@@ -87,10 +98,20 @@ class Consumer:
         self._show_settings()
         self.images.start()
         self.pva.start()
+        self._take_up_earlier_life()
         self.worker.start()
         self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
+
+    def _take_up_earlier_life(self) -> None:
+        """Show how the last life ended; a frame that was put aside because of it is shown before others are taken."""
+        before = earlier_figures(self.child.spec)
+        self.worker.failures.recall(self.child.spec.last_end)
+        self.quarantined.look()
+        if before is not None and before.get("QuarantineFile", "") != self.quarantined.path:
+            self.child.quarantining()
+            self.records.set(f"{self.name}:State_RBV", self.child.state.value)
 
     def sample(self) -> Status:
         """Return the status, and show it on the records."""
@@ -100,7 +121,7 @@ class Consumer:
             status.state = State.STOPPED
         self._tell_if_stuck(status)
         status.rate = now.rate
-        status.last_error = status.last_error or now.last_error
+        status.last_error = status.last_error or now.failure.text
         status.message = self._message
         status.stage = StageStatus(
             received=counts.received - counts.returned,
@@ -111,16 +132,7 @@ class Consumer:
             withheld={Reason.FILTERED.value: counts.withheld} if counts.withheld else {},
         )
         status.groups = self.output.groups if self.output is not None else []
-        status.figures = {
-            "LatencyP50": now.latency_p50,
-            "LatencyP99": now.latency_p99,
-            "LatencyMax": now.latency_max,
-            "ExecutionTime": now.execution_ms,
-            "Missed": self.receiver.missed,
-            "Published": counts.published,
-            "Filtered": counts.withheld,
-            **{f"Stat:{name}": _figure(value) for name, value in now.statistics.items()},
-        }
+        status.figures = self._figures()
         self.records.set_many(self._values(status))
         self.status_channels.post(self.status_name, status)
         return status
@@ -128,11 +140,8 @@ class Consumer:
     def _tell_if_stuck(self, status: Status) -> None:
         """Let the heartbeat stand still while the processor is over its time: the supervisor will act."""
         since, limit = self.worker.busy_since_ns, self.group.time_limit
-        if self.output is not None and self.output.waiting:
-            return  # not the processor's time
-        if since is not None and status.heartbeat_ns - since > limit * 1e9:
-            status.heartbeat_ns = since + round(limit * 1e9)
-            status.last_error = f"the processor takes more than time_limit = {limit:g} s for one frame"
+        if since is not None:
+            stand_still(status, since, limit, f"the processor takes more than time_limit = {limit:g} s at a time")
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the worker."""
@@ -199,27 +208,25 @@ class Consumer:
         self.records.set_many({f"{self.name}:StatusMessage_RBV": message, f"{self.name}:ConfigureMessage_RBV": message})
 
     def _show_settings(self) -> None:
+        write_whole(self.child.spec.settings_file, json.dumps(self.settings))
         values: dict[str, Value] = {f"{self.name}:Configure_RBV": json.dumps(self.settings)}
         for name, value in self.settings.items():
             values[f"{self.name}:Set:{name}"] = values[f"{self.name}:Set:{name}_RBV"] = value
         self.records.set_many(values)
 
-    def _values(self, status: Status) -> dict[str, Value]:
-        now, stage = self.worker.snapshot, status.stage
-        values: dict[str, Value] = {
-            "State": status.state.value,
-            "Received": stage.received,
-            "Processed": stage.processed,
-            "Failed": stage.failed,
+    def _figures(self) -> dict[str, float | int | str]:
+        """Return what the status tells besides what every status tells, by the name of its record."""
+        now, counts = self.worker.snapshot, self.book.counts
+        self.quarantined.look()
+        self.usage.look(time.monotonic_ns())
+        return {
             "Missed": self.receiver.missed,
             "Dropped": self.receiver.missed,
-            "Queued": stage.queued,
-            "Published": self.book.counts.published,
-            "Filtered": self.book.counts.withheld,
+            "Published": counts.published,
+            "Filtered": counts.withheld,
             "Shed": self.shown.shed,
             "MemoryUsed": self.memory.used,
             "MemoryLimit": self.memory.limit,
-            "Rate": status.rate,
             "LatencyP50": now.latency_p50,
             "LatencyP99": now.latency_p99,
             "LatencyMax": now.latency_max,
@@ -228,13 +235,48 @@ class Consumer:
             "Series": now.series,
             "UniqueId": now.unique_id,
             "Processor": self.group.processor,
-            "Pid": status.pid,
             "Uptime": time.monotonic() - self._begun,
+            "LastErrorTime": utc(now.failure.wall_ns),
+            "LastErrorSeries": now.failure.series,
+            "LastErrorId": now.failure.unique_id,
+            "Errors": now.failures,
+            "Quarantined": self.quarantined.count,
+            "QuarantineIds": self.quarantined.ids,
+            "QuarantineFile": self.quarantined.path,
+            **usage_figures(self.usage.usage, ProcessLimits.of(self.child.spec)),
+            **{f"Stat:{name}": _figure(value) for name, value in now.statistics.items()},
+        }
+
+    def _values(self, status: Status) -> dict[str, Value]:
+        """Return what the records show: all that the status tells."""
+        values: dict[str, Value] = {
+            **status.figures,
+            "State": status.state.value,
+            "Received": status.stage.received,
+            "Processed": status.stage.processed,
+            "Failed": status.stage.failed,
+            "Queued": status.stage.queued,
+            "Rate": status.rate,
+            "Pid": status.pid,
             "LastError": status.last_error,
-            "StatusMessage": self._message,
-            **{f"Stat:{name}": value for name, value in now.statistics.items()},
+            "StatusMessage": status.message,
         }
         return {f"{self.name}:{name}_RBV": value for name, value in values.items()}
+
+
+def earlier_figures(spec: ProcessSpec) -> dict[str, float | int | str] | None:
+    """Return the figures of the last status of an earlier life, None if there was none."""
+    try:
+        return Status.model_validate_json(spec.status_file.read_bytes()).figures
+    except (OSError, ValidationError):
+        return None
+
+
+def utc(wall_ns: int) -> str:
+    """Return a time since 1970 in words, to the millisecond; empty for 0: never."""
+    if not wall_ns:
+        return ""
+    return datetime.fromtimestamp(wall_ns / 1e9, UTC).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
 
 
 def open_processor(group: GroupConfig, where: str) -> tuple[Processor, dict[str, SettingValue]]:

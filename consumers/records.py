@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from consumers.processor import Setting, Statistic
 from ioc.core.status import State
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity, fit_enum, under
+from ioc.records.usage_records import USAGE
 
 TEXT_SIZE = 256
 """Bytes of a message."""
@@ -71,6 +72,14 @@ CONSUMER = (
     PID,
     UPTIME,
     LAST_ERROR,
+    Record("LastErrorTime", STRING, "When, UTC"),
+    Record("LastErrorSeries", COUNT, "Series of its frame, 0: no frame"),
+    Record("LastErrorId", COUNT, "Id of its frame, 0: no frame"),
+    Record("Errors", COUNT, "Errors of the processor"),
+    Record("Quarantined", COUNT, "Frames that killed it, on file", unit="frame", alarms=ANY_LOSS),
+    Record("QuarantineIds", STRING, "Series:id of the newest of them", size=TEXT_SIZE),
+    Record("QuarantineFile", STRING, "File of the newest of them", size=TEXT_SIZE),
+    *USAGE,
     STATUS_MESSAGE,
     Record("Start", BOOL, "Take frames", COMMAND),
     Record("Stop", BOOL, "Finish what is here, take no more", COMMAND),

@@ -39,7 +39,8 @@ from ioc.core.topology import DETECTOR
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import GroupShape
 from ioc.distributor.requests import RequestBook, Wish
-from ioc.distributor.seat import Seat
+from ioc.distributor.seat import Aside, Seat
+from ioc.distributor.spool import Spool
 from ioc.distributor.takers import takers_of
 from ioc.records.areadetector import CAMERA_PORT
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
@@ -70,7 +71,8 @@ class Detector:
         self.useful = useful_slots(self.config)
         self.foreign: PvaReceiver | None = None
         self.acquisition = Acquisition(self.config.detector, clock)
-        self.distributor = make_distributor(self.config, Journal(spec.journal_file))
+        spool = Spool(spec.quarantine_folder, self.config.quarantine.most_bytes)
+        self.distributor = make_distributor(self.config, Journal(spec.journal_file), spool)
         self.server = LocalServer(spec.socket)
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
         attributes = FrameAttributes(self.acquisition, lambda name: self.records.get(f"cam1:{name}_RBV"))
@@ -176,6 +178,7 @@ class Detector:
         """Drain and shut down; return whether every member had finished."""
         drained = self.flow.drain(DRAIN_SECONDS)
         self.desk.wait_for_goodbyes()
+        self.distributor.close()
         self.records.finish()
         self.controls.close()
         self.distributor.journal.close()
@@ -296,9 +299,9 @@ def _wish(request: DistributorRequest) -> Wish:
     return Wish(request.group, request.set, request.updates, request.trigger, request.mode)
 
 
-def make_distributor(config: Config, journal: Journal | None = None) -> Distributor:
+def make_distributor(config: Config, journal: Journal | None = None, aside: Aside | None = None) -> Distributor:
     """Return the distributor with the groups of a configuration: its takers, egresses, writers, then plug-ins."""
-    distributor = Distributor(journal)
+    distributor = Distributor(journal, aside)
     distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
     slot = IMAGE_SLOT
     for taker in takers_of(config, DETECTOR):

@@ -94,7 +94,7 @@ class Plugins:
         counts, now = self.book.counts, self.worker.snapshot
         status = self.child.status()
         status.rate = now.rate
-        status.last_error = status.last_error or now.last_error
+        status.last_error = status.last_error or now.failure.text
         status.message = self._message
         status.stage = StageStatus(
             received=counts.received - counts.returned,

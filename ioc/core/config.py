@@ -5,6 +5,7 @@
 [collectors.*]  one stream in order out of what a group puts out
 [egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames;   [balancers.*]  a lab's load balancer between them
 [writers.*] frames -> HDF5 files
+[supervision], [quarantine]  when processes are started again, and what becomes of frames that kill them
 [plugins]   areaDetector's plug-ins
 """
 
@@ -21,11 +22,12 @@ from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
 from ioc.core.config_jobs import JobsConfig
+from ioc.core.config_supervision import Limited as _Limited
+from ioc.core.config_supervision import QuarantineConfig, SupervisionConfig
 from ioc.core.config_table import GIB, PolicyName, lower
 from ioc.core.config_table import LARGEST_QUEUE as LARGEST_QUEUE
 from ioc.core.config_table import Drop as Drop
 from ioc.core.config_table import Policy as Policy
-from ioc.core.config_table import Queued as _Queued
 from ioc.core.config_table import Table as _Table
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
@@ -97,7 +99,7 @@ class DetectorConfig(_Table):
     """Frames in one acquisition of image mode Multiple."""
 
 
-class GroupConfig(_Queued):
+class GroupConfig(_Limited):
     """One distributor group and the consumers that make it up."""
 
     count: int = Field(default=1, ge=0, le=MOST_MEMBERS)
@@ -141,7 +143,7 @@ class GroupConfig(_Queued):
         return self
 
 
-class CollectorConfig(_Queued):
+class CollectorConfig(_Limited):
     """One stream in order out of what several consumers put out."""
 
     input: str
@@ -230,6 +232,8 @@ class Config(_Table):
     writers: dict[str, WriterConfig] = {}
     balancers: dict[str, BalancerConfig] = {}
     plugins: PluginsConfig | None = None
+    supervision: SupervisionConfig = SupervisionConfig()
+    quarantine: QuarantineConfig = QuarantineConfig()
 
     @property
     def budget(self) -> Budget:

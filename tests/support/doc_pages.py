@@ -41,12 +41,16 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("writers.NAME", config.WriterConfig),
     ("plugins", config.PluginsConfig),
     ("balancers.NAME", config.BalancerConfig),
+    ("supervision", config.SupervisionConfig),
+    ("quarantine", config.QuarantineConfig),
 )
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Path": "path", "dict": "table"}
 LIMITS: tuple[tuple[type, str, str], ...] = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
 
 GROUPS = (
     (r"Ledger:", "Ledger, `$(P)Ledger:`"),
+    (r"Chain\d+:", "Groups of chains, `$(P)Chain1:` to `$(P)Chain8:`"),
+    (r"Quarantine:", "Quarantine, `$(P)Quarantine:`"),
     (r"Process\d+:", "Processes, `$(P)Process1:` to `$(P)Process16:`"),
     (r"cam1:", "Detector, `$(P)cam1:`"),
     (r"Pva1:", "Image channel, `$(P)Pva1:`"),
@@ -102,7 +106,8 @@ that may be longer than 39 characters is an array of characters over Channel Acc
 What a processor declares is added to its consumers: the statistic `Mean` is `$(P)Cons1:Stat:Mean_RBV`, the setting
 `Level` the pair `$(P)Cons1:Set:Level`, `$(P)Cons1:Set:Level_RBV`. Records derived from these (`$(P)Alarm_RBV`,
 `$(P)Ledger:LossPercent_RBV`) come from `db/*.template`. Channels that are not records: `$(P)Pva1:Image`,
-`$(P)Cons1:Image`, `$(P)Coll1:Image`, `$(P)EjfatIn1:Image` and `$(P)Dist1:Set1:Member1:Image` (NTNDArray), and
+`$(P)Cons1:Image`, `$(P)Cons1:Quarantine:Image`, `$(P)Coll1:Image`, `$(P)EjfatIn1:Image` and
+`$(P)Dist1:Set1:Member1:Image` (NTNDArray), and
 `$(P)Status`, `$(P)cam1:Status`, `$(P)Cons1:Status`, `$(P)Coll1:Status`, `$(P)Ejfat1:Status`, `$(P)EjfatIn1:Status`
 (structures).
 """
