@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from consumers.batch import Batch
+from consumers.metadata import LOOK_SECONDS, MetadataStage
 from consumers.processor import Output, Processor, Value, checked_statistics, frames_of
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
@@ -29,6 +30,7 @@ from ioc.channels.local_receiver import LocalReceiver
 from ioc.core.clock import Clock
 from ioc.core.errors import RayfanError
 from ioc.core.frame import EndOfSeries, Frame, Item
+from ioc.core.metadata import Metadata
 from ioc.core.sequence import Ranges
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ SNAPSHOT_SECONDS = 0.1
 LATENCIES_KEPT = 4096
 QUIET_SECONDS = 5.0
 """s between two log entries of the same kind."""
+NO_METADATA = Metadata()
 T = TypeVar("T")
 
 
@@ -81,7 +84,10 @@ class Worker:
         self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
         self._taking = True
         self._stopping = False
+        self.metadata: MetadataStage | None = None
+        self.carried: tuple[str, ...] = ()
         self._pending: list[Frame] = []
+        self._known: list[Metadata] = []
         self._pending_since_ns = 0
         self._latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
         self._longest_ns = 0
@@ -164,18 +170,35 @@ class Worker:
             self.receiver.rejoin()  # the detector said goodbye: it will come back, we were not told to end
         room = max(1, self.processor.batch_size - len(self._pending)) if self.processor.batch_size > 1 else 64
         batch = self.receiver.receive(room, self._patience())
-        for item in batch:
-            self._take_in(item)
+        if self.metadata is None:
+            for item in batch:
+                self._take_in(item)
+        else:
+            self._take_through(self.metadata, batch)
         if self._pending and self._overdue():
             self._process_pending()
         if not batch and self.receiver.finished and not self._taking:
+            if self.metadata is not None:
+                self._take_through(self.metadata, (), patient=False)
             self._process_pending()
             if self._stopping:
                 return False
             time.sleep(IDLE_SECONDS / 10)  # stopped by command: only another command changes anything
         return True
 
+    def _take_through(self, stage: MetadataStage, items: Sequence[Item], patient: bool = True) -> None:
+        """Let items wait for their metadata; take in those that go on."""
+        for one in stage.through(items, patient):
+            if one.wanted:
+                self._take_in(one.item, one.metadata)
+            elif isinstance(one.item, Frame):
+                self._process_pending()  # frames are released in order
+                self._note_difference((one.item,), ())
+                self._finish([one.item], good=True)
+
     def _patience(self) -> float:
+        if self.metadata is not None and self.metadata.waiting:
+            return LOOK_SECONDS
         if not self._pending or self.processor.batch_timeout is None:
             return IDLE_SECONDS
         waited = (self._clock.monotonic_ns() - self._pending_since_ns) / 1e9
@@ -185,7 +208,7 @@ class Worker:
         limit = self.processor.batch_timeout
         return limit is not None and self._clock.monotonic_ns() - self._pending_since_ns >= limit * 1e9
 
-    def _take_in(self, item: Item) -> None:
+    def _take_in(self, item: Item, metadata: Metadata | None = None) -> None:
         if isinstance(item, EndOfSeries):
             self._process_pending()
             self._guarded((), self.processor.flush)
@@ -195,21 +218,25 @@ class Worker:
         if not self._pending:
             self._pending_since_ns = self._clock.monotonic_ns()
         self._pending.append(item)
+        self._known.append(self._carried(item) if metadata is None else metadata)
         if len(self._pending) >= self.processor.batch_size:
             self._process_pending()
+
+    def _carried(self, frame: Frame) -> Metadata:
+        return Metadata.carried(frame.attributes, self.carried) if self.carried else NO_METADATA
 
     def _process_pending(self) -> None:
         frames = self._pending
         if not frames:
             return
-        self._pending = []
+        known, self._pending, self._known = self._known, [], []
         begun = self._clock.monotonic_ns()
         self.busy_since_ns = begun
         if self.processor.batch_size == 1:
-            good = self._guarded(frames, self.processor.process, frames[0], {})
+            good = self._guarded(frames, self.processor.process, frames[0], known[0])
         else:
             batch = Batch(frames)
-            good = self._guarded(frames, self.processor.process_batch, batch, [{}] * len(batch))
+            good = self._guarded(frames, self.processor.process_batch, batch, known)
             self._batch_copies += batch.copied
         self.busy_since_ns = None
         self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
