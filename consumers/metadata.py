@@ -23,8 +23,8 @@ from ioc.records.table import Value
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.002
-"""s between two looks at the channels while frames wait for them."""
+LOOK_SECONDS = 0.001
+"""s between two looks at the channels: each that finds nothing has p4p tell when there is something again."""
 SEARCH_SECONDS = 1.0
 """s between two searches for channels that are not there."""
 MOST_UPDATES = 65_536
@@ -53,6 +53,7 @@ class MetadataStage:
         self._channels: dict[str, _Channel] = {}
         self._search_at = time.monotonic() + SEARCH_SECONDS
         self._closed = False
+        self._poll_at = 0
         for name, channel in config.channels.items():
             provider = self._providers.get(channel.protocol)
             if provider is None:
@@ -72,7 +73,9 @@ class MetadataStage:
         now = time.monotonic_ns()
         for item in items:
             association.offer(item, now)
-        self.poll()
+        if now >= self._poll_at or not patient:
+            self.poll()
+            self._poll_at = now + round(LOOK_SECONDS * 1e9)
         for name, channel in self._channels.items():
             association.connected[name] = channel.source.connected
             if channel.updates:

@@ -72,7 +72,7 @@ class PvaSource:
                 return found
             self._subscribe()
         assert self._subscription is not None
-        pop = self._subscription.pop
+        pop = super(Subscription, self._subscription).pop  # what Subscription adds costs as much as the rest
         while (popped := pop()) is not None:
             if isinstance(popped, Exception):
                 self._broken(popped)

@@ -119,12 +119,11 @@ class Association:
         """Ask the channels that have not answered yet; return whether all have."""
         if frame.series != self._series:
             self._begin_series(frame.series)
-        still = []
+        still, waited, metadata = [], now_ns - entry.since_ns, entry.metadata
+        streams, connected = self.streams, self.connected
         for name in entry.open:
-            stream = self.streams[name]
-            there = self.connected[name]
-            final = not (patient and there and now_ns - entry.since_ns < stream.rule.wait_ns)
-            found = stream.find(frame, final)
+            stream, there = streams[name], connected[name]
+            found = stream.find(frame, not (patient and there and waited < stream.rule.wait_ns))
             if found is None:
                 still.append(name)
                 continue
@@ -132,10 +131,10 @@ class Association:
             if quality is Quality.MISSING and not there:
                 quality = Quality.DISCONNECTED
             if value is not None:
-                entry.metadata[name] = value
+                metadata[name] = value
             elif stream.rule.late is Late.DROP:
                 entry.wanted = False
-            entry.metadata.quality[name] = quality
+            metadata.quality[name] = quality
             stream.left(frame, quality)
         entry.open = still
         if still:

@@ -10,7 +10,7 @@ from collections import deque
 from statistics import median
 
 PAIRS = 64
-REFRESH = 8
+REFRESH = 32
 """Pairs after which the estimate is made anew."""
 ENOUGH = 8
 """Stamps of either side that are needed for a guess."""
@@ -101,6 +101,7 @@ class ClockOffset:
         if not self.fixed:
             self.locked = False
             self._pairs.clear()
+            self._new = 0
 
     def _refresh(self) -> None:
         self._new = 0

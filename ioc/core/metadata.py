@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,12 @@ from ioc.core.frame import Attribute
 MetadataValue = Attribute | NDArray
 QUALITY_SUFFIX = "Quality"
 """What is put behind a channel's name for the attribute that holds the quality."""
+
+
+@cache
+def quality_name(name: str) -> str:
+    """Return the name of the attribute that holds the quality of a channel."""
+    return name + QUALITY_SUFFIX
 
 
 class Quality(Enum):
@@ -28,6 +35,10 @@ class Quality(Enum):
     def __init__(self, word: str) -> None:
         self.found = word in ("matched", "interpolated", "nearest")
         """Whether the frame has the value that was asked for. An attribute: it is asked for with every frame."""
+        self.word = word
+        """The value, which Enum is slow to give."""
+
+    __hash__ = object.__hash__  # there is one of each; Enum's own is slow
 
 
 class Update(NamedTuple):
@@ -54,7 +65,7 @@ class Metadata(dict[str, MetadataValue]):
             value = self.get(name)
             if value is not None and not isinstance(value, np.ndarray):
                 found[name] = value
-            found[name + QUALITY_SUFFIX] = quality.value
+            found[quality_name(name)] = quality.word
         return found
 
     @classmethod
@@ -62,7 +73,7 @@ class Metadata(dict[str, MetadataValue]):
         """Return what a process before this one has put into the attributes of a frame."""
         found = cls()
         for name in names:
-            word = attributes.get(name + QUALITY_SUFFIX)
+            word = attributes.get(quality_name(name))
             if word not in _QUALITIES:
                 continue
             found.quality[name] = _QUALITIES[word]

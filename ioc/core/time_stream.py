@@ -113,6 +113,10 @@ class TimeStream:
 
     def _match(self, at: int, target: int, frame: Frame) -> Found | None:
         values, window = self._values, self.rule.window_ns or 0
+        if at < len(values) and self._is_alone(at, target):
+            values[at].used = True
+            self.offset.pair(frame.timestamp_ns, target)
+            return Found(values[at].value, Quality.MATCHED)
         best = second = None
         nearest = next_to_it = window + 1
         for one in (*self._unused(range(at - 1, -1, -1), target), *self._unused(range(at, len(values)), target)):
@@ -129,6 +133,15 @@ class TimeStream:
         if unclear and second is not None and not same(best.value, second.value):
             return Found(best.value, Quality.AMBIGUOUS)
         return Found(best.value, Quality.MATCHED)
+
+    def _is_alone(self, at: int, target: int) -> bool:
+        """Return whether a value is unused, has the very stamp, and has no other as near as the jitter."""
+        stamps, jitter = self._stamps, self.offset.jitter_ns
+        if stamps[at] != target or self._values[at].used:
+            return False
+        if at and target - stamps[at - 1] <= jitter:
+            return False
+        return at + 1 == len(stamps) or stamps[at + 1] - target > jitter
 
     def _unused(self, places: Iterable[int], target: int) -> Iterator[_Stamped]:
         """Yield the two unused values in the window that come first."""
