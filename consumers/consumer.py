@@ -58,7 +58,7 @@ class Consumer:
         if "pva" in self.group.outputs:
             outputs.append(self.shown)
         self.worker = Worker(self.receiver, self.book, self.processor, outputs, clock)
-        self.metadata = self.worker.metadata = open_stage(self.group.metadata)
+        self.metadata = self.worker.metadata = open_stage(self.group.metadata, self.prefix)
         self.worker.carried = spec.config.carried_metadata(self.group.input)
         if self.output is not None:
             self.output.idle = self.worker.run_commands

@@ -203,16 +203,19 @@ class MetadataStage:
             "Duplicates": counts.duplicates,
             "Unused": counts.unused,
             "UnusedValues": _ranges(counts.unused_values),
-            "Errors": channel.source.errors + counts.unusable + counts.discarded,
+            "Errors": channel.source.errors + counts.discarded,
             "ClockOffset": offset.estimate_ns / 1e9,
             "Jitter": offset.jitter_ns / 1e9,
             "Locked": offset.locked,
         }
 
 
-def open_stage(config: MetadataConfig) -> MetadataStage | None:
-    """Return the stage for a group's channels, None if it has none."""
-    return MetadataStage(config, {"pva": _pva, "ca": _ca}) if config.channels else None
+def open_stage(config: MetadataConfig, prefix: str) -> MetadataStage | None:
+    """Return the stage for a group's channels, None if it has none; `prefix` is that of the appliance."""
+    if not config.channels:
+        return None
+    channels = {name: channel.under(prefix) for name, channel in config.channels.items()}
+    return MetadataStage(config.model_copy(update={"channels": channels}), {"pva": _pva, "ca": _ca})
 
 
 def _pva() -> SourceProvider:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ioc.bench import workplace
-from ioc.bench.case import PREFIX_MACRO, PROCESSOR, Case, processor_text, toml
+from ioc.bench.case import PROCESSOR, Case, processor_text, toml
 from ioc.bench.process import Started, cpu_seconds, part, wait_while
 from ioc.bench.search import Trial
 from ioc.channels.book import BookReader
@@ -52,7 +52,6 @@ class Appliance:
         file = folder / "bench.toml"
         self.prefix = workplace.prefix()
         self.environment = workplace.environment()
-        configuration = configuration.replace(PREFIX_MACRO, self.prefix)
         file.write_text(f'prefix = "{self.prefix}"\nrun_dir = "{self.run_dir}"\n{configuration}')
         command = [
             sys.executable,

@@ -20,8 +20,6 @@ WINDOW = 1e-5
 """s that the stamps of a frame and of its metadata may differ; they are the same, on both sides."""
 WAIT = 2.0
 """s that a frame waits for its metadata."""
-PREFIX_MACRO = "$(P)"
-"""What stands for the prefix, which is known when the appliance is made."""
 PROCESSOR = "bench.py"
 BATCHES = """\
 from consumers.processor import Processor
@@ -149,4 +147,4 @@ def detector_toml(case: Case, frame_rate: float | None) -> str:
 
 def _channel_toml(name: str) -> str:
     table = f"\n[groups.bench.metadata.channels.{name}]\n"
-    return f'{table}channel = "pva://{PREFIX_MACRO}Meta:{name}"\nwindow = {WINDOW}\nwait = {WAIT}\n'
+    return f'{table}channel = "pva://$(P)Meta:{name}"\nwindow = {WINDOW}\nwait = {WAIT}\n'

@@ -12,6 +12,7 @@ from ioc.core.id_stream import IdStream
 from ioc.core.metadata_stream import Late, Rule, Stream
 from ioc.core.time_stream import TimeStream
 
+PREFIX_MACRO = "$(P)"
 TIME_WINDOW = 0.0005
 ID_WINDOW = 1.0
 LONGEST_WAIT = 60.0
@@ -25,7 +26,8 @@ class ChannelConfig(Table):
     """One channel and how its values are matched to frames."""
 
     channel: str
-    """`pva://NAME` or `ca://NAME`; a NAME without either is Channel Access, as with PvaPy's `--metadata-channels`."""
+    """`pva://NAME` or `ca://NAME`; a NAME without either is Channel Access, as with PvaPy's `--metadata-channels`.
+    `$(P)` in it stands for the prefix of this appliance."""
     field: str = Field(default="value", pattern=f"^{_PATH}$")
     """pva: where the value is in the structure, for example `value`, `position.x` or `value[3]`."""
     match: Literal["time", "id"] = "time"
@@ -56,6 +58,10 @@ class ChannelConfig(Table):
     def name(self) -> str:
         """The name of the PV."""
         return self.channel.partition("://")[2] or self.channel
+
+    def under(self, prefix: str) -> Self:
+        """Return this channel with the prefix put in."""
+        return self.model_copy(update={"channel": self.channel.replace(PREFIX_MACRO, prefix)})
 
     def stream(self) -> Stream:
         """Return what matches the values of this channel."""

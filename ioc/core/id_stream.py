@@ -38,7 +38,7 @@ class IdStream:
             counts.received += 1
             unique_id = update.unique_id
             if unique_id is None or unique_id < 1:
-                counts.unusable += 1
+                counts.unused += 1  # what a channel has before its first update, mostly; there is no id to name it by
             elif unique_id in values:
                 self._again(values[unique_id], update, unique_id)
             elif unique_id in self._given and self._given[unique_id].stamp_ns == update.stamp_ns:

@@ -64,7 +64,6 @@ class StreamCounts:
     received: int = 0
     late: int = 0
     duplicates: int = 0
-    unusable: int = 0
     discarded: int = 0
     unused: int = 0
     unused_values: Ranges = field(default_factory=Ranges)
