@@ -18,7 +18,7 @@ from ioc.channels.pva import PvaServer
 from ioc.core.config_ejfat import BalancerConfig
 from ioc.core.errors import ConfigError
 from ioc.core.status import ExitCode, ProcessSpec, Status
-from ioc.records.server import RecordServer
+from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import Child, live
@@ -44,7 +44,7 @@ class Balancer:
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([self.status_channels.provider])
-        self.records = RecordServer(prefix, balancer_records(self.name), self._put)
+        self.records = RecordServer(prefix, balancer_records(self.name), self._put, ServerOptions.of(child.spec))
         self._begun = time.monotonic()
 
     def start(self) -> None:

@@ -25,7 +25,7 @@ from ioc.core.config import Config, Policy, collector_group
 from ioc.core.rate import RateMeter
 from ioc.core.reorder import Bounds, Reorder
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
-from ioc.records.server import RecordServer
+from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
@@ -67,7 +67,7 @@ class Collector:
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
-        self.records = RecordServer(prefix, collector_records(self.name), self._put)
+        self.records = RecordServer(prefix, collector_records(self.name), self._put, ServerOptions.of(child.spec))
         self._begun = time.monotonic()
         self._rate = RateMeter()
 
@@ -77,6 +77,7 @@ class Collector:
         self.records.set_many({f"{self.name}:Wait": self.config.wait})
         self.pva.start()
         self.gathering.start()
+        self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
 
@@ -139,6 +140,7 @@ class Collector:
         """Pass on what is on its way and shut down; return whether all of it was."""
         limit = time.monotonic() + DRAIN_SECONDS
         drained = self.gathering.drain(DRAIN_SECONDS)
+        self.records.finish()
         if drained and self.output is not None:
             drained = self.output.drain(max(0.0, limit - time.monotonic()))
         self.pva.stop()

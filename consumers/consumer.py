@@ -65,9 +65,8 @@ class Consumer:
         self.status_name = f"{self.prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
-        options = ServerOptions(
-            (Template(DATABASES / "consumer.template", {"R": f"{self.name}:"}),), on_refused=self._refused
-        )
+        templates = (Template(DATABASES / "consumer.template", {"R": f"{self.name}:"}),)
+        options = ServerOptions.of(child.spec, templates, self._refused)
         processor = self.processor
         table = consumer_records(self.name, processor.declared_settings, processor.declared_statistics)
         table += metadata_records(self.name, self.group.metadata.channels)
@@ -92,6 +91,7 @@ class Consumer:
         self.images.start()
         self.pva.start()
         self.worker.start()
+        self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
 
@@ -146,6 +146,7 @@ class Consumer:
         """Leave the group, finish what is here and shut down; return whether all was finished."""
         limit = time.monotonic() + DRAIN_SECONDS
         drained = self.worker.drain(DRAIN_SECONDS)
+        self.records.finish()
         if drained and self.output is not None:
             drained = self.output.drain(max(0.0, limit - time.monotonic()))
         self.processor.stop()

@@ -21,7 +21,7 @@ from ioc.core.clock import SystemClock
 from ioc.core.config import EgressConfig, egress_group
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
-from ioc.records.server import RecordServer
+from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
@@ -56,7 +56,7 @@ class Egress:
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([self.status_channels.provider])
-        self.records = RecordServer(prefix, egress_records(self.name), self._put)
+        self.records = RecordServer(prefix, egress_records(self.name), self._put, ServerOptions.of(child.spec))
         self._begun = time.monotonic()
         self._byte_rate = RateMeter()
 
@@ -70,6 +70,7 @@ class Egress:
             if not self.link.warm(self.config.warm_up + ANNOUNCE_PATIENCE):
                 log.warning("the load balancer does not answer; frames are sent all the same")
         self.worker.start()
+        self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
 
@@ -130,6 +131,7 @@ class Egress:
     def close(self) -> bool:
         """Send what is on its way and shut down; return whether all was sent."""
         drained = self.worker.drain(DRAIN_SECONDS)
+        self.records.finish()
         if self.link is not None:
             self.link.leave()
         self.publisher.close(drain=True)

@@ -26,7 +26,7 @@ from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.sequence import Arrival, DealtTracker, SequenceTracker
 from ioc.core.status import ExitCode, SeriesStatus, StageStatus, Status
-from ioc.records.server import RecordServer
+from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import Child, live
@@ -199,7 +199,7 @@ class Ingress:
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
-        self.records = RecordServer(prefix, ingress_records(self.name), self._put)
+        self.records = RecordServer(prefix, ingress_records(self.name), self._put, ServerOptions.of(child.spec))
         self._lingering = threading.Event()
         self._begun = time.monotonic()
         self._rate = RateMeter()

@@ -56,7 +56,7 @@ class Writer:
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([self.status_channels.provider])
-        options = ServerOptions(on_refused=self._refused)
+        options = ServerOptions.of(child.spec, on_refused=self._refused)
         self.records = RecordServer(prefix, writer_records(self.name), self._put, options)
         self._begun = time.monotonic()
         self._dropped_before = 0
@@ -76,6 +76,7 @@ class Writer:
         self._tell_of_an_earlier_life()
         self.pva.start()
         self.worker.start()
+        self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
 
@@ -108,6 +109,7 @@ class Writer:
     def close(self) -> bool:
         """Write what is on its way, close the file and shut down; return whether all was written."""
         drained = self.worker.drain(DRAIN_SECONDS)
+        self.records.finish()
         self.recorder.stop()
         self.controls.close()
         self.pva.stop()

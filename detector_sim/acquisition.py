@@ -4,8 +4,8 @@
                                |----stop---------> Aborted (Single, Multiple) or Idle (Continuous)
 
 Rules: a start while acquiring is ignored. Every start begins a new series; ids count from 1 in it. `ArrayCounter`
-counts on over series until it is written to. Frames come each `AcquirePeriod`, but never faster than
-`NumExposures` times `AcquireTime`.
+counts on over series until it is written to. The first frame comes when it has been exposed, `NumExposures` times
+`AcquireTime` after the start; the next ones each `AcquirePeriod`, but never faster than that.
 """
 
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ class Acquisition:
         self.acquiring = True
         self.state = DetectorState.ACQUIRE
         self.message = "Acquiring data"
-        self._pacer = Pacer(self._period_ns(), self._clock.monotonic_ns())
+        self._pacer = Pacer(self._period_ns(), self._clock.monotonic_ns() + self._exposure_ns())
         return True
 
     def next_due_ns(self) -> int | None:
@@ -186,8 +186,11 @@ class Acquisition:
         left = (wanted - self.images_counter - 1) * self._period_ns()
         return max(0, left + self._pacer.next_ns - self._clock.monotonic_ns()) / 1e9
 
+    def _exposure_ns(self) -> int:
+        return round(self.acquire_time * self.num_exposures * 1e9)
+
     def _period_ns(self) -> int:
-        return round(max(self.acquire_period, self.acquire_time * self.num_exposures) * 1e9)
+        return max(round(self.acquire_period * 1e9), self._exposure_ns())
 
     def _repace(self) -> None:
         self._pacer.change(self._period_ns(), self._clock.monotonic_ns())

@@ -88,7 +88,7 @@ class Detector:
         providers = [self.status_channels.provider, self.metadata.provider(self.prefix)]
         self.pva = PvaServer([*self.images.beside_acknowledgements(self.acknowledgements), *providers])
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
-        options = ServerOptions(templates, on_refused=self._refused)
+        options = ServerOptions.of(spec, templates, self._refused)
         self.records = RecordServer(self.prefix, [*detector_records(), *self.metadata.records()], self._put, options)
         self._rate = RateMeter()
         self._forecasts = Forecasts()
@@ -115,6 +115,7 @@ class Detector:
             }
         )
         self.controls.begin()
+        self.records.restore()
         self.images.start()
         self.pva.start()
         self.child.report_with(self.sample)
@@ -173,6 +174,7 @@ class Detector:
     def close(self) -> bool:
         """Drain and shut down; return whether every member had finished."""
         drained = self.flow.drain(DRAIN_SECONDS)
+        self.records.finish()
         self.controls.close()
         self.metadata.stop()
         self.distributor.journal.close()

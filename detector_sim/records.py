@@ -2,6 +2,7 @@
 
 from detector_sim.distributor_records import distributor_records
 from detector_sim.simulation_records import SIMULATION
+from ioc.core.status import ProcessSpec
 from ioc.records.areadetector import ARRAY, CHOSEN_TYPES, MINOR_WHEN_ON, PATH_SIZE, READ_TYPES
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity, under
 
@@ -141,3 +142,8 @@ def camera_records() -> list[Record]:
 def detector_records() -> list[Record]:
     """Return all records of the detector process."""
     return [*camera_records(), *distributor_records()]
+
+
+def records_of(_spec: ProcessSpec) -> list[Record]:
+    """Return the records of a detector, which are the same whatever is configured."""
+    return detector_records()

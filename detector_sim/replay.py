@@ -1,5 +1,7 @@
 """Replay of a file: HDF5, NumPy's .npy, or .raw (pixels and nothing else, little-endian)."""
 
+import io
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -42,28 +44,49 @@ class Reader(Protocol):
         ...
 
 
-class MappedFile:
-    """An array in a file, mapped into memory; frames are copied, and converted to native byte order, on the way out."""
+class PlainFile:
+    """Frames one after the other in a file, read anew each time: mapped, a file cut short would be a deadly signal."""
 
-    def __init__(self, array: NDArray, where: str) -> None:
-        """Take frames `[frame, y, x]` or `[frame, y, x, 3]`.
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Read frames `shape`, `[frame, y, x]` or `[frame, y, x, 3]`, in C order, from byte `offset` on.
 
         Raises:
-            InputError: the shape or the type is not that of frames.
+            InputError: the shape or the type is not that of frames, or the file cannot be opened.
         """
-        check_shape(array.shape, where)
-        self.dtype = native_type(array.dtype, where)
-        self.shape = array.shape[1:]
-        self.frames = array.shape[0]
-        self._array: NDArray | None = array
+        check_shape(shape, str(path))
+        self.dtype = native_type(dtype, str(path))
+        self.shape = shape[1:]
+        self.frames = shape[0]
+        self._path = path
+        self._offset = offset
+        self._swapped = not dtype.isnative
+        try:
+            self._file: io.FileIO | None = io.FileIO(path)
+        except OSError as error:
+            raise InputError(f"{path}: expected a file that can be read, found: {error}") from None
 
     def read_into(self, index: int, out: NDArray) -> None:
-        if self._array is None:
+        if self._file is None:
             raise RayfanBug(f"frame {index} was asked for after the file was closed")
-        np.copyto(out, self._array[index])
+        at = self._offset + index * out.nbytes
+        got = 0
+        view = out.data.cast("B") if out.nbytes else memoryview(b"")
+        while got < out.nbytes:
+            try:
+                count = os.preadv(self._file.fileno(), [view[got:]], at + got)
+            except OSError as error:
+                raise InputError(f"{self._path}: frame {index} cannot be read: {error}") from None
+            if count == 0:
+                expected, found = f"{out.nbytes} bytes from byte {at} on", f"{got}: the file was cut short"
+                raise InputError(mismatch(f"{self._path}: frame {index}", expected, found))
+            got += count
+        if self._swapped:
+            out.byteswap(inplace=True)
 
     def close(self) -> None:
-        self._array = None
+        if self._file is not None:
+            self._file.close()
+        self._file = None
 
 
 class Replay:
@@ -111,18 +134,25 @@ def open_replay(config: DetectorConfig) -> Source:
     if dataset is not None:
         raise ConfigError(mismatch("detector.source.dataset", f"no value for a {suffix} file", dataset, "leave it out"))
     check_file(path)
-    array = _open_npy(path) if suffix == ".npy" else _open_raw(path, config)
-    return Replay(MappedFile(array, str(path)), config.source.loop, str(path))
+    file = _open_npy(path) if suffix == ".npy" else _open_raw(path, config)
+    return Replay(file, config.source.loop, str(path))
 
 
-def _open_npy(path: Path) -> NDArray:
+def _open_npy(path: Path) -> PlainFile:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: expected an array in NumPy's .npy format, found: {error}") from None
+    if not isinstance(array, np.memmap):
+        raise InputError(mismatch(str(path), "one array", f"a {type(array).__name__}"))
+    if not array.flags.c_contiguous:
+        raise InputError(
+            mismatch(str(path), "an array in C order", "Fortran order", "np.save(..., np.ascontiguousarray(a))")
+        )
+    return PlainFile(path, array.offset, array.shape, array.dtype)
 
 
-def _open_raw(path: Path, config: DetectorConfig) -> NDArray:
+def _open_raw(path: Path, config: DetectorConfig) -> PlainFile:
     width, height = config.size
     dtype = config.data_type.dtype.newbyteorder("<")
     frame_bytes = height * width * dtype.itemsize
@@ -132,7 +162,4 @@ def _open_raw(path: Path, config: DetectorConfig) -> NDArray:
         raise InputError(
             mismatch(str(path), expected, f"{size} bytes", "set detector.size [x, y] and detector.data_type")
         )
-    try:
-        return np.memmap(path, dtype, "r", shape=(size // frame_bytes, height, width))
-    except OSError as error:
-        raise InputError(f"{path}: expected a file that can be mapped, found: {error}") from None
+    return PlainFile(path, 0, (size // frame_bytes, height, width), dtype)

@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
     _add_ledger(commands)
+    _add_looks(commands)
     _add_bench(commands)
     repair = commands.add_parser("repair", help="finish an HDF5 file whose writer was killed")
     repair.add_argument("file", metavar="FILE", type=Path)
@@ -97,6 +98,13 @@ def _add_ledger(commands: argparse._SubParsersAction) -> None:
     from ioc import ledger_command
 
     ledger_command.add(commands)
+
+
+def _add_looks(commands: argparse._SubParsersAction) -> None:
+    from ioc import pvlist_command, top_command
+
+    pvlist_command.add(commands)
+    top_command.add(commands)
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:

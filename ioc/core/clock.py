@@ -47,11 +47,13 @@ class VirtualClock:
 class Pacer:
     """Keeps absolute deadlines, one a period; a late start of one frame does not delay those after it.
 
-    After a stall longer than `MOST_PERIODS_BEHIND` the schedule starts anew: back-pressure is not caught up with an
-    endless burst. A period of 0 means as fast as possible.
+    After a stall of more than 100 periods and more than 0.1 s the schedule starts anew: back-pressure is not caught up
+    with an endless burst, but a thread that had to wait a few milliseconds for its turn keeps the rate of 100 kHz. A
+    period of 0 means as fast as possible.
     """
 
     MOST_PERIODS_BEHIND = 100
+    LEAST_STALL_NS = 100_000_000
 
     def __init__(self, period_ns: int, start_ns: int) -> None:
         self.period_ns = period_ns
@@ -70,7 +72,8 @@ class Pacer:
     def advance(self, now_ns: int, periods: int = 1) -> None:
         """Move on by so many periods."""
         self.next_ns += periods * self.period_ns
-        if now_ns - self.next_ns > self.MOST_PERIODS_BEHIND * self.period_ns:
+        most = max(self.LEAST_STALL_NS, self.MOST_PERIODS_BEHIND * self.period_ns) if self.period_ns else 0
+        if now_ns - self.next_ns > most:
             self.next_ns = now_ns
 
     def change(self, period_ns: int, now_ns: int) -> None:

@@ -72,7 +72,7 @@ class DetectorConfig(_Table):
     frame_rate: float = Field(default=1000.0, gt=0, le=1e6)
     """Hz; the inverse of AcquirePeriod."""
     acquire_time: float = Field(default=0.0001, ge=0)
-    """s; the exposure that the records show. Frames never come faster than 1/acquire_time."""
+    """s; the exposure: the first frame comes so long after the start, and frames never come faster."""
     size: tuple[Annotated[int, Field(ge=1, le=65536)], Annotated[int, Field(ge=1, le=65536)]] = (512, 512)
     """[x, y] of the sensor in pixels; generated and raw sources only, other sources bring their own."""
     readout: ReadoutConfig = ReadoutConfig()
@@ -174,6 +174,15 @@ class Config(_Table):
     """What every PV name begins with."""
     run_dir: Path | None = None
     """Where sockets, status files and logs lie; left out: a folder per prefix under the user's runtime folder."""
+    access_security: Path | None = None
+    """EPICS access security file that says who may write what; left out: everybody may, and each put is logged."""
+    put_log: Path | None = None
+    """File with a line for each put of a client; left out: `puts` in the run folder."""
+    autosave: Path | None = None
+    """Folder in which what is put to records is kept over starts of the appliance; left out: it is kept while the
+    appliance runs, for processes that are started again."""
+    ioc_stats: bool = True
+    """Whether each process has the records of devIocStats, `$(P)detector:HEARTBEAT` and so on."""
     image_server: ImageServerName = ImageBackend.OWN
     """Who serves the image channels: `own`, or `p4p`, which copies each image for each client."""
     memory_budget: int = Field(default=GIB // 2, ge=1 << 20)

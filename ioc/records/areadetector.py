@@ -30,7 +30,7 @@ ARRAY = (
     Record("PortName", STRING, "Name among the plug-ins"),
     Record("ADCoreVersion", STRING, "ADCore release of these records", initial=AD_CORE_VERSION),
     Record("DriverVersion", STRING, "Version of Rayfan"),
-    Record("ArrayCounter", INT, "Frames since the last reset", PAIR, accepted=Limits(0)),
+    Record("ArrayCounter", INT, "Frames since the last reset", PAIR, accepted=Limits(0), kept=False),
     Record("ArrayRate", FLOAT, "Frames per second", unit="Hz", precision=2),
     Record("ArrayCallbacks", BOOL, "Whether frames are passed on", PAIR, choices=SWITCH, initial=True),
     Record("UniqueId", INT, "Id of the newest frame"),
@@ -78,7 +78,16 @@ PLUGIN = (
     Record("QueueSize", INT, "Frames that may wait", PAIR, "frame", accepted=Limits(1, 65536), initial=64),
     Record("QueueFree", INT, "Frames more that may wait", SHOWN, "frame"),
     Record("QueueUse", INT, "Frames that wait", SHOWN, "frame"),
-    Record("DroppedArrays", INT, "Frames there was no room for", PAIR, "frame", accepted=Limits(0), alarms=ANY_LOSS),
+    Record(
+        "DroppedArrays",
+        INT,
+        "Frames there was no room for",
+        PAIR,
+        "frame",
+        accepted=Limits(0),
+        alarms=ANY_LOSS,
+        kept=False,
+    ),
     Record("ExecutionTime", FLOAT, "Time that the newest frame took", unit="ms"),
 )
 """NDPluginBase, without NDArrayBase."""

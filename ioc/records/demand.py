@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 OnPut = Callable[[str, Value], "Future[Any] | None"]
 OnRefused = Callable[[str, str], None]
+OnAccepted = Callable[[str, Value], None]
 
 _own = threading.local()
 
@@ -114,6 +115,40 @@ class Demand:
         self._echo: Value | None = None
         make_demand(full_name, record, self._validate, self._put)
 
+    @property
+    def kept(self) -> bool:
+        """Whether autosave keeps what is put to it."""
+        return self.record.kept and self.record.access in (Access.PAIR, Access.WRITE)
+
+    def put_again(self, value: Value) -> "Future[None]":
+        """Hand a value to the owner as a client's put would; done when the record shows it, or failed as refused."""
+        done: Future[None] = Future()
+        self._owner.later(partial(self._begin_again, value, done))
+        return done
+
+    def _begin_again(self, value: Value, done: "Future[None]") -> None:
+        try:
+            future = self._owner.hand_over(self.record.name, self.record.check(value))
+        except RefusedError as error:
+            done.set_exception(error)
+            return
+        if future is None:
+            future = Future()
+            future.set_result(None)
+        before = self.value
+        future.add_done_callback(partial(self._settle_again, (before, value), done))
+
+    def _settle_again(self, values: tuple[Value, Value], done: "Future[None]", future: "Future[Any]") -> None:
+        before, value = values
+        error = None if future.cancelled() else future.exception()
+        if error is not None or future.cancelled():
+            refusal = error if isinstance(error, RefusedError) else RefusedError(f"{self.record.name}: failed: {error}")
+            done.set_exception(refusal)
+            return
+        if self.value == before:  # else the owner has set what it made of it
+            self.set(value)
+        done.set_result(None)
+
     def set(self, value: Value) -> None:
         """Show the value that the owner has set; it is not handed back to the owner."""
         device: Any = LookupRecord(self.full_name)
@@ -165,8 +200,11 @@ class Demand:
     def _accepted(self, value: Value) -> None:
         if self.record.access is Access.COMMAND:
             self._take_back(value)
-        elif self._echo is None:
+            return
+        if self._echo is None:
             self.value = value
+        if self.kept:
+            self._owner.on_accepted(self.record.name, self.value)
 
     def _take_back(self, value: Value) -> None:
         """Write the value before the put of `value` into the active record, so that monitors never see the put's.
@@ -245,10 +283,11 @@ class BusyDemand(Demand):
 class Owner:
     """The owner of the records as demands see it: takes puts, hears of refusals."""
 
-    def __init__(self, on_put: OnPut, on_refused: OnRefused, puts: PutQueue) -> None:
-        """Keep the owner's two functions and the thread that runs them."""
+    def __init__(self, on_put: OnPut, on_refused: OnRefused, puts: PutQueue, on_accepted: OnAccepted) -> None:
+        """Keep the owner's functions and the thread that runs them; `on_accepted` hears of what autosave keeps."""
         self._on_put = on_put
         self._on_refused = on_refused
+        self.on_accepted = on_accepted
         self.later = puts.later
         self.hold = puts.hold
 

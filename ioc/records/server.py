@@ -30,9 +30,12 @@ from typing import Any
 from epicscorelibs.ioc import Com, dbCore
 from softioc import builder, softioc
 
-from ioc.core.errors import ConfigError, RayfanBug, mismatch
+from ioc.core.errors import ConfigError, RayfanBug, RefusedError, mismatch
+from ioc.core.status import ProcessSpec
+from ioc.records.autosave import Autosave
 from ioc.records.demand import BusyDemand, Demand, OnPut, OnRefused, Owner, PutQueue
-from ioc.records.softioc_build import READ_ONLY_GROUP, Readback
+from ioc.records.put_log import PutLog
+from ioc.records.softioc_build import READ_ONLY_GROUP, Readback, protect_ioc_stats
 from ioc.records.table import Kind, Record, Severity, Value, check_names
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,8 @@ log = logging.getLogger(__name__)
 DATABASES = Path(__file__).parents[2] / "db"
 """Where the templates and the access rules lie that come with Rayfan."""
 ACCESS_RULES = DATABASES / "rayfan.acf"
+RESTORE_TIMEOUT = 30.0
+"""s that an owner has for a value that is put again."""
 STOP_TIMEOUT = 5.0
 """s that `stop` waits for the thread that hands puts over."""
 
@@ -61,11 +66,31 @@ class ServerOptions:
     """What a server loads beside its tables, and whom it tells of refused puts.
 
     `on_refused(name, message)` runs in the thread of the put queue, or in the one that failed the put's future.
+    `put_log` and `autosave` are files; `ioc_stats` is what the names of devIocStats' records begin with, behind the
+    prefix.
     """
 
     templates: Sequence[Template] = ()
     access_rules: Path = ACCESS_RULES
     on_refused: OnRefused = _nobody
+    put_log: Path | None = None
+    autosave: Path | None = None
+    ioc_stats: str | None = None
+
+    @classmethod
+    def of(
+        cls, spec: ProcessSpec, templates: Sequence[Template] = (), on_refused: OnRefused = _nobody
+    ) -> "ServerOptions":
+        """Return the options of a process of an appliance."""
+        config = spec.config
+        return cls(
+            templates=templates,
+            access_rules=config.access_security or ACCESS_RULES,
+            on_refused=on_refused,
+            put_log=config.put_log or spec.run_dir / "puts",
+            autosave=(config.autosave or spec.run_dir) / f"{spec.name}.autosave",
+            ioc_stats=spec.name if config.ioc_stats else None,
+        )
 
 
 class RecordServer:
@@ -91,7 +116,9 @@ class RecordServer:
         self._records = records
         self._options = options or ServerOptions()
         self._puts = PutQueue()
-        self._owner = Owner(on_put, self._options.on_refused, self._puts)
+        self._log = PutLog(self._options.put_log, prefix, records) if self._options.put_log else None
+        self._autosave = Autosave(self._options.autosave) if self._options.autosave else None
+        self._owner = Owner(on_put, self._refused, self._puts, self._accepted)
         self._demands: dict[str, Demand] = {}
         self._readbacks: dict[str, Readback] = {}
         self._shown: dict[str, Value] = {}
@@ -111,10 +138,31 @@ class RecordServer:
             self._load()
             self._puts.start()
             softioc.iocInit(self._puts)
+            if self._options.ioc_stats is not None:
+                protect_ioc_stats(self.prefix + self._options.ioc_stats)
+        if self._log is not None:
+            self._log.start()
         for record in self._records:
             for name in record.names:
                 if name in self._readbacks:
                     self.set(name, record.start_value)
+
+    def restore(self) -> None:
+        """Hand what clients had put in an earlier life to the owner again; call it once the owner can take it.
+
+        What stands in the demands now is what is configured. A value that the owner refuses is logged and forgotten.
+        """
+        if self._autosave is None:
+            return
+        kept = [demand for demand in self._demands.values() if demand.kept]
+        for name, value in self._autosave.restorable({one.record.name: one.value for one in kept}).items():
+            try:
+                self._demands[name].put_again(value).result(RESTORE_TIMEOUT)
+                log.info("%s: restored %r", name, value)
+            except (RefusedError, TimeoutError) as error:
+                log.warning("%s: %r is not restored: %s", name, value, error or "it took too long")
+                self._autosave.drop(name)
+        self._autosave.start()
 
     @property
     def names(self) -> frozenset[str]:
@@ -166,12 +214,29 @@ class RecordServer:
             self._readbacks[name].invalidate()
             self._shown.pop(name, None)
 
+    def finish(self) -> None:
+        """Write what autosave and put log have not written yet; records are served on."""
+        if self._autosave is not None:
+            self._autosave.close()
+        if self._log is not None:
+            self._log.close()
+
     def stop(self) -> None:
         """Hand over the puts that wait, then stop serving; the process cannot serve again."""
         if not self._puts.stop(STOP_TIMEOUT):
             log.error("on_put did not return within %g s; its put is given up", STOP_TIMEOUT)
+        self.finish()
         with _quiet():
             dbCore.iocShutdown()
+
+    def _refused(self, name: str, message: str) -> None:
+        if self._log is not None:
+            self._log.refused(name, message)
+        self._options.on_refused(name, message)
+
+    def _accepted(self, name: str, value: Value) -> None:
+        if self._autosave is not None:
+            self._autosave.keep(name, value)
 
     def _build(self) -> None:
         for record in self._records:
@@ -191,6 +256,8 @@ class RecordServer:
 
     def _load(self) -> None:
         builder.LoadDatabase()
+        if self._options.ioc_stats is not None:
+            softioc.devIocStats(self.prefix + self._options.ioc_stats)
         for template in self._options.templates:
             macros = {"P": self.prefix, **template.macros}
             substitutions = ",".join(f"{name}={value}" for name, value in macros.items())

@@ -32,6 +32,9 @@ _TYPES: Any = fields
 _STATE_PREFIXES = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
 """Field prefixes of the states of an mbbi (EPICS base, mbbiRecord.dbd)."""
 
+IOC_STATS_WRITABLE = ("ACCESS", "READACF", "SYSRESET", "START_CNT", "HEARTBEAT")
+"""Records of devIocStats that are not for clients to write."""
+
 _INPUT_TYPES = {
     Kind.FLOAT: "ai",
     Kind.INT: "longin",
@@ -117,6 +120,14 @@ def make_wait(full_name: str, on_update: Callable[[Any], Any]) -> Any:
         DESC="Holds the put-callback",
         ASG=READ_ONLY_GROUP,
     )
+
+
+def protect_ioc_stats(ioc_name: str) -> None:
+    """Let clients only read the records of devIocStats: one of them, SYSRESET, would end the process."""
+    group = ctypes.create_string_buffer(READ_ONLY_GROUP.encode(), SHORT_STRING)
+    for name in IOC_STATS_WRITABLE:
+        field = f"{ioc_name}:{name}.ASG"
+        imports.db_put_field_process(field, _TYPES.DBF_STRING, ctypes.addressof(group), 1, False)
 
 
 def in_put_callback(record: Any) -> bool:

@@ -100,7 +100,7 @@ class Record:
     `name` is relative to the prefix and without `_RBV`, for example `cam1:AcquireTime`. `accepted` refuses puts,
     `display` is what screens scale to (left out: `accepted`). `severities` are alarms of choices, in order, on
     read-backs. `shown` are the choices of the read-backs of a BUSY, where they differ from those of its demand. `size`
-    is the bytes of a STRING with its closing NUL.
+    is the bytes of a STRING with its closing NUL. `kept` says whether autosave keeps what is put to a PAIR or a WRITE.
 
     Raises:
         ConfigError: a text is longer than EPICS allows, or the choices do not fit the kind.
@@ -120,6 +120,7 @@ class Record:
     severities: tuple[Severity, ...] = ()
     initial: Value | None = None
     size: int = SHORT_STRING
+    kept: bool = True
 
     def __post_init__(self) -> None:
         _at_most(self.name, "description", self.description, LONGEST_DESCRIPTION)

@@ -13,6 +13,7 @@ from ioc.core.status import ExitCode, Role, State, Status
 from ioc.supervisor.appliance import Appliance
 from ioc.supervisor.child import Child, run
 from ioc.supervisor.plan import MODULES
+from ioc.supervisor.prefix_claim import PrefixClaim
 from ioc.supervisor.run_folder import RunFolder
 from ioc.supervisor.supervisor import Supervisor, Surroundings
 from ioc.supervisor.worker import Rules
@@ -44,7 +45,10 @@ def serve(supervisor: Supervisor, child: Child) -> Stop:
         return None
 
     records = RecordServer(
-        prefix, supervisor_records(), on_put, ServerOptions((Template(DATABASES / "appliance.template", {}),))
+        prefix,
+        supervisor_records(),
+        on_put,
+        ServerOptions.of(supervisor.spec, (Template(DATABASES / "appliance.template", {}),)),
     )
     channels = StatusChannels([name])
     pva = PvaServer([channels.provider])
@@ -94,6 +98,7 @@ def body(child: Child, arguments: argparse.Namespace, surroundings: Surroundings
         lock = folder.lock(spec.config.prefix)
     os.set_inheritable(lock, False)
     folder.hold(spec.config.prefix, os.getpid())
+    claim = PrefixClaim(spec.config.prefix)
     supervisor = Supervisor(spec, folder, surroundings)
     signal.signal(signal.SIGTERM, lambda *_: supervisor.ask_to_drain())
     try:
@@ -110,6 +115,7 @@ def body(child: Child, arguments: argparse.Namespace, surroundings: Surroundings
     child.last_error = supervisor.view.last_error
     stop()
     supervisor.close()
+    claim.close()
     return code
 
 

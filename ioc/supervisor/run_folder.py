@@ -40,6 +40,7 @@ OURS = (
     "*.log",
     "*.new",
     "*.quarantine",
+    "*.autosave",
     "*.gone",
     "*.ended",
     "*.place",

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from ioc.channels.book import BookReader
-from tests.support.appliance import appliance
+from ioc.console import read_config
+from ioc.pvlist_command import rows
+from tests.support.appliance import RAYFAN, appliance
 from tests.support.clients import User, user_of
 
 DETECTOR_PAIRS = (
@@ -116,6 +119,27 @@ def test_every_pv_is_there_by_ca_and_by_pva(user: User) -> None:
     names = every_name()
     assert user.ask_all("absent", names) == []
     assert user.ask_all("missing", names) == []
+
+
+def test_what_pvlist_lists_is_served_and_nothing_else(user: User) -> None:
+    config = read_config(None, [])
+    assert user.ask_all("missing", [row.name.removeprefix(config.prefix) for row in rows(config)]) == []
+    listed = [row for row in rows(config, "detector") if row.kind not in ("structure", "NTNDArray")]
+    own = [row for row in listed if not row.description.startswith("Alias of ")]
+    hidden = 1  # what holds the put-callback of Acquire
+    assert int(user.get("detector:RECORD_CNT")) in (len(own) + hidden, len(listed) + hidden)
+
+
+def test_top_shows_every_process_and_group(user: User) -> None:
+    command = [str(RAYFAN), "top", user.run.prefix, "--once"]
+    done = subprocess.run(command, env=user.run.environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.split()}
+    for name in STATUSES.values():
+        assert rows[name][0] == "Running", done.stdout
+    assert rows["stats"][:4] == ["lossless", "2", "of", "2"]
+    assert "no answer" not in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 
 def test_every_record_says_what_it_is(user: User) -> None:

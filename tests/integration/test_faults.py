@@ -6,6 +6,8 @@ The consumers write down the ids that they processed, so that the ledger is comp
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -226,6 +228,15 @@ def stage_of(run: RunningAppliance, name: str) -> dict[str, Any]:
     return run.status(name)["stage"]
 
 
+def put(run: RunningAppliance, name: str, value: str) -> None:
+    """Put by Channel Access, and wait until autosave has kept it."""
+    command = [sys.executable, "-m", "caproto.commandline.put", "--no-repeater", run.prefix + name, value]
+    done = subprocess.run(command, env=run.environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    kept = run.run_dir / "detector.autosave"
+    run.wait_until(lambda: kept.exists() and name in kept.read_text(), f"{name} is kept")
+
+
 def test_frames_outlive_the_supervisor_and_consumers_the_detector(tmp_path: Path) -> None:
     names = ["detector", "Cons1", "Cons2"]
     config = configured(tmp_path, PLAIN)
@@ -245,7 +256,9 @@ def test_frames_outlive_the_supervisor_and_consumers_the_detector(tmp_path: Path
             assert second.published() > seen
             hit(second, signal.SIGKILL, "supervisor")
             assert {name: pid(second, name) for name in names} == before
+            put(second, "cam1:FrameRate", "900")
             hit(second, signal.SIGKILL, "detector")
+            assert "cam1:FrameRate: restored 900.0" in (second.run_dir / "detector.log").read_text()
             assert {name: pid(second, name) for name in names[1:]} == {name: before[name] for name in names[1:]}
             report = second.stop()
         finally:

@@ -152,6 +152,30 @@ def test_a_stop_ends_the_series_with_a_marker_and_the_next_one_is_new(tmp_path: 
         assert [i for s, i in member.ids if s == end.series] == list(range(1, end.published + 1))
 
 
+def test_no_frame_of_one_series_is_taken_for_one_of_the_next(tmp_path: Path) -> None:
+    members = [Member(tmp_path, "Cons1"), Member(tmp_path, "Cons2", index=1)]
+    with running_flow(tmp_path, shape(count=2, queue=64), CountingSource(), image_mode="Continuous") as flow:
+        for member in members:
+            member.start()
+        for number in range(40):  # stopped at any moment, begun anew at once, while frames of earlier ones are queued
+            ended = flow.acquire()
+            members[number % 2].wait_for(len(members[number % 2].ids) + number)
+            flow.abort().result(10)
+            ended.result(10)
+        assert flow.drain(20.0)
+    finish(*members)
+    told = {end.series: end.published for end in members[0].ends}
+    assert told == {end.series: end.published for end in members[1].ends}
+    assert len(told) == 40
+    for series, published in told.items():
+        got = sorted(one for member in members for one in member.ids if one[0] == series)
+        assert got == [(series, unique_id) for unique_id in range(1, published + 1)]
+    for member in members:
+        assert member.ids == sorted(member.ids)
+        assert member.pixels == [(unique_id - 1) % 251 for _, unique_id in member.ids]
+        assert [end.series for end in member.ends] == sorted(told)
+
+
 def test_depth_policy_and_groups_change_in_flight_without_loss(tmp_path: Path) -> None:
     members = [Member(tmp_path, f"Cons{i + 1}", index=i) for i in range(3)]
     with running_flow(tmp_path, shape(count=2), CountingSource(), image_mode="Continuous") as flow:

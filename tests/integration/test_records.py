@@ -3,9 +3,12 @@
 One IOC and one client process for the whole module; each test uses records of its own.
 """
 
+import getpass
+import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +40,7 @@ class Stand:
     environment: dict[str, str]
     ioc: Helper
     clients: Helper
+    folder: Path
 
     def get(self, name: str) -> Any:
         return self.clients.ask("get", self.prefix + name)
@@ -63,10 +67,10 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     folder = tmp_path_factory.mktemp("records")
     environment, prefix = isolated_environment(), random_prefix()
     with (
-        Helper("ioc_server", [prefix], environment, folder / "ioc.log") as ioc,
+        Helper("ioc_server", [prefix, str(folder)], environment, folder / "ioc.log") as ioc,
         Helper("ioc_client", [], environment, folder / "client.log") as clients,
     ):
-        yield Stand(prefix, environment, ioc, clients)
+        yield Stand(prefix, environment, ioc, clients, folder)
 
 
 PAIRS = [
@@ -486,6 +490,104 @@ def test_the_status_structure_is_served_beside_the_records(stand: Stand) -> None
 def test_every_pv_of_the_tables_is_served(stand: Stand) -> None:
     names = [name for record in all_records() for name in record.names]
     assert stand.clients.ask("missing", [stand.prefix + name for name in names]) == []
+
+
+def put_lines(stand: Stand, name: str, lines: int) -> list[str]:
+    """Return what the put log says of a record, once it has so many lines."""
+    limit = time.monotonic() + 20.0
+    while True:
+        text = (stand.folder / "puts").read_text() if (stand.folder / "puts").exists() else ""
+        found = [line.split(" ", 1)[1] for line in text.splitlines() if f" {stand.prefix}{name} " in line]
+        if len(found) >= lines:
+            return found
+        assert time.monotonic() < limit, f"{name}: {lines} lines in the put log, found {found}"
+        time.sleep(0.02)  # polled: a file has no event
+
+
+WHO = rf"{getpass.getuser()} \S+ "
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("Dist7:QueueBytes", 2**40, "new=1099511627776 old=0"),
+        ("Dist7:Policy", "Latest", "new=Latest old=Lossless"),
+        ("Dist7:Name", "a group", 'new="a group" old=""'),
+        ("cam1:AcquirePeriod.HOPR", 2.5, "new=2.5 old="),
+        ("Cons1:Configure.DESC", "new words", 'new="new words" old='),
+    ],
+)
+def test_the_put_log_says_who_put_what_over_channel_access(stand: Stand, name: str, value: Any, told: str) -> None:
+    stand.put(name, value)
+    assert re.fullmatch(f"{WHO}{re.escape(f'{stand.prefix}{name} {told}')}.*", put_lines(stand, name, 1)[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("Dist8:QueueBytes", 77, "new=77 old=0"),
+        ("Dist8:Policy", "Latest", "new=Latest old=Lossless"),
+        ("Dist8:Name", "pva", 'new=pva old=""'),
+        ("cam1:AcquirePeriod", 0.125, "new=0.125 old="),
+    ],
+)
+def test_the_put_log_says_who_put_what_over_pvaccess(stand: Stand, name: str, value: Any, told: str) -> None:
+    assert stand.client("pva_put", name, value, False) == ""
+    assert re.fullmatch(WHO + re.escape(f"{stand.prefix}{name} {told}") + ".*", put_lines(stand, name, 1)[-1])
+
+
+def test_the_put_log_says_what_was_refused(stand: Stand) -> None:
+    stand.put("Dist8:QueueSize", -1)
+    lines = put_lines(stand, "Dist8:QueueSize", 2)
+    assert re.fullmatch(rf"{WHO}{stand.prefix}Dist8:QueueSize new=-1 old=\d+", lines[0])
+    assert f"- - {stand.prefix}Dist8:QueueSize refused: Dist8:QueueSize: expected" in lines[1]
+
+
+def test_ioc_stats_are_served_and_no_client_ends_the_process(stand: Stand) -> None:
+    assert stand.get("Test:RECORD_CNT") > len(all_records())
+    for name in ("Test:SYSRESET", "Test:READACF", "Test:ACCESS"):
+        assert not stand.client("writable", name)
+
+
+def wait_saved(path: Path, names: list[str]) -> None:
+    limit = time.monotonic() + 20.0
+    while not path.exists() or list(json.loads(path.read_text())) != names:
+        assert time.monotonic() < limit, f"autosave: expected {names}, found {path.exists() and path.read_text()}"
+        time.sleep(0.02)  # polled: a file has no event
+
+
+def test_what_was_put_is_there_again_and_only_operators_put(tmp_path: Path) -> None:
+    rules = tmp_path / "operators.acf"
+    rules.write_text(
+        "UAG(operators) { opr }\n"
+        "ASG(DEFAULT) { RULE(1, READ) RULE(1, WRITE, TRAPWRITE) { UAG(operators) } }\n"
+        "ASG(READONLY) { RULE(1, READ) }\n"
+    )
+    prefix, environment = random_prefix(), isolated_environment()
+    arguments = [prefix, str(tmp_path), str(rules)]
+
+    def put(user: str, name: str, value: str) -> bool:
+        command = [sys.executable, "-m", "caproto.commandline.put", "--no-repeater", prefix + name, value]
+        as_user = {**environment, "LOGNAME": user}
+        done = subprocess.run(command, env=as_user, capture_output=True, text=True, timeout=30, check=False)
+        return done.returncode == 0 and "denied" not in done.stdout + done.stderr
+
+    with Helper("ioc_server", arguments, environment, tmp_path / "ioc.log") as ioc:
+        assert put("opr", "cam1:NumImages", "7")
+        assert put("opr", "cam1:ArrayCounter", "5"), "accepted, but not kept"
+        assert put("opr", "Test:Coerced", "3.2")
+        put("guest", "cam1:NumImages", "8")
+        assert ioc.ask("get", "cam1:NumImages") == 7
+        wait_saved(tmp_path / "test.autosave", ["cam1:NumImages", "Test:Coerced"])
+        ioc.process.kill()
+        ioc.process.wait()
+    puts = (tmp_path / "puts").read_text()
+    assert " opr " in puts and " guest " not in puts, "access rules stop it before it is a put"
+    with Helper("ioc_server", arguments, environment, tmp_path / "ioc2.log") as ioc:
+        assert ioc.ask("get", "cam1:NumImages") == ioc.ask("get", "cam1:NumImages_RBV") == 7
+        assert ioc.ask("get", "cam1:ArrayCounter") == 0
+        assert ioc.ask("get", "Test:Coerced") == 3.0
+        assert ioc.ask("puts") == [["cam1:NumImages", 7], ["Test:Coerced", 3.0]]
 
 
 def test_an_ioc_ends_cleanly_and_keeps_standard_output_clean(tmp_path: Path) -> None:

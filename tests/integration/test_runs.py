@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -84,14 +85,16 @@ def test_two_appliances_side_by_side_and_none_twice(tmp_path: Path) -> None:
 
 def assert_refused(run: RunningAppliance) -> None:
     """Check that an appliance with the prefix of a running one does not start, and says why in a sentence."""
-    command = [str(RAYFAN), "up", "rayfan.toml", "--set", f"prefix={run.prefix}", "--set", f"run_dir={run.run_dir}"]
-    done = subprocess.run(
-        command, cwd=run.folder, env=run.environment, capture_output=True, text=True, timeout=DEADLINE, check=False
-    )
-    assert done.returncode == 2
-    assert f"'{run.prefix}': an appliance runs already" in done.stderr
-    assert str(run.status("supervisor")["pid"]) in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    elsewhere = run.folder / "elsewhere"
+    for folder, why in ((run.run_dir, "runs already"), (elsewhere, "on this host has it already")):
+        command = [str(RAYFAN), "up", "rayfan.toml", "--set", f"prefix={run.prefix}", "--set", f"run_dir={folder}"]
+        done = subprocess.run(
+            command, cwd=run.folder, env=run.environment, capture_output=True, text=True, timeout=DEADLINE, check=False
+        )
+        assert done.returncode == 2
+        assert f"'{run.prefix}': an appliance {why}" in done.stderr
+        assert f"process {run.status('supervisor')['pid']}" in done.stderr
+    shutil.rmtree(elsewhere)
 
 
 def test_ctrl_c_at_a_terminal_drains_everything(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""An IOC with all tables of Rayfan and some records that make trouble; arguments: prefix. See ioc_process."""
+"""An IOC with all tables of Rayfan and some records that make trouble; see ioc_process.
+
+Arguments: prefix, and optionally a folder for put log and autosave, and a file of access rules.
+"""
 
 import logging
 import resource
@@ -6,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 _begin = time.monotonic()
@@ -14,7 +18,7 @@ from p4p.server import Server  # noqa: E402 - the import time is part of what is
 
 from ioc.core.errors import RefusedError  # noqa: E402
 from ioc.core.status import Status  # noqa: E402
-from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template  # noqa: E402
+from ioc.records.server import ACCESS_RULES, DATABASES, RecordServer, ServerOptions, Template  # noqa: E402
 from ioc.records.status import StatusChannels  # noqa: E402
 from ioc.records.table import Access, Kind, Limits, Record, Value  # noqa: E402
 from tests.support.ioc_process import answer_lines  # noqa: E402
@@ -37,7 +41,7 @@ LATER = ("Test:RefuseLate", "Test:RefuseText", "Test:Slow", "Test:SlowAgain", "C
 class Appliance:
     """The owner of the records: does what the test asks for."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, folder: Path | None = None, access_rules: Path = ACCESS_RULES) -> None:
         self.puts: list[list[Any]] = []
         self.refusals: list[list[str]] = []
         self.threads: set[str] = set()
@@ -49,6 +53,10 @@ class Appliance:
                 Template(DATABASES / "appliance.template", {}),
             ),
             on_refused=lambda name, message: self.refusals.append([name, message]),
+            access_rules=access_rules,
+            put_log=folder / "puts" if folder else None,
+            autosave=folder / "test.autosave" if folder else None,
+            ioc_stats="Test",
         )
         self.server = RecordServer(prefix, [*all_records(), *TROUBLE], self.on_put, options)
 
@@ -105,8 +113,9 @@ def main() -> None:
     """Serve until standard input ends."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     prefix = sys.argv[1]
-    appliance = Appliance(prefix)
+    appliance = Appliance(prefix, *map(Path, sys.argv[2:]))
     appliance.server.start()
+    appliance.server.restore()
     status_name = f"{prefix}cam1:Status"
     channels = StatusChannels([status_name])
     seconds = time.monotonic() - _begin

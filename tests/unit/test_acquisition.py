@@ -51,7 +51,17 @@ def test_a_rate_shortens_an_exposure_that_does_not_fit() -> None:
 def test_frames_never_come_faster_than_the_exposure() -> None:
     one, clock = acquisition(frame_rate=1000.0, acquire_time=0.1)
     one.start()
-    assert frames_in(one, clock, 1.0) == 10
+    assert frames_in(one, clock, 1.001) == 10
+
+
+def test_the_first_frame_comes_when_it_has_been_exposed() -> None:
+    one, clock = acquisition(frame_rate=10.0, acquire_time=0.05)
+    one.set_exposures(2)
+    one.start()
+    assert frames_in(one, clock, 0.1) == 0
+    assert frames_in(one, clock, 0.001) == 1
+    assert frames_in(one, clock, 0.999) == 9
+    assert frames_in(one, clock, 0.002) == 1
 
 
 def test_a_stall_is_not_caught_up_with_an_endless_burst() -> None:
@@ -59,6 +69,24 @@ def test_a_stall_is_not_caught_up_with_an_endless_burst() -> None:
     one.start()
     clock.advance(60.0)
     assert frames_in(one, clock, 0.1) < 250
+
+
+def test_a_thread_that_waits_a_little_for_its_turn_keeps_a_high_rate() -> None:
+    one, clock = acquisition(frame_rate=100_000.0, acquire_time=0.0)
+    one.start()
+    frames = frames_in(one, clock, 0.5, step=0.02)
+    assert frames == pytest.approx(50_000, abs=2001)
+
+
+def test_as_fast_as_possible_leaves_nothing_to_catch_up_with() -> None:
+    one, clock = acquisition(acquire_time=0.0)
+    one.set_period(0.0)
+    one.start()
+    for _ in range(50):
+        one.taken(True)
+        clock.advance(0.001)
+    one.set_frame_rate(1000.0)
+    assert frames_in(one, clock, 0.1) in (100, 101)
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("Single", 1), ("Multiple", 7)])
@@ -116,7 +144,7 @@ def test_bad_parameters_are_refused_and_change_nothing() -> None:
 
 
 def test_several_frames_that_are_due_are_taken_at_once() -> None:
-    one, clock = acquisition(frame_rate=100.0, image_mode="Multiple", num_images=12)
+    one, clock = acquisition(frame_rate=100.0, acquire_time=0.0, image_mode="Multiple", num_images=12)
     assert one.due_count(32) == 0
     one.start()
     assert one.due_count(32) == 1

@@ -1,5 +1,6 @@
 """Replay of HDF5, .npy and .raw files: what is read, and one clear error for each file that cannot be."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -255,6 +256,23 @@ def test_an_npy_file_cut_short(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"expected an array in NumPy's .npy format, found"):
         replay(path)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".raw"])
+def test_a_file_that_is_cut_short_while_it_is_shown(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"a{suffix}", FRAMES)
+    source = replay(path, **({"size": (6, 4), "data_type": "UInt16"} if suffix == ".raw" else {}))
+    os.truncate(path, path.stat().st_size - 10)
+    image(source, 0)
+    with pytest.raises(InputError, match=rf"frame {len(FRAMES) - 1}: expected .* cut short"):
+        image(source, len(FRAMES) - 1)
+    source.close()
+
+
+def test_an_array_in_fortran_order_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.asfortranarray(FRAMES))
+    with pytest.raises(InputError, match="expected an array in C order"):
+        replay(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("size", [0, 47, 49])
