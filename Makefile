@@ -4,11 +4,12 @@ VENV     := .venv
 DURATION ?= 30
 FAULTS   ?= 200
 SOAK     ?= 600
+METADATA ?= 20
 JOBS     ?= 3
 FUZZ     ?= 600
 ARGS     ?=
 
-.PHONY: help run test lint unit faults puts soak fuzz-pva bench clean
+.PHONY: help run test lint unit faults puts metadata soak fuzz-pva bench clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -16,6 +17,7 @@ help:
 	@echo "make faults hurt a running appliance FAULTS=$(FAULTS) times at random; the ledger has the last word (15 min)"
 	@echo "make fuzz-pva  10 million mutated pvAccess messages, $(FUZZ) s at most: each taken, or one error"
 	@echo "make puts   10 000 puts and gets of four clients while frames flow at 2 kHz (1 min)"
+	@echo "make metadata  six metadata channels at 1 kHz for METADATA=$(METADATA) s: each value with its frame"
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
 	@echo "make clean  remove .venv and what was built"
@@ -42,6 +44,9 @@ fuzz-pva: $(VENV)/.test
 
 puts: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.puts $(ARGS)
+
+metadata: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.metadata --seconds $(METADATA)
 
 soak: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.soak --seconds $(SOAK)

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.001
 """s between two looks at the channels: each that finds nothing has p4p tell when there is something again."""
-SEARCH_SECONDS = 1.0
-"""s between two searches for channels that are not there."""
+SEARCH_SECONDS = (1.0, 8.0)
+"""s after which a channel that is not there is searched for anew: at first, and at most; in between ever longer."""
 MOST_UPDATES = 65_536
 """Updates of a channel that may wait for the worker."""
 SHOWN_RANGES = 16
@@ -51,7 +51,8 @@ class MetadataStage:
         self._providers: dict[str, SourceProvider] = {}
         self._guard = threading.Lock()
         self._channels: dict[str, _Channel] = {}
-        self._search_at = time.monotonic() + SEARCH_SECONDS
+        self._pause = SEARCH_SECONDS[0]
+        self._search_at = time.monotonic() + self._pause
         self._closed = False
         self._poll_at = 0
         for name, channel in config.channels.items():
@@ -180,9 +181,12 @@ class MetadataStage:
         now = time.monotonic()
         if now < self._search_at:
             return
-        self._search_at = now + SEARCH_SECONDS
-        for protocol in {one.config.protocol for one in self._channels.values() if not one.source.connected}:
+        lacking = {one.config.protocol for one in self._channels.values() if not one.source.connected}
+        for protocol in lacking:
             self._providers[protocol].search()
+        # a connection may take its time, and must not be begun anew for ever before it is made
+        self._pause = min(2 * self._pause, SEARCH_SECONDS[1]) if lacking else SEARCH_SECONDS[0]
+        self._search_at = now + self._pause
 
     def _taken(self, channel: _Channel) -> list[Update]:
         with self._guard:
@@ -203,7 +207,7 @@ class MetadataStage:
             "Duplicates": counts.duplicates,
             "Unused": counts.unused,
             "UnusedValues": _ranges(counts.unused_values),
-            "Errors": channel.source.errors + counts.discarded,
+            "Errors": channel.source.errors,
             "ClockOffset": offset.estimate_ns / 1e9,
             "Jitter": offset.jitter_ns / 1e9,
             "Locked": offset.locked,

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ioc.core.frame import Attribute
 
 MetadataValue = Attribute | NDArray
+LONGEST_TEXT = 255
+"""Characters of a text that becomes an attribute; NDAttributes of areaDetector have 256 bytes."""
 QUALITY_SUFFIX = "Quality"
 """What is put behind a channel's name for the attribute that holds the quality."""
 
@@ -59,11 +61,13 @@ class Metadata(dict[str, MetadataValue]):
         self.quality: dict[str, Quality] = {}
 
     def attributes(self) -> dict[str, Attribute]:
-        """Return values and qualities as attributes of a frame; arrays have no place there and are left out."""
+        """Return values and qualities as attributes of a frame; arrays have no place there, texts are cut."""
         found: dict[str, Attribute] = {}
         for name, quality in self.quality.items():
             value = self.get(name)
-            if value is not None and not isinstance(value, np.ndarray):
+            if isinstance(value, str):
+                found[name] = value[:LONGEST_TEXT]
+            elif value is not None and not isinstance(value, np.ndarray):
                 found[name] = value
             found[quality_name(name)] = quality.word
         return found

@@ -15,7 +15,8 @@ from ioc.core.config_metadata import ChannelConfig
 from ioc.core.metadata import Update
 from tests.support.epics import isolated_environment, random_prefix
 
-WITHIN = 30.0
+WITHIN = 60.0
+SEARCH_SECONDS = 3.0
 COUNT = 300
 SCALAR = NTScalar.buildType("d")
 STAGE = Type(
@@ -42,12 +43,12 @@ def sources(prefix: str) -> Iterator[PvaSources]:
 def wait(sources: PvaSources, true: Callable[[], object], what: str) -> None:
     """Wait until something is true, searching for channels meanwhile."""
     limit = time.monotonic() + WITHIN
-    search = time.monotonic() + 1.0
+    search = time.monotonic() + SEARCH_SECONDS
     while not true():
         assert time.monotonic() < limit, f"{what}: not within {WITHIN} s"
         if time.monotonic() > search:
             sources.search()
-            search = time.monotonic() + 1.0
+            search = time.monotonic() + SEARCH_SECONDS
         time.sleep(0.01)  # polled: that is what a source is for
 
 
