@@ -14,10 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Protocol
 
-from p4p import Value
-from p4p.nt import NTScalar
-from p4p.server.thread import SharedPV
-
+from ioc.channels.pva_stamped import StampedChannel
 from ioc.core.config_metadata import SimulatedChannel
 from ioc.core.frame import Frame
 from ioc.records.table import Access, Kind, Record
@@ -25,11 +22,8 @@ from ioc.records.table import Access, Kind, Record
 MOST_BEHIND = 65_536
 """Frames of which the updates may wait to be made."""
 SEED = 20_260_101
-USER_TAG = 0x7FFFFFFF
-"""The userTag of a time stamp has 31 bits for the id."""
 LONGEST_SLEEP = 0.1
 JOIN_SECONDS = 5.0
-_TYPE = NTScalar.buildType("d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +45,13 @@ class Sink(Protocol):
 
 
 class PvaSink:
-    """A channel of p4p's server."""
+    """A channel of pvAccess."""
 
     def __init__(self) -> None:
-        self.pv = SharedPV(initial=Value(_TYPE, {"value": 0.0}))
-        self._value = Value(_TYPE)
+        self.channel = StampedChannel()
 
     def send(self, update: Planned) -> None:
-        seconds, nanoseconds = divmod(update.stamp_ns, 1_000_000_000)
-        tag = update.unique_id & USER_TAG
-        stamp = {"secondsPastEpoch": seconds, "nanoseconds": nanoseconds, "userTag": tag}
-        self.pv.post(Value(_TYPE, {"value": update.value, "timeStamp": stamp}))
+        self.channel.post(update.value, update.stamp_ns, update.unique_id)
 
 
 class RecordSink:
@@ -117,7 +107,7 @@ class MetadataSimulator:
         self.behind = 0
         self._channels = channels
         pva = {name: PvaSink() for name, one in channels.items() if one.protocol == "pva"}
-        self._pvs = {name: sink.pv for name, sink in pva.items()}
+        self._pvs = {name: sink.channel.pv for name, sink in pva.items()}
         sinks: dict[str, Sink] = {**pva}
         sinks |= {name: RecordSink(f"Meta:{name}", put) for name in channels if name not in pva}
         self._ways = [(Script(one, SEED + at), sinks[name]) for at, (name, one) in enumerate(channels.items())]
@@ -128,7 +118,7 @@ class MetadataSimulator:
         self._numbers = count()
         self._thread = threading.Thread(target=self._run, name="metadata simulator", daemon=True)
 
-    def provider(self, prefix: str) -> dict[str, SharedPV]:
+    def provider(self, prefix: str) -> dict[str, object]:
         """Return the PVA channels by full name, for a p4p server."""
         return {f"{prefix}Meta:{name}": pv for name, pv in self._pvs.items()}
 

@@ -32,7 +32,8 @@ class CaSources:
         return CaSource(self._context, config)
 
     def search(self) -> None:
-        self._context.broadcaster.search_now()
+        if self._context.broadcaster is not None:
+            self._context.broadcaster.search_now()
 
     def close(self) -> None:
         self._context.disconnect()

@@ -30,7 +30,7 @@ class Scripted:
         self.searches = 0
         self.closed = False
 
-    def open(self, _config: ChannelConfig) -> "Scripted":
+    def open(self, config: ChannelConfig) -> "Scripted":
         return self
 
     def poll(self) -> Sequence[Update]:
