@@ -218,12 +218,11 @@ class Worker:
         if not self._pending:
             self._pending_since_ns = self._clock.monotonic_ns()
         self._pending.append(item)
-        self._known.append(self._carried(item) if metadata is None else metadata)
+        if metadata is None:
+            metadata = Metadata.carried(item.attributes, self.carried) if self.carried else NO_METADATA
+        self._known.append(metadata)
         if len(self._pending) >= self.processor.batch_size:
             self._process_pending()
-
-    def _carried(self, frame: Frame) -> Metadata:
-        return Metadata.carried(frame.attributes, self.carried) if self.carried else NO_METADATA
 
     def _process_pending(self) -> None:
         frames = self._pending

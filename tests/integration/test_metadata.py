@@ -22,23 +22,25 @@ class Recorder(Processor):
     """Writes down what it is given with each frame."""
 
     def start(self, context):
-        self.out = (context.folder / "frames").open("a", buffering=1)
+        self.out = (context.folder / "frames").open("ab", buffering=0)
 
     def process(self, frame, metadata):
         qualities = {name: quality.value for name, quality in metadata.quality.items()}
         line = [frame.series, frame.unique_id, dict(metadata), qualities, dict(frame.attributes)]
-        self.out.write(json.dumps(line) + "\\n")
+        self.out.write(json.dumps(line).encode() + b"\\n")
         return frame
 
     def flush(self):
-        self.out.write('"end"\\n')
+        self.out.write(b'"end"\\n')
 '''
 
 
 def seen(run: RunningAppliance, name: str) -> list[Any]:
     """Return the lines that a recorder wrote."""
     path = run.run_dir / "files" / name / "frames"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    text = path.read_text() if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]  # a line may be seen while it is being written
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def connected(run: RunningAppliance) -> bool:
