@@ -34,7 +34,7 @@ lint: $(VENV)/.test
 	$(VENV)/bin/lint-imports
 
 unit: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.faults --faults $(FAULTS) $(ARGS)

@@ -4,14 +4,17 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ioc.channels import ejfat_uri
-from ioc.channels.ejfat_control import ControlPlane, ControlSettings
 from ioc.channels.ejfat_control_model import Registration
 from ioc.channels.ejfat_uri import EjfatUri, Endpoint
 from ioc.core.config_ejfat import ControlConfig, EgressConfig, IngressConfig
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.status import ProcessSpec
+
+if TYPE_CHECKING:
+    from ioc.channels.ejfat_control import ControlPlane
 
 MOST_NAME = 63
 
@@ -94,8 +97,11 @@ def registration(spec: ProcessSpec, config: IngressConfig, uri: EjfatUri, port: 
     )
 
 
-def control_plane(uri: EjfatUri, config: ControlConfig) -> ControlPlane:
+def control_plane(uri: EjfatUri, config: ControlConfig) -> "ControlPlane":
     """Return a client of the control plane of a URI."""
+    # imported here: gRPC is slow to import, and few egresses and ingresses have a control plane
+    from ioc.channels.ejfat_control import ControlPlane, ControlSettings
+
     settings = ControlSettings.of(uri)
     return ControlPlane(replace(settings, verify=config.verify, root_certificate=config.root_certificate, timeout=2.0))
 

@@ -101,10 +101,11 @@ def _add_ledger(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_looks(commands: argparse._SubParsersAction) -> None:
-    from ioc import pvlist_command, top_command
+    from ioc import doctor_command, pvlist_command, top_command
 
     pvlist_command.add(commands)
     top_command.add(commands)
+    doctor_command.add(commands)
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:

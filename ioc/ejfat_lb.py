@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import sys
-import threading
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -116,7 +115,9 @@ def _token(path: Path | None) -> str:
 
 
 def _wait(lab: "Lab") -> None:
-    stopping = threading.Event()
+    from ioc.supervisor.stop_request import StopRequest
+
+    stopping = StopRequest()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from ioc.core.errors import ConfigError, UserError
 from ioc.core.status import ExitCode, ProcessSpec, State, Status
+from ioc.supervisor.stop_request import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Child:
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
-        self.stopping = threading.Event()
+        self.stopping = StopRequest()
         self._lock = threading.Lock()
         self._sample: Callable[[], Status] = self._bare
         self._sampler: threading.Thread | None = None

@@ -156,7 +156,8 @@ def main() -> int:
     parser.add_argument("--client", nargs=2, metavar=("PROTOCOL", "PV"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client:
-        client(*options.client, options.operations)
+        protocol, name = options.client
+        client(protocol, name, options.operations)
         return 0
     return campaign(options.operations, options.rate)
 

@@ -15,7 +15,7 @@ from ioc.bench import appliance, pvapy
 from ioc.bench.case import Case, toml
 
 RAYFAN = Path(sys.executable).with_name("rayfan")
-LONGEST = 110
+LONGEST = 200
 SHORT = ("--seconds", "0.3", "--repeats", "1")
 
 
@@ -83,7 +83,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     try:
         pids = _pids_of_members(tmp_path, process)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 1
+        assert process.wait(120) == 1
     finally:
         process.kill()
         process.wait()
@@ -93,9 +93,9 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
 
 
 def _pids_of_members(folder: Path, process: subprocess.Popen[bytes]) -> list[int]:
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 90
     while not (found := list(folder.glob("rf-bench-*/one/run/Cons1.status"))):
         assert process.poll() is None, "the benchmark ended by itself"
-        assert time.monotonic() < limit, "no consumer within 60 s"
+        assert time.monotonic() < limit, "no consumer within 90 s"
         time.sleep(0.02)  # polled: the file is made by another process
     return [json.loads(path.read_text())["pid"] for path in found[0].parent.glob("*.status")]

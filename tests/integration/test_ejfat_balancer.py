@@ -101,6 +101,17 @@ def next_epoch(control: ControlPlane, lb_id: str) -> None:
     wait_for(lambda: control.status(lb_id).epoch > epoch, lambda: "no new epoch")
 
 
+def wait_forwarded(balancer: Lab, made: Reservation, packets: int) -> None:
+    """Wait until so many packets came and all that are to be sent on lie in the sockets of the workers."""
+    plane = balancer.registry.find(made.lb_id).plane
+
+    def done() -> bool:
+        now = plane.figures()
+        return now.received == packets and sum(now.forwarded.values()) == packets - now.lost + now.doubled
+
+    wait_for(done, plane.figures)
+
+
 def send_events(
     data: Endpoint | None, count: int, size: int = 5000, version: LbVersion = 2, first: int = 1
 ) -> dict[int, bytes]:
@@ -221,6 +232,7 @@ def test_events_reach_one_worker_each_whole(version: LbVersion, keep: bool) -> N
     with lab() as balancer, reserved(balancer) as (control, made):
         with workers(control, made.lb_id, 3, keep_lb_header=keep) as crew:
             sent = send_events(made.data_v4, 300, version=version)
+            wait_forwarded(balancer, made, 300 * 4)
             got = [put_together(worker.packets(), keep) for worker in crew]
         assert {number: data for events in got for number, data in events.items()} == sent
         assert sum(map(len, got)) == len(sent) and all(got)
@@ -237,7 +249,7 @@ def test_the_entropy_chooses_the_port() -> None:
         wait_for(lambda: bool(control.status(made.lb_id).workers[0].slots), lambda: control.status(made.lb_id))
         send_events(made.data_v4, 16, size=100)
         for index, sock in enumerate(sockets):
-            sock.settimeout(5.0)
+            sock.settimeout(40.0)
             numbers = {
                 parse_segment(data[:HEAD_BYTES], len(data)).event for data in (sock.recv(2000) for _ in range(4))
             }
@@ -293,6 +305,7 @@ def test_a_worker_that_leaves_keeps_the_events_under_way_and_one_that_joins_gets
                 worker.report()
             sent |= send_events(made.data_v4, 20, first=burst * 20 + 1)
             next_epoch(control, made.lb_id)
+        wait_forwarded(balancer, made, 12 * 20 * 4)
         got = [put_together(worker.packets()) for worker in (*crew, *joined)]
         joined[0].close()
     assert sorted(number for events in got for number in events) == sorted(sent)  # each once
@@ -306,6 +319,7 @@ def test_faults_hurt_packets_and_are_counted() -> None:
         plane = balancer.registry.find(made.lb_id).plane
         with workers(control, made.lb_id, 1) as crew:
             send_events(made.data_v4, 200)
+            wait_forwarded(balancer, made, 200 * 4)
             packets = crew[0].packets()
         figures = plane.figures()
         assert figures.received == 800 and 30 < figures.lost < 150 and 30 < figures.doubled < 150

@@ -18,7 +18,7 @@ from ioc.core import codec
 from ioc.core.errors import ConfigError, RayfanBug
 from ioc.core.frame import DataType, EndOfSeries, Frame, Item
 
-DEADLINE = 10.0
+DEADLINE = 40.0
 HOST = "127.0.0.1"
 
 
@@ -166,7 +166,7 @@ def test_a_lost_packet_loses_one_frame_which_is_named() -> None:
 def test_an_end_marker_waits_for_the_frame_before_it() -> None:
     item, end = frame(1, random_data(1, (64, 64), DataType.UINT8)), EndOfSeries(1, 1)
     packets = raw_packets(item, 1)
-    with receiver(event_timeout=5.0) as source:
+    with receiver(event_timeout=30.0) as source:
         send_raw(source.port, [*packets[1:], *raw_packets(end, 2), packets[0]])
         assert_same(collect(source, 2), [item, end])
 

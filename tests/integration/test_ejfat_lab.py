@@ -24,6 +24,7 @@ def test_a_worker_is_killed_and_one_joins_and_every_frame_is_accounted_for(tmp_p
         "balancers.lab.lead=0.1",
         "egress.facility.warm_up=0.2",
         "detector.size=[64,64]",
+        "detector.frame_rate=60",
     )
     first, second = tmp_path / "sender", tmp_path / "late"
     first.mkdir()

@@ -68,7 +68,7 @@ class CrashLoop(Recorder):
     def process(self, frame, metadata):
         os._exit(4)
 '''
-DETECTOR = "[detector]\nframe_rate = 1000.0\nsize = [64, 64]\n"
+DETECTOR = "[detector]\nframe_rate = 300.0\nsize = [64, 64]\n"
 KILLED = f"""{DETECTOR}
 [groups.bounded]
 count = 2
@@ -247,7 +247,7 @@ def test_frames_outlive_the_supervisor_and_consumers_the_detector(tmp_path: Path
         os.kill(pid(first, "supervisor"), signal.SIGKILL)
         wait_flowing(first)
         first.process.kill()
-        first.process.wait(10)
+        first.process.wait(40)
         seen = first.published()
         second = RunningAppliance(tmp_path, [config], first.environment, first.prefix)
         try:

@@ -17,7 +17,7 @@ from tests.support.sink import FORWARDER, sink
 ROOT = Path(__file__).parents[2]
 CONFIG = """
 [detector]
-frame_rate = 400.0
+frame_rate = 200.0
 size = [32, 24]
 acquire_at_start = false
 source.pattern = "counter"
@@ -52,7 +52,7 @@ class Remotes:
         """Kill the process of a member."""
         process = self._processes[name]
         process.kill()
-        process.wait(10)
+        process.wait(40)
 
     def close(self) -> None:
         """Kill all that run."""

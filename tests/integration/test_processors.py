@@ -82,7 +82,7 @@ def test_processors_do_their_work_and_every_frame_is_accounted_for(tmp_path: Pat
             run.wait_until(lambda: all(done(run, name) == FRAMES for name in consumers), "all frames are done")
             run.wait_until(lambda: f"\n{FRAMES} " in seen.read_text(), "the client has the last image")
         finally:
-            client.communicate(timeout=20)
+            client.communicate(timeout=60)
         report = run.stop()
         pvapy, files, network = (figures(run, name) for name in ("Cons1", "Cons3", "Cons4"))
     stages = {stage["name"]: stage for stage in report["stages"]}

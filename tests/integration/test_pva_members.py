@@ -44,9 +44,9 @@ def prefix() -> str:
     return random_prefix()
 
 
-def wait_until(flow: Flow, true: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def wait_until(flow: Flow, true: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
     limit = time.monotonic() + seconds
-    while not flow.submit(true).result(5):
+    while not flow.submit(true).result(40):
         assert time.monotonic() < limit, f"{what}: not within {seconds} s"
         time.sleep(0.005)  # polled: the flow has no event for it
 
@@ -61,7 +61,7 @@ def seat(flow: Flow, name: str) -> Seat:
 
 def account(flow: Flow, name: str) -> MemberStatus:
     try:
-        members = flow.submit(lambda: flow.distributor.groups[1].status(0)).result(5).members
+        members = flow.submit(lambda: flow.distributor.groups[1].status(0)).result(40).members
     except RefusedError:  # the flow is over: its last word
         members = flow.snapshot.groups[0].members
     return next(member for member in members if member.name == name)
@@ -86,8 +86,8 @@ def test_frames_are_done_when_they_are_acknowledged(tmp_path: Path, prefix: str,
         assert first.completed == 0, "what was posted and not acknowledged is not done"
         assert first.in_flight <= 4, "the window is half of the queue"
         members[0].gate.set()
-        ended.result(20)
-        assert flow.drain(10.0)
+        ended.result(40)
+        assert flow.drain(40.0)
         for member in members:
             member.leave()
     assert sorted(members[0].ids + members[1].ids) == everything(flow)
@@ -99,7 +99,7 @@ def test_who_goes_or_hangs_loses_its_frames_to_the_others(tmp_path: Path, prefix
     local = Member(tmp_path, "Cons1")
     goes, hangs = RemoteMember(prefix, SECOND), RemoteMember(prefix, MemberAddress(1, 3, 1))
     with running_flow(tmp_path, group, CountingSource(), frame_rate=2000.0) as flow, member_channels(flow, prefix):
-        flow.submit(lambda: flow.distributor.reshape(1, quick(flow, 0.5))).result(5)
+        flow.submit(lambda: flow.distributor.reshape(1, quick(flow, 0.5))).result(40)
         for member in (local, goes, hangs):
             member.start()
         wait_present(flow, 3)
@@ -113,11 +113,11 @@ def test_who_goes_or_hangs_loses_its_frames_to_the_others(tmp_path: Path, prefix
         wait_present(flow, 1)
         seen = len(local.ids)
         local.wait_for(seen + 100)
-        flow.abort().result(10)
-        ended.result(10)
-        assert flow.drain(10.0), "nothing waits for those who are not there"
+        flow.abort().result(40)
+        ended.result(40)
+        assert flow.drain(40.0), "nothing waits for those who are not there"
         hangs.leave()
-    local.join(10)
+    local.join(40.0)
     local.book.close()
     assert sorted({unique_id for _, unique_id in local.ids} | set(goes.ids) | set(hangs.ids)) == everything(flow)
     members = flow.snapshot.groups[0].members
@@ -139,15 +139,15 @@ def test_a_client_that_does_not_acknowledge_gets_no_turn(tmp_path: Path, prefix:
             local.start()
             wait_until(flow, lambda: any(seat.silent for seat in flow.distributor.seats()), "a silent client")
             wait_present(flow, 1)
-            flow.acquire().result(20)
+            flow.acquire().result(40)
             assert account(flow, "Set2Member1").silent
             assert account(flow, "Set2Member1").assigned == 0
             assert list(plain.receive(1, 0.0)) == []
-            flow.submit(lambda: flow.distributor.reshape(1, shape(Policy.LOSSLESS, count=1, queue=20))).result(5)
+            flow.submit(lambda: flow.distributor.reshape(1, shape(Policy.LOSSLESS, count=1, queue=20))).result(40)
             wait_present(flow, 2)
         finally:
             plain.close(drain=False)
-    local.join(10)
+    local.join(40.0)
     local.book.close()
     assert [unique_id for _, unique_id in local.ids] == everything(flow)
 
@@ -160,12 +160,12 @@ def test_what_the_last_member_left_waits_for_the_next(tmp_path: Path, prefix: st
         first.start()
         wait_present(flow, 1)
         first.gate.clear()
-        flow.acquire().result(20)
+        flow.acquire().result(40)
         first.leave(politely=False)
         wait_present(flow, 0)
         second.start()
         second.wait_for(20)
-        assert flow.drain(10.0)
+        assert flow.drain(40.0)
         second.leave()
     assert second.ids == everything(flow)
     assert account(flow, "Set1Member1").assigned == 0
@@ -177,18 +177,18 @@ def test_bad_words_are_told_and_change_nothing(tmp_path: Path, prefix: str) -> N
     with running_flow(tmp_path, group, CountingSource(), **MULTIPLE) as flow, member_channels(flow, prefix):
         with Context("pva", nt=False) as context:
             with pytest.raises(RemoteError, match="a client that monitors"):
-                context.rpc(name, NTURI([]).wrap(name), timeout=10)
+                context.rpc(name, NTURI([]).wrap(name), timeout=40)
             member = RemoteMember(prefix, FIRST)
             member.start()
             wait_present(flow, 1)
             odd = NTURI([("series", "s"), ("uniqueId", "s")])
             with pytest.raises(RemoteError, match="acknowledgement, uniqueId: expected an integer of 1"):
-                context.rpc(name, odd.wrap(name, kws={"series": "1", "uniqueId": "x"}), timeout=10)
-            answer: Any = context.rpc(name, odd.wrap(name, kws={"series": "1", "uniqueId": "7"}), timeout=10)
+                context.rpc(name, odd.wrap(name, kws={"series": "1", "uniqueId": "x"}), timeout=40)
+            answer: Any = context.rpc(name, odd.wrap(name, kws={"series": "1", "uniqueId": "7"}), timeout=40)
             assert (answer["acknowledged"], answer["unknown"], answer["waiting"]) == (0, 1, 0)
             with pytest.raises(RemoteError, match="acknowledge by RPC"):
-                context.put(name, {"waiting": 1}, timeout=10)
-        flow.acquire().result(20)
-        assert flow.drain(10.0)
+                context.put(name, {"waiting": 1}, timeout=40)
+        flow.acquire().result(40)
+        assert flow.drain(40.0)
         member.leave()
     assert member.ids == everything(flow)

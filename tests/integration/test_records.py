@@ -337,7 +337,7 @@ def test_pva_with_block_waits_for_the_acquisition_too(stand: Stand) -> None:
         stand.wait_pending("cam1:Acquire")
         assert client.poll() is None
         assert stand.client("pva_put", "cam1:Acquire", 0, False) == ""
-        assert client.wait(20) == 0
+        assert client.wait(60) == 0
 
 
 def test_an_acquisition_that_the_owner_began_shows_on_acquire(stand: Stand) -> None:
@@ -407,7 +407,7 @@ def test_derived_records_of_the_templates_follow(stand: Stand) -> None:
 
 def caproto_put(stand: Stand, name: str, value: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "caproto.commandline.put", "--no-repeater", stand.prefix + name, value]
-    return subprocess.run(command, env=stand.environment, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, env=stand.environment, capture_output=True, text=True, timeout=60)
 
 
 def test_caproto_reads_and_writes(stand: Stand) -> None:
@@ -415,7 +415,7 @@ def test_caproto_reads_and_writes(stand: Stand) -> None:
     assert result.returncode == 0, result.stderr
     command = [sys.executable, "-m", "caproto.commandline.get", "--no-repeater", "--terse"]
     names = [stand.prefix + "Dist6:QueueSize_RBV", stand.prefix + "Dist6:Policy_RBV.DESC"]
-    found = subprocess.run([*command, *names], env=stand.environment, capture_output=True, text=True, timeout=30)
+    found = subprocess.run([*command, *names], env=stand.environment, capture_output=True, text=True, timeout=60)
     assert "128" in found.stdout
     assert "What happens if a member is slow" in found.stdout
 
@@ -611,5 +611,5 @@ def test_an_acf_without_a_group_for_readbacks_is_refused(tmp_path: Path) -> None
         "try:\n    server.start()\nexcept ConfigError as error:\n    print(error)\n"
     )
     command = [sys.executable, "-c", script, str(rules)]
-    found = subprocess.run(command, env=isolated_environment(), capture_output=True, text=True, timeout=30)
+    found = subprocess.run(command, env=isolated_environment(), capture_output=True, text=True, timeout=60)
     assert "open.acf: expected a group ASG(READONLY), found 'none'; add ASG(READONLY)" in found.stdout, found.stderr

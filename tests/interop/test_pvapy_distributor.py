@@ -108,7 +108,7 @@ def test_a_client_is_told_what_is_wrong_with_its_request(user: User) -> None:
             lambda: "expected one of uniqueId" in logs_of(user.run), "the refusal in the detector's log"
         )
     finally:
-        process.communicate("\n", timeout=20)
+        process.communicate("\n", timeout=60)
     assert user.get("Dist3:Name_RBV") == ""
 
 

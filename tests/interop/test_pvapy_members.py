@@ -66,7 +66,7 @@ class Member:
     def leave(self) -> None:
         """End the process."""
         if self._process.poll() is None:
-            self._process.communicate("\n", timeout=20)
+            self._process.communicate("\n", timeout=60)
 
 
 @contextmanager

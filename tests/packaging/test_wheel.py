@@ -1,4 +1,4 @@
-"""The wheel: built, installed into a clean environment, run from an empty folder, also beside a file `ioc.py`."""
+"""The wheel: built, installed into a clean environment, run from other folders, also beside a file `ioc.py`."""
 
 import json
 import subprocess
@@ -14,29 +14,29 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def rayfan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the command of a wheel installed where nothing of this checkout can be imported."""
+    """Return the command of a wheel installed where nothing of this checkout can be imported.
+
+    What is imported is compiled then: to compile all that its dependencies bring takes longer than the tests do.
+    """
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)], check=True, capture_output=True
-    )
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
     (wheel,) = folder.glob("rayfan-*.whl")
     environment = folder / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, str(wheel)], check=True, cwd=folder)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", "--no-compile", str(wheel)], check=True, cwd=folder)
     return environment / "bin" / "rayfan"
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("trap", [None, "ioc.py"])
-def test_runs_from_any_folder(rayfan: Path, tmp_path: Path, trap: str | None) -> None:
-    if trap is not None:
-        (tmp_path / trap).write_text("raise SystemExit('the ioc.py of the working folder was imported')\n")
+def test_runs_from_any_folder(rayfan: Path, tmp_path: Path) -> None:
+    (tmp_path / "ioc.py").write_text("raise SystemExit('the ioc.py of the working folder was imported')\n")
     report = tmp_path / "ledger.json"
     environment = {**isolated_environment(), "XDG_RUNTIME_DIR": str(tmp_path)}
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
-        [str(rayfan), "up", "--duration", "5", "--report", str(report), "--set", f"prefix={random_prefix()}"],
+        [str(rayfan), "up", "--duration", "2", "--report", str(report), "--set", f"prefix={random_prefix()}"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -49,14 +49,14 @@ def test_runs_from_any_folder(rayfan: Path, tmp_path: Path, trap: str | None) ->
     assert ledger["published"] > 0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_new_processor_runs_and_its_test_passes(rayfan: Path, tmp_path: Path) -> None:
     environment = {**isolated_environment(), "XDG_RUNTIME_DIR": str(tmp_path)}
     environment.pop("PYTHONPATH", None)
 
     def said(*command: str | Path) -> str:
         done = subprocess.run(
-            [str(word) for word in command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            [str(word) for word in command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr

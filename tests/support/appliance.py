@@ -53,7 +53,7 @@ class RunningAppliance:
         """Return the ends of all logs, for the message of a failed test."""
         return "\n".join(f"== {log.name}\n{log.read_text()[-2000:]}" for log in sorted(self.run_dir.glob("*.log")))
 
-    def wait_until(self, true: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    def wait_until(self, true: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         """Wait for something, with everything that was printed in the message if it does not come."""
         limit = time.monotonic() + seconds
         while not true():
@@ -104,7 +104,7 @@ class RunningAppliance:
             if _is_ours(pid):
                 os.kill(pid, signal.SIGKILL)
         if self.process.poll() is None:
-            self.process.wait(10)
+            self.process.wait(40)
         self.output.close()
 
 

@@ -18,7 +18,7 @@ from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.status import MemberStatus, ProcessSpec, Role
 from ioc.supervisor.plan import plan
 
-DEADLINE = 15.0
+DEADLINE = 40.0
 TEXT = """
 [groups.first]
 count = 2

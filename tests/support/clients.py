@@ -22,7 +22,7 @@ from tests.support.appliance import RunningAppliance
 from tests.support.ioc_client import WITHIN, Clients
 from tests.support.ioc_process import Helper, answer_lines
 
-TOOL_SECONDS = 30.0
+TOOL_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
 
 

@@ -198,7 +198,7 @@ def supervise() -> None:
     from ioc.supervisor.worker import Rules
 
     rules = Rules(
-        hang=1.0, start=10.0, drain=float(os.environ.get("FAKE_DRAIN", "5")), first_delay=0.05, most_failures=3
+        hang=3.0, start=40.0, drain=float(os.environ.get("FAKE_DRAIN", "20")), first_delay=0.05, most_failures=3
     )
     supervisor(dict.fromkeys(Role, MODULE), rules, serve_nothing)
 

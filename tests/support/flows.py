@@ -87,7 +87,7 @@ class Member(threading.Thread):
         assert not item.data.flags.writeable
         self.book.counts.processed += 1
 
-    def wait_for(self, frames: int, seconds: float = 20.0) -> None:
+    def wait_for(self, frames: int, seconds: float = 40.0) -> None:
         with self.arrived:
             done = self.arrived.wait_for(lambda: len(self.ids) >= frames, seconds)
             assert done, f"{self.name}: {len(self.ids)} frames in {seconds} s, expected {frames}"
@@ -116,7 +116,7 @@ def running_flow(run_dir: Path, group: GroupShape, source: CountingSource, **det
     try:
         yield flow
     finally:
-        flow.drain(10.0)
+        flow.drain(40.0)
         server.close()
         assert_conserved(flow)
 

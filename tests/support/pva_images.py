@@ -15,7 +15,7 @@ from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
 from ioc.core.config import ImageBackend
 from ioc.core.frame import Frame, Item
 
-DEADLINE = 15.0
+DEADLINE = 40.0
 """Seconds after which a test gives up."""
 
 

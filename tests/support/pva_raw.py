@@ -11,7 +11,7 @@ from ioc.channels.pva_wire_buffer import Reader
 from ioc.channels.pva_wire_framing import Command, Message, Splitter
 from tests.support.pva_client import Sender, Tree
 
-DEADLINE = 15.0
+DEADLINE = 40.0
 SMALL_BUFFER = 4096
 """Bytes of the kernel that a client asks for which is to stall early."""
 

@@ -35,7 +35,7 @@ class RemoteMember(threading.Thread):
                     self.arrived.notify_all()
                 self.receiver.release(1)
 
-    def wait_for(self, frames: int, seconds: float = 20.0) -> None:
+    def wait_for(self, frames: int, seconds: float = 40.0) -> None:
         with self.arrived:
             done = self.arrived.wait_for(lambda: len(self.ids) >= frames, seconds)
             assert done, f"{self.name}: {len(self.ids)} frames in {seconds} s, expected {frames}"
@@ -45,10 +45,10 @@ class RemoteMember(threading.Thread):
         self._leaving.set()
         if politely:
             self.gate.set()
-            self.join(10.0)
+            self.join(40.0)
         self.receiver.close(drain=politely)
         self.gate.set()
-        self.join(10.0)
+        self.join(40.0)
         assert not self.is_alive(), f"{self.name} did not end"
 
 

@@ -19,9 +19,9 @@ from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaReceiver, PvaServer
 from ioc.core.config import ImageBackend
 from ioc.core.frame import Frame, Item
-from tests.support.epics import free_port, random_prefix
+from tests.support.epics import random_prefix
 
-DEADLINE = 15.0
+DEADLINE = 40.0
 
 
 class Rig(Protocol):
@@ -154,7 +154,7 @@ class EjfatRig:
     carries_ends = True
 
     def __init__(self) -> None:
-        self.receiver: EjfatReceiver = EjfatReceiver.open(ReceiverSettings(port=free_port(), memory=64 << 20))
+        self.receiver: EjfatReceiver = EjfatReceiver.open(ReceiverSettings(memory=64 << 20))
         self.sender: EjfatPublisher = self._open()
 
     def prepared(self, frame: Frame) -> Frame:

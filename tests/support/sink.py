@@ -48,7 +48,7 @@ class Sink:
     def close(self) -> None:
         """Take what has arrived, and end."""
         self._stopping.set()
-        self._thread.join(10.0)
+        self._thread.join(40.0)
         assert not self._thread.is_alive(), "the sink did not end"
 
     def _run(self) -> None:

@@ -23,7 +23,7 @@ from ioc.core.errors import mismatch
 ROOT = Path(__file__).parents[2]
 PUT = "put"
 CONNECTED = "connected"
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 def digest(image: NDArray[np.generic]) -> str:

@@ -54,7 +54,7 @@ def test_a_kill_in_mid_write_leaves_a_whole_commit(tmp_path: Path) -> None:
             counts = reader.read()
             assert counts.received == counts.processed, "half of a commit was seen"
         writer.kill()
-        writer.wait(10)
+        writer.wait(40)
         writer.stdout.close()
         counts = reader.read()
         assert counts.received == counts.processed > 0

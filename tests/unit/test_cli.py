@@ -24,6 +24,19 @@ def test_help_imports_nothing_slow() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("module", ["detector_sim.app", "consumers.consumer", "consumers.egress", "ioc.records.server"])
+def test_a_process_of_the_appliance_imports_no_build_tools(module: str) -> None:
+    """They come with the EPICS libraries and take longer to import than these; who wants them still gets them."""
+    code = (
+        f"import sys, {module}\n"
+        "found = {'setuptools', 'distutils', 'Cython', 'grpc', 'h5py', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "import setuptools_dso\n"
+        "print(sorted(found), setuptools_dso.DSO.__name__, 'setuptools' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] DSO True\n"
+
+
 def test_the_schema_describes_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)

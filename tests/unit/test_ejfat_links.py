@@ -141,7 +141,7 @@ def test_a_worker_leaves_as_not_ready_and_says_whether_it_was_told() -> None:
 def sync_socket() -> Iterator[socket.socket]:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
-    sock.settimeout(5.0)
+    sock.settimeout(40.0)
     yield sock
     sock.close()
 

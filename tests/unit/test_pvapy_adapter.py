@@ -136,7 +136,7 @@ def test_the_child_ends_with_its_consumer_even_if_it_hangs(kind: type[PvapyProce
     os.close(child._life)  # what the kernel does when the consumer is killed
     child._life = -1
     child._child.send_signal(signal.SIGCONT)
-    assert child._child.wait(10) == -signal.SIGIO
+    assert child._child.wait(40) == -signal.SIGIO
     child._pipe.close()
 
 

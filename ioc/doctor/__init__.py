@@ -1,0 +1,1 @@
+"""`rayfan doctor`: what of this machine would break, or slow, the appliance of a configuration."""
