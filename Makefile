@@ -9,14 +9,16 @@ JOBS     ?= 3
 FUZZ     ?= 600
 ARGS     ?=
 
-.PHONY: help run test lint unit faults puts metadata soak fuzz-pva bench clean
+.PHONY: help run test lint unit faults facilities puts metadata soak fuzz-pva fuzz-ejfat bench clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
 	@echo "make test   install the test tools too, check the code and run all tests"
 	@echo "make faults hurt a running appliance FAULTS=$(FAULTS) times at random; the ledger has the last word (15 min)"
+	@echo "make facilities  two facilities joined by EJFAT, their packets and workers hurt; the ledgers' verdict (3 min)"
 	@echo "make fuzz-pva  10 million mutated pvAccess messages, $(FUZZ) s at most: each taken, or one error"
 	@echo "make puts   10 000 puts and gets of four clients while frames flow at 2 kHz (1 min)"
+	@echo "make fuzz-ejfat  10 million mutated EJFAT datagrams, payloads and asks, $(FUZZ) s at most: each used, or one error"
 	@echo "make metadata  six metadata channels at 1 kHz for METADATA=$(METADATA) s: each value with its frame"
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
@@ -39,11 +41,17 @@ unit: $(VENV)/.test
 faults: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.faults --faults $(FAULTS) $(ARGS)
 
+facilities: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.facilities $(ARGS)
+
 fuzz-pva: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.fuzz_pva --seconds $(FUZZ) $(ARGS)
 
 puts: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.puts $(ARGS)
+
+fuzz-ejfat: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.fuzz_ejfat --seconds $(FUZZ) $(ARGS)
 
 metadata: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.metadata --seconds $(METADATA)

@@ -5,6 +5,7 @@ import os
 import secrets
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 from consumers.records import balancer_records
@@ -13,6 +14,7 @@ from ioc.balancer.lab import Lab, LabSettings
 from ioc.balancer.registry import Wanted
 from ioc.balancer.reservation import Pace
 from ioc.channels import ejfat_uri
+from ioc.channels.ejfat_kernel import advice, input_errors
 from ioc.channels.ejfat_uri import EjfatUri
 from ioc.channels.pva import PvaServer
 from ioc.core.config_ejfat import BalancerConfig
@@ -25,6 +27,9 @@ from ioc.supervisor.child import Child, live
 
 log = logging.getLogger(__name__)
 
+FAULTS = {"Loss": "loss", "Duplicate": "duplicate", "Reorder": "reorder", "Delay": "delay", "Jitter": "jitter"}
+"""Records of what is done to packets on purpose, and the faults that they set."""
+
 
 class Balancer:
     """Everything of one load balancer; made, started and drained by `main`."""
@@ -34,7 +39,7 @@ class Balancer:
         assert spec.table is not None
         self.child = child
         self.name = spec.name
-        config = spec.config.balancers[spec.table]
+        config = self.config = spec.config.balancers[spec.table]
         earlier = _earlier(spec.uri_file(spec.table))
         self.lab = Lab(_settings(config, earlier))
         self.uri = self.lab.reserve(_wanted(spec, earlier))
@@ -50,6 +55,7 @@ class Balancer:
     def start(self) -> None:
         """Serve the records and begin to forward."""
         self.records.start()
+        self.records.set_many({f"{self.name}:{name}": getattr(self._faults, key) for name, key in FAULTS.items()})
         self.pva.start()
         self.lab.start()
         self.child.report_with(self.sample)
@@ -68,6 +74,9 @@ class Balancer:
             "Strangers": figures.strangers,
             "Malformed": figures.malformed,
             "KernelDrops": figures.kernel_drops,
+            "ReceiveBufferAsked": self.config.receive_buffer,
+            "ReceiveBuffer": self.reserved.plane.receive_buffer,
+            "UdpInErrors": input_errors(),
             "FaultsLost": figures.lost,
             "FaultsDoubled": figures.doubled,
             "FaultsHeldBack": figures.held_back,
@@ -80,8 +89,12 @@ class Balancer:
             "DataPort": self.reserved.plane.port,
         }
         status.figures = dict(values)
+        values |= {name: getattr(self._faults, key) for name, key in FAULTS.items()}
         values |= {
             "State": status.state.value,
+            "BufferAdvice": advice(
+                "receive", self.config.receive_buffer, self.reserved.plane.receive_buffer, figures.kernel_drops
+            ),
             "Uri": ejfat_uri.to_text(self.uri, with_token=False),
             "Pid": status.pid,
             "Uptime": time.monotonic() - self._begun,
@@ -101,12 +114,19 @@ class Balancer:
         self.pva.stop()
         return True
 
+    @property
+    def _faults(self) -> Faults:
+        return self.reserved.plane.faults
+
     def _put(self, name: str, value: Value) -> Future | None:
+        key = FAULTS.get(name.removeprefix(f"{self.name}:"))
+        if key is not None:
+            self.reserved.plane.hurt(replace(self._faults, **{key: float(value)}))
         return None
 
 
 def _settings(config: BalancerConfig, earlier: EjfatUri | None) -> LabSettings:
-    faults = Faults(config.loss, config.duplicate, config.reorder, config.delay, config.jitter)
+    faults = Faults(config.loss, config.duplicate, config.reorder, config.delay, config.jitter, config.seed)
     return LabSettings(
         address=config.address,
         port=config.port or (earlier.port if earlier and earlier.port else 0),

@@ -4,6 +4,7 @@ import logging
 import time
 from concurrent.futures import Future
 
+from consumers.payloads import outgoing
 from consumers.processors.passthrough import Passthrough
 from consumers.records import egress_records
 from consumers.route import Route, control_plane, route_of
@@ -11,11 +12,16 @@ from consumers.worker import Worker
 from ioc.channels.book import Book
 from ioc.channels.ejfat import EjfatPublisher, PublisherSettings
 from ioc.channels.ejfat_kernel import advice
+from ioc.channels.ejfat_payload import writer_name
+from ioc.channels.ejfat_resend import Resend
+from ioc.channels.ejfat_resend_server import ResendFigures
+from ioc.channels.ejfat_resend_store import KeepLimits
 from ioc.channels.ejfat_sender import SenderFigures, SenderLink, SyncSettings
 from ioc.channels.ejfat_uri import EjfatUri
 from ioc.channels.journal import Journal, open_member
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
+from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import EgressConfig, egress_group
@@ -44,7 +50,12 @@ class Egress:
         self.name = spec.name
         self.config = spec.config.egress[spec.table]
         self.route = route_of(spec, self.config)
-        self.publisher = EjfatPublisher.open(_settings(self.route, self.config))
+        self.payload = outgoing(self.config, SystemClock())
+        self.memory: MemoryBook | None = None
+        if self.config.resend:
+            self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        self.resend = _resend(self.config, self.memory)
+        self.publisher = EjfatPublisher.open(_settings(self.route, self.config), self.payload.writer, self.resend)
         self.link = _link(self.route.uri, self.config, self.publisher)
         self._reach = Reach()
         self.book = Book(spec.book_file)
@@ -80,6 +91,8 @@ class Egress:
         status = self.child.status()
         status.rate = now.rate
         status.last_error = status.last_error or now.last_error or figures.last_error
+        if self.resend is not None:
+            status.last_error = status.last_error or self.resend.error
         status.stage = StageStatus(
             received=counts.received - counts.returned,
             processed=counts.processed,
@@ -89,6 +102,7 @@ class Egress:
         goodput = self._byte_rate.update(figures.bytes, time.monotonic_ns())
         away = self._reach.update(figures.unsent, time.monotonic())
         link = self.link.figures() if self.link is not None else SenderFigures()
+        resent = self.resend.figures() if self.resend is not None else ResendFigures()
         values: dict[str, Value] = {
             "Frames": figures.frames,
             "Bytes": figures.bytes,
@@ -103,6 +117,13 @@ class Egress:
             "Syncs": link.syncs,
             "Renewals": link.renewed,
             "ControlErrors": link.errors,
+            "ResendAsked": resent.asked,
+            "Resent": resent.sent,
+            "ResendGone": resent.gone,
+            "ResendRefused": resent.refused,
+            "ResendClients": resent.clients,
+            "ResendMemory": self.resend.events.bytes if self.resend is not None else 0,
+            "SendBufferAsked": SEND_BUFFER,
             "MTU": self.config.mtu,
             "Offload": figures.offload,
         }
@@ -113,6 +134,9 @@ class Egress:
             "BufferAdvice": advice("send", SEND_BUFFER, figures.send_buffer) if figures.send_buffer else "",
             "LoadBalancer": "none" if self.route.uri is None else "known" if link.announced else "unknown",
             "ControlError": link.last_error,
+            "Payload": "sealed" if self.config.sealed else writer_name(self.config.payload),
+            "Key": self.payload.key,
+            "KeyFault": self.payload.fault,
             "Rate": now.rate,
             "Queued": status.stage.queued,
             "TargetRate": self.publisher.rate_gbps or 0.0,
@@ -136,6 +160,8 @@ class Egress:
             self.link.leave()
         self.publisher.close(drain=True)
         self.pva.stop()
+        if self.memory is not None:
+            self.memory.close()
         self.journal.close()
         return drained
 
@@ -174,6 +200,13 @@ def _settings(route: Route, config: EgressConfig) -> PublisherSettings:
         more=tuple(more),
         balanced=route.uri is not None,
     )
+
+
+def _resend(config: EgressConfig, memory: MemoryBook | None) -> Resend | None:
+    if memory is None:
+        return None
+    limits = KeepLimits(config.resend_memory, config.resend_seconds)
+    return Resend(config.data_id, limits, config.resend_port, memory)
 
 
 def _link(uri: EjfatUri | None, config: EgressConfig, publisher: EjfatPublisher) -> SenderLink | None:

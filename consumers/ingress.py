@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from consumers.outputs import ImageOutput
+from consumers.payloads import incoming, numbers_text
 from consumers.records import ingress_records
 from consumers.route import control_plane, registration, worker_uri
 from ioc.channels.base import Publisher
@@ -24,7 +25,7 @@ from ioc.core.clock import SystemClock
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
-from ioc.core.sequence import Arrival, DealtTracker, SequenceTracker
+from ioc.core.sequence import Arrival, DealtTracker, Ranges, SequenceTracker
 from ioc.core.status import ExitCode, SeriesStatus, StageStatus, Status
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
@@ -42,12 +43,9 @@ SERIES_TOLD = 16
 class IngressLoop:
     """The thread that takes frames from the network and passes them on, keeping account of every series."""
 
-    def __init__(
-        self, receiver: EjfatReceiver, book: Book, account: Account, outputs: Sequence[Publisher], shared: bool = False
-    ) -> None:
-        """Keep what is needed; `shared`: other workers get a part of the frames."""
+    def __init__(self, receiver: EjfatReceiver, book: Book, account: Account, outputs: Sequence[Publisher]) -> None:
+        """Keep what is needed."""
         self._receiver = receiver
-        self._shared = shared
         self._book = book
         self._account = account
         self._outputs = outputs
@@ -105,11 +103,10 @@ class IngressLoop:
         """Book an item; return False for a frame that was here before: one that was sent again after a failure."""
         with self._lock:
             tracker = self._tracker(item)
-            before, new = tracker.highest, True
+            new = True
             if isinstance(item, EndOfSeries):
-                tracker.ended(item.published)
                 self._published[item.series] = item.published
-                self._miss(item.series, before + 1, item.published)
+                self._end(item, tracker)
             else:
                 new = self._arrive(item, tracker)
             while len(self._trackers) > SERIES_REMEMBERED:
@@ -132,9 +129,20 @@ class IngressLoop:
         self._book.counts.received += 1
         return True
 
+    def _end(self, marker: EndOfSeries, tracker: SequenceTracker) -> None:
+        """Note what is missing at the end of a series; ids that were filtered on the way were never sent."""
+        filtered = Ranges(marker.filtered)
+        for first, last in filtered.common(tracker.missed):  # they were noted as missing when later ones came
+            self._account.left.add_range(marker.series, first, last, FOUND)
+            self._book.counts.missed += last - first + 1
+        rest = Ranges([(tracker.highest + 1, marker.published)] if marker.published > tracker.highest else [])
+        tracker.ended(marker.published)
+        for first, last in rest.without(filtered):
+            self._miss(marker.series, first, last)
+
     def _miss(self, series: int, first: int, last: int) -> None:
         """Note ids that did not come in their turn; behind a load balancer it is another worker's turn."""
-        if last >= first and not self._shared:
+        if last >= first and not self._receiver.is_dealt(series):
             self._account.left.add_range(series, first, last, REASONS.index(Reason.LOST))
             self._book.counts.missed += last - first + 1
 
@@ -143,7 +151,7 @@ class IngressLoop:
         if tracker is None:
             series, newest = self._resumed
             first = newest + 1 if item.series == series else 1
-            tracker = DealtTracker(first) if self._shared else SequenceTracker(first)
+            tracker = DealtTracker(first) if self._receiver.is_dealt(item.series) else SequenceTracker(first)
             self._trackers[item.series] = tracker
         return tracker
 
@@ -169,6 +177,7 @@ class Ingress:
         budget = spec.config.budget
         self.memory_limit = min(config.memory or budget.ingress, budget.ingress)
         self.memory = MemoryBook(spec.memory_file, spec.name, budget.channels)
+        self.payload = incoming(config)
         self.receiver = EjfatReceiver.open(
             ReceiverSettings(
                 config.address,
@@ -180,7 +189,9 @@ class Ingress:
                 receive_buffer=config.receive_buffer,
                 port_range=config.port_range,
                 shared=self.uri is not None,
-            )
+                resend_delay=config.resend_delay if config.resend else None,
+            ),
+            self.payload.reader,
         )
         self.port = self.receiver.port
         self.book = Book(spec.book_file)
@@ -189,7 +200,7 @@ class Ingress:
         prefix = spec.config.prefix
         self.images = open_images(spec.config.image_server, f"{self.name} images", window=BATCH)
         output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock(), self.memory)
-        self.loop = IngressLoop(self.receiver, self.book, account, [output], shared=self.uri is not None)
+        self.loop = IngressLoop(self.receiver, self.book, account, [output])
         self._pid = Pid(Gains(config.set_point, config.kp, config.ki, config.kd))
         self.link: WorkerLink | None = None
         if self.uri is not None:
@@ -257,12 +268,14 @@ class Ingress:
         if self.uri is not None:  # the load balancer's account has what was lost on the way: no worker knows its part
             status.stage.dropped = {Reason.DUPLICATE.value: self.loop.repeated}
         status.stage.dropped = {reason: count for reason, count in status.stage.dropped.items() if count}
+        asking = self.receiver.asking()
         values: dict[str, Value] = {
             "Frames": received,
             "Bytes": counts.bytes,
             "Incomplete": figures.incomplete,
             "Lost": figures.lost,
             "Corrupt": figures.corrupt,
+            "Refused": figures.refused,
             "Duplicates": figures.duplicates + self.loop.repeated,
             "KernelDrops": figures.kernel_drops,
             "ByteRate": self._byte_rate.update(counts.bytes, now),
@@ -278,6 +291,11 @@ class Ingress:
             "States": link.states,
             "Registrations": link.registrations,
             "Shed": figures.shed,
+            "ResendAsked": asking.asked,
+            "Resent": asking.resent,
+            "ResendRecovered": asking.recovered,
+            "ResendGivenUp": asking.given_up,
+            "ReceiveBufferAsked": self.config.receive_buffer,
             "MemoryUsed": figures.memory_used,
             "MemoryLimit": self.memory_limit,
         }
@@ -285,6 +303,10 @@ class Ingress:
         values |= {
             "State": status.state.value,
             "BufferAdvice": advice("receive", self.config.receive_buffer, figures.receive_buffer, figures.kernel_drops),
+            "Payload": "sealed" if self.config.sealed else self.config.payload,
+            "RefusedEvents": numbers_text(self.receiver.refused_events()),
+            "KeyFault": self.payload.fault,
+            "ResendError": asking.last_error,
             "LoadBalancer": "none" if self.link is None else "known" if link.registered else "unknown",
             "ControlError": link.last_error,
             "Rate": status.rate,

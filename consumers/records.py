@@ -138,6 +138,8 @@ COLLECTOR = (
     Record("Reset", BOOL, "Set the counters of gaps to zero", COMMAND),
 )
 
+KEY_FAULT = Record("KeyFault", STRING, "Why a changed key file is not used", size=TEXT_SIZE)
+
 EGRESS = (
     STATE,
     Record("Frames", COUNT, "Frames sent", unit="frame"),
@@ -155,9 +157,19 @@ EGRESS = (
     Record("Reachable", ENUM, "Whether packets find their way", choices=REACHABLE, severities=REACHABLE_SEVERITIES),
     Record("Unreachable", COUNT, "Packets that found no way", unit="packet", alarms=ANY_LOSS),
     Record("Sockets", INT, "Sockets that events take turns over"),
+    Record("SendBufferAsked", INT, "Send buffer asked of the kernel", unit="byte"),
     Record("SendBuffer", INT, "Send buffer that the kernel gave", unit="byte"),
     Record("BufferAdvice", STRING, "What to set, empty: all is well", size=TEXT_SIZE),
     *CONTROL,
+    Record("Payload", STRING, "What an event carries"),
+    Record("Key", STRING, "Name of the key that seals events", size=TEXT_SIZE),
+    KEY_FAULT,
+    Record("ResendAsked", COUNT, "Times lost packets were asked for"),
+    Record("Resent", COUNT, "Packets sent again", unit="packet"),
+    Record("ResendGone", COUNT, "Events not there any more to send again", unit="frame"),
+    Record("ResendRefused", COUNT, "Clients let go that asked wrongly"),
+    Record("ResendClients", INT, "Clients that may ask"),
+    Record("ResendMemory", COUNT, "Events kept to be sent again", unit="byte"),
     Record("Syncs", COUNT, "Sync messages sent"),
     Record("Renewals", COUNT, "Times the reservation was extended"),
     PID,
@@ -173,6 +185,15 @@ INGRESS = (
     Record("Incomplete", COUNT, "Events given up with packets missing", unit="frame", alarms=ANY_LOSS),
     Record("Lost", COUNT, "Frames of which no packet came", unit="frame", alarms=ANY_LOSS),
     Record("Corrupt", COUNT, "Events whose check failed", unit="frame", alarms=ANY_LOSS),
+    Record("Refused", COUNT, "Events not sealed as they must be", unit="frame", alarms=ANY_LOSS),
+    Record("RefusedEvents", STRING, "Data id: event numbers refused", size=TEXT_SIZE),
+    Record("Payload", STRING, "What an event may carry"),
+    KEY_FAULT,
+    Record("ResendAsked", COUNT, "Times lost packets were asked for"),
+    Record("Resent", COUNT, "Packets that were sent again", unit="packet"),
+    Record("ResendRecovered", COUNT, "Frames whole by what was sent again", unit="frame"),
+    Record("ResendGivenUp", COUNT, "Frames asked for that stayed away", unit="frame", alarms=ANY_LOSS),
+    Record("ResendError", STRING, "Why nothing can be asked for", size=TEXT_SIZE),
     Record("Duplicates", COUNT, "Frames that came twice", unit="frame"),
     Record("KernelDrops", COUNT, "Packets the kernel had no room for", unit="packet", alarms=ANY_LOSS),
     Record("Rate", FLOAT, "Frames received per second", unit="Hz", precision=2),
@@ -182,6 +203,7 @@ INGRESS = (
     MEMORY_LIMIT,
     Record("Port", INT, "UDP port that is listened on"),
     Record("Ports", INT, "Ports listened on, from Port on"),
+    Record("ReceiveBufferAsked", INT, "Receive buffer asked of the kernel", unit="byte"),
     Record("ReceiveBuffer", INT, "Receive buffer that the kernel gave", unit="byte"),
     Record("BufferAdvice", STRING, "What to set, empty: all is well", size=TEXT_SIZE),
     Record("UdpInErrors", COUNT, "Datagrams this host could not take", unit="packet"),
@@ -199,6 +221,8 @@ INGRESS = (
 )
 
 
+PART = Limits(0.0, 1.0)
+HELD = Limits(0.0, 10.0)
 BALANCER = (
     STATE,
     Record("Received", COUNT, "Packets received", unit="packet"),
@@ -207,6 +231,15 @@ BALANCER = (
     Record("Strangers", COUNT, "Packets of unknown senders", unit="packet"),
     Record("Malformed", COUNT, "Packets that are no EJFAT", unit="packet"),
     Record("KernelDrops", COUNT, "Packets the kernel had no room for", unit="packet", alarms=ANY_LOSS),
+    Record("ReceiveBufferAsked", INT, "Receive buffer asked of the kernel", unit="byte"),
+    Record("ReceiveBuffer", INT, "Receive buffer that the kernel gave", unit="byte"),
+    Record("BufferAdvice", STRING, "What to set, empty: all is well", size=TEXT_SIZE),
+    Record("UdpInErrors", COUNT, "Datagrams this host could not take", unit="packet"),
+    Record("Loss", FLOAT, "Part of the packets to lose", PAIR, precision=4, accepted=PART),
+    Record("Duplicate", FLOAT, "Part of the packets to double", PAIR, precision=4, accepted=PART),
+    Record("Reorder", FLOAT, "Part of the packets to be overtaken", PAIR, precision=4, accepted=PART),
+    Record("Delay", FLOAT, "Delay of every packet", PAIR, "s", 4, accepted=HELD),
+    Record("Jitter", FLOAT, "Further delay of overtaken packets", PAIR, "s", 4, accepted=HELD),
     Record("FaultsLost", COUNT, "Packets lost on purpose", unit="packet"),
     Record("FaultsDoubled", COUNT, "Packets doubled on purpose", unit="packet"),
     Record("FaultsHeldBack", COUNT, "Packets held back on purpose", unit="packet"),

@@ -1,7 +1,8 @@
 """Images of another detector, as they come: a receiver's frames copied into shared memory.
 
-The foreign detector's own id stays with each frame as the attribute `SourceUniqueId`; in Rayfan the ids count from 1
-by 1 in every series, so what is lost on the way here is known apart from what is lost behind.
+The foreign detector's own id stays with each frame as the attribute `SourceUniqueId`, its series as `SourceSeries` (0:
+it tells none); in Rayfan the ids count from 1 by 1 in every series, so what is lost on the way here is known apart from
+what is lost behind.
 """
 
 import logging
@@ -86,7 +87,8 @@ class LiveImages:
             return None
         self._held = None
         np.copyto(slot.array, frame.data)  # out of the network library's memory, once, for all members
-        attributes: dict[str, Attribute] = {**frame.attributes, "SourceUniqueId": frame.unique_id}
+        source: dict[str, Attribute] = {"SourceSeries": frame.series, "SourceUniqueId": frame.unique_id}
+        attributes: dict[str, Attribute] = {**frame.attributes, **source}
         return Image(slot, frame.timestamp_ns, attributes)
 
     def retired(self) -> list[Segment]:

@@ -43,6 +43,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     lb.add_argument("--lead", type=float, default=0.8, metavar="S", help="s that an epoch is dealt ahead (default 0.8)")
     for name, text in FAULTS:
         lb.add_argument(f"--{name}", type=float, default=0.0, metavar="X", help=f"fault: {text}")
+    lb.add_argument("--seed", type=int, metavar="N", help="fault: let chance play the same way every time")
     lb.set_defaults(run=_run)
 
 
@@ -97,7 +98,7 @@ def _faults(options: argparse.Namespace) -> "Faults":
     for name in ("delay", "jitter"):
         if not 0 <= getattr(options, name) <= 10:
             raise ConfigError(mismatch(f"--{name}", "0 to 10 s", getattr(options, name)))
-    return Faults(**{name: getattr(options, name) for name, _ in FAULTS})
+    return Faults(**{name: getattr(options, name) for name, _ in FAULTS}, seed=options.seed)
 
 
 def _token(path: Path | None) -> str:

@@ -13,6 +13,7 @@ class Faults:
     """Probabilities of a packet to be lost, doubled, or held back; `delay` and `jitter` in s.
 
     A packet that is held back waits `jitter` s longer than the others (1 ms if that is 0), so that later ones overtake.
+    With a `seed` chance plays the same way every time; without one, another way each time.
     """
 
     loss: float = 0.0
@@ -20,6 +21,7 @@ class Faults:
     reorder: float = 0.0
     delay: float = 0.0
     jitter: float = 0.0
+    seed: int | None = None
 
     @property
     def any(self) -> bool:
@@ -33,9 +35,9 @@ LEAST_HOLD = 0.001
 class FaultyPath(Generic[Packet]):
     """Holds packets until they are due; holds at most `most` of them, and loses what comes on top."""
 
-    def __init__(self, faults: Faults, chance: random.Random, most: int = 1 << 18) -> None:
+    def __init__(self, faults: Faults, most: int = 1 << 18) -> None:
         self._faults = faults
-        self._chance = chance
+        self._chance = random.Random(faults.seed)
         self._most = most
         self._held: list[tuple[int, int, Packet]] = []
         self._count = 0
@@ -45,6 +47,17 @@ class FaultyPath(Generic[Packet]):
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def faults(self) -> Faults:
+        """What is done to packets."""
+        return self._faults
+
+    def change(self, faults: Faults) -> None:
+        """Do this from the next packet on; what is held keeps its time. Another seed begins chance anew."""
+        if faults.seed != self._faults.seed:
+            self._chance = random.Random(faults.seed)
+        self._faults = faults
 
     def enter(self, packet: Packet, now_ns: int) -> None:
         """Take a packet."""

@@ -7,7 +7,6 @@ once, and a call sends them on (UDP_SEGMENT). With faults switched on, packets a
 
 import ipaddress
 import logging
-import random
 import socket
 import threading
 from collections import Counter
@@ -17,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ioc.balancer.faults import Faults, FaultyPath
+from ioc.balancer.faults import LEAST_HOLD, Faults, FaultyPath
 from ioc.balancer.reservation import Target
 from ioc.balancer.routes import Routes, port
 from ioc.channels import ejfat_socket
@@ -49,6 +48,7 @@ class Packet(NamedTuple):
 class ForwardFigures:
     """Packets `received` and sent on by worker; dropped because they were no EJFAT (`malformed`), from an address that
     is no sender (`strangers`), or for a slot that is nobody's (`nobody`). `kernel_drops` found the socket full.
+    `waiting` packets are held back on purpose now.
     """
 
     received: int = 0
@@ -60,6 +60,7 @@ class ForwardFigures:
     lost: int = 0
     doubled: int = 0
     held_back: int = 0
+    waiting: int = 0
     syncs: int = 0
     bad_syncs: int = 0
     forwarded: Counter[int] = field(default_factory=Counter)
@@ -76,11 +77,13 @@ class Forwarder:
         self._sync = sync
         self.port: int = data.getsockname()[1]
         """The UDP port that takes data."""
+        self.receive_buffer: int = data.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        """Bytes that the kernel gave for data."""
         self.sync_port: int = sync.getsockname()[1]
         """The UDP port that takes sync messages."""
-        self._faults = faults or Faults()
         self._clock = clock or SystemClock()
-        self._path: FaultyPath[Packet] = FaultyPath(self._faults, random.Random())
+        self._path: FaultyPath[Packet] = FaultyPath(faults or Faults())
+        self._wanted = self._path.faults
         self._routes = Routes()
         self._senders: dict[int, PacketSender] = {}
         self._past_errors = 0
@@ -96,13 +99,22 @@ class Forwarder:
     def start(self) -> None:
         """Begin to forward."""
         ejfat_socket.coalesce(self._data)
-        ejfat_socket.set_receive_timeout(self._data, LOOK_SECONDS if not self._faults.any else 0.001)
+        self._be_punctual()
         self._sync.setblocking(False)
         self._thread.start()
 
     def route(self, routes: Routes) -> None:
         """Use these routes from the next packet on."""
         self._routes = routes
+
+    @property
+    def faults(self) -> Faults:
+        """What is done to packets on purpose."""
+        return self._wanted
+
+    def hurt(self, faults: Faults) -> None:
+        """Do this to packets, at the latest `LOOK_SECONDS` from now on."""
+        self._wanted = faults
 
     def syncs(self) -> list[SyncMessage]:
         """Return the sync messages that came since the last call."""
@@ -114,6 +126,7 @@ class Forwarder:
         """Return all that is counted; the kernel's drops are up to 50 ms old."""
         counted = self._counted
         counted.send_errors = self._past_errors + sum(sender.errors for sender in list(self._senders.values()))
+        counted.waiting = len(self._path)
         counted.lost, counted.doubled, counted.held_back = self._path.lost, self._path.doubled, self._path.held_back
         return counted
 
@@ -155,7 +168,18 @@ class Forwarder:
         self._take(self._buffer[:size], ejfat_socket.segment_size(ancillary, size), _plain(source[0]))
         return True
 
+    def _be_punctual(self) -> None:
+        """Wake as often as what packets wait for calls for."""
+        ejfat_socket.set_receive_timeout(self._data, LEAST_HOLD if self._faulty else LOOK_SECONDS)
+
+    @property
+    def _faulty(self) -> bool:
+        return self._path.faults.any or len(self._path) > 0
+
     def _look(self, now_ns: int) -> None:
+        if self._path.faults is not self._wanted:
+            self._path.change(self._wanted)
+        self._be_punctual()
         self._look_ns = now_ns + round(LOOK_SECONDS * 1e9)
         self._counted.kernel_drops = ejfat_socket.kernel_drops(self._data)
         for worker in self._senders.keys() - self._routes.targets.keys():
@@ -221,7 +245,7 @@ class Forwarder:
         target = routes.targets[worker]
         skip = 0 if target.keep_lb_header else LB_BYTES
         where = port(target, header.entropy)
-        if self._faults.any:
+        if self._faulty:  # what is still held goes first
             now_ns = self._clock.monotonic_ns()
             for row in (*rows, tail) if len(tail) else rows:
                 self._path.enter(Packet(row[skip:].tobytes(), worker, target, where), now_ns)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from ioc.balancer.faults import Faults
 from ioc.balancer.forwarder import ForwardFigures
 from ioc.balancer.history import History
 from ioc.balancer.reservation import LoadBalancer, Pace, Strategy
@@ -45,12 +46,18 @@ class DataPlane(Protocol):
 
     port: int
     sync_port: int
+    receive_buffer: int
 
     def route(self, routes: Routes) -> None: ...
 
     def syncs(self) -> list[SyncMessage]: ...
 
     def figures(self) -> ForwardFigures: ...
+
+    @property
+    def faults(self) -> Faults: ...
+
+    def hurt(self, faults: Faults) -> None: ...
 
     def close(self) -> None: ...
 

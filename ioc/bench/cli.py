@@ -71,6 +71,11 @@ def _add_ejfat(parts: Subparsers) -> None:
     ejfat.add_argument("--size", metavar="BYTES", type=_count(1, 1 << 28), default=1 << 20, help="bytes of a frame")
     ejfat.add_argument("--mtu", metavar="BYTES", type=_count(*MTU_RANGE), default=1500, help="bytes of an IP packet")
     ejfat.add_argument("--whole", action="store_true", help="between the IOCs of an appliance")
+    ejfat.add_argument("--plain", action="store_true", help="without segmentation offload, packet by packet")
+    ejfat.add_argument(
+        "--workers", metavar="N", type=_count(0, 16), default=0, help="through a load balancer to N workers, and to one"
+    )
+    ejfat.add_argument("--beside-pva", action="store_true", help="whole appliances, beside pvAccess to a PvaPy client")
     ejfat.set_defaults(run=_run(_ejfat))
 
 
@@ -147,9 +152,15 @@ def _table(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _ejfat(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    from ioc.bench.ejfat import Load, measure
+    from ioc.bench.ejfat import beside_pva, measure
+    from ioc.bench.ejfat_pair import Load
+    from ioc.core.errors import UserError
 
-    return measure(folder, Load(options.size, options.mtu, options.whole), options.seconds, options.repeats)
+    if options.whole and (options.plain or options.workers):
+        raise UserError("--whole: expected neither --plain nor --workers with it")
+    load = Load(options.size, options.mtu, options.whole, options.plain, options.workers)
+    side = beside_pva if options.beside_pva else measure
+    return side(folder, load, options.seconds, options.repeats)
 
 
 def _pva(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

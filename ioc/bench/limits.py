@@ -3,6 +3,8 @@
 import logging
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 
 from ioc.bench.machine import conditions
 from ioc.bench.process import part
-from ioc.bench.raw_ends import IP_UDP_BYTES
+from ioc.bench.raw_ends import EVENTS, IP_UDP_BYTES
 from ioc.core.errors import PeerError
 
 log = logging.getLogger(__name__)
@@ -41,15 +43,35 @@ def tcp_loopback_gbps(folder: Path, seconds: float) -> float:
     return _rate(got)
 
 
-def bare_udp(folder: Path, mtu: int, event_bytes: int, seconds: float) -> dict[str, float]:
-    """Return what a bare offloaded pair moves unpaced: GB/s that arrive and that `sendmsg` took, and the part lost.
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """How a bare pair moves events of `event_bytes` in packets of `mtu` bytes.
 
-    What arrives (`gbps`) is what counts: a pair that loses shows the most that the receiving end can take.
+    `offload`: 64 KiB a call, else a call a packet. `placed`: different events are sent in turn, and every byte lands at
+    its own place in the memory of an event, as with a receiver that hands events out; otherwise one buffer, which the
+    caches hold, is sent and received again and again.
     """
-    settings = {"seconds": seconds, "packet_bytes": mtu - IP_UDP_BYTES, "event_bytes": event_bytes}
-    got, sent = _pair("udp", folder, settings)
+
+    mtu: int
+    event_bytes: int = EVENT_BYTES
+    offload: bool = True
+    placed: bool = False
+
+
+def bare_udp(folder: Path, bare: Bare, seconds: float) -> dict[str, float]:
+    """Return what a bare pair moves unpaced: GB/s that arrive and that `sendmsg` took, and the part lost.
+
+    What arrives (`gbps`) is what counts: a pair that loses shows the most that the receiving end can take. `cpu` is the
+    CPU s of sender and receiver for each GB that they handled.
+    """
+    size = bare.event_bytes
+    received = {"offload": bare.offload, "event_bytes": size if bare.placed else 0}
+    settings = {"packet_bytes": bare.mtu - IP_UDP_BYTES, "event_bytes": size, "offload": bare.offload}
+    settings |= {"seconds": seconds, "events": EVENTS if bare.placed else 1}
+    got, sent = _pair("udp", folder, settings, received)
     lost = max(0.0, 1 - got["bytes"] / max(1, sent["bytes"]))
-    return {"gbps": _rate(got), "sendmsg_gbps": sent["bytes"] / seconds / 1e9, "lost_part": lost}
+    cpu = sent["cpu"] / max(1, sent["bytes"]) + got["cpu"] / max(1, got["bytes"])
+    return {"gbps": _rate(got), "sendmsg_gbps": _rate(sent), "lost_part": lost, "cpu": cpu * 1e9}
 
 
 def measure(folder: Path, seconds: float) -> dict[str, Any]:
@@ -68,16 +90,18 @@ def measure(folder: Path, seconds: float) -> dict[str, Any]:
 def _bare_or_none(folder: Path, mtu: int, seconds: float) -> dict[str, float] | None:
     """Return what a bare pair moves; None where the kernel has no segmentation offload."""
     try:
-        return bare_udp(folder, mtu, EVENT_BYTES, seconds)
+        return bare_udp(folder, Bare(mtu), seconds)
     except PeerError as error:
         log.warning("bare UDP at MTU %d left out: %s", mtu, error)
         return None
 
 
-def _pair(kind: str, folder: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the receiver and the sender of a bare pair said."""
+def _pair(
+    kind: str, folder: Path, settings: dict[str, Any], received: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the receiver and the sender of a bare pair said; `received` are settings of the receiver."""
     wait = settings["seconds"] + ANSWER_SECONDS
-    with part("raw_ends", folder, os.environ, {"role": f"{kind}-receive"}) as receiver:
+    with part("raw_ends", folder, os.environ, {"role": f"{kind}-receive", **(received or {})}) as receiver:
         port = receiver.hear(ANSWER_SECONDS)["port"]
         with part("raw_ends", folder, os.environ, {"role": f"{kind}-send", "port": port, **settings}) as sender:
             sent = sender.hear(wait)

@@ -37,3 +37,8 @@ class Coverage:
         ends[low:high] = [end]
         self.received += end - start - known
         return end - start - known
+
+    def gaps(self, length: int, most: int) -> list[tuple[int, int]]:
+        """Return the first `most` intervals of `length` bytes that are not covered."""
+        edges = zip([0, *self._ends[:most]], [*self._starts[: most + 1], length], strict=False)
+        return [(start, end) for start, end in edges if start < end][:most]

@@ -28,11 +28,15 @@ MESSAGE = np.dtype(
         "itemsize": 64,
     }
 )
+MESSAGE_BYTES = MESSAGE.itemsize
 MOST_IOVECS = 1024
 """Pieces of one message (UIO_MAXIOV)."""
 
 CONTROL_BYTES = 32
 """Room for one control message with a segment size: header, value, padding."""
+
+GRO_SPACE = 24
+"""Bytes of control that come with a coalesced message (CMSG_SPACE of an int); 0 come with any other."""
 
 _MSG_WAITFORONE = 0x10000
 _CONTROL_HEAD = struct.Struct("@Qii")
@@ -60,7 +64,9 @@ AVAILABLE = _library is not None
 
 def address(array: NDArray) -> int:
     """Return where an array begins."""
-    return array.ctypes.data  # __array_interface__ describes a structured type anew each time, 25 us
+    if array.dtype.names is not None:
+        return array.ctypes.data  # __array_interface__ describes a structured type anew each time, 25 us
+    return array.__array_interface__["data"][0]
 
 
 def messages(count: int) -> NDArray[np.void]:
@@ -81,25 +87,31 @@ def gro_size(control: bytes) -> int | None:
     return size if known else None
 
 
-def send(descriptor: int, table: NDArray[np.void]) -> int:
-    """Send the messages of a table; return how many the kernel took, at least one.
+def gro_control(packet: int) -> bytes:
+    """Return the control bytes that come with a message cut into `packet` bytes."""
+    return _GRO.pack(_GRO.size, socket.IPPROTO_UDP, UDP_GRO, packet).ljust(CONTROL_BYTES, b"\0")
+
+
+def send(descriptor: int, table: int, count: int) -> int:
+    """Send `count` messages of the table that begins at address `table`; return how many the kernel took, one at least.
 
     Raises:
         OSError: the first one was refused.
     """
     assert _library is not None
-    done = _library.sendmmsg(descriptor, address(table), len(table), 0)
-    return _checked(done)
+    return _checked(_library.sendmmsg(descriptor, table, count, 0))
 
 
-def receive(descriptor: int, table: NDArray[np.void]) -> int:
-    """Fill a table with the messages that are there, waiting for the first; return how many.
+def receive(descriptor: int, table: int, count: int, wait_for_all: bool = False) -> int:
+    """Fill `count` messages of the table that begins at address `table`; return how many came, one at least.
+
+    Waits for the first one, or for all; but no longer than the socket's time-out for each.
 
     Raises:
         OSError: none came within the socket's time-out (BlockingIOError), or the socket failed.
     """
     assert _library is not None
-    done = _library.recvmmsg(descriptor, address(table), len(table), _MSG_WAITFORONE, None)
+    done = _library.recvmmsg(descriptor, table, count, 0 if wait_for_all else _MSG_WAITFORONE, None)
     return _checked(done)
 
 

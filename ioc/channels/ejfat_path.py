@@ -87,13 +87,12 @@ class DataPath:
     @property
     def gathers(self) -> bool:
         """Whether whole events can be sent by `send_laid` now."""
-        return ejfat_mmsg.AVAILABLE and self._sender is not None and self._sender.offload
+        return ejfat_mmsg.AVAILABLE and self._sender is not None
 
     def send_laid(self, laid: Laid, first: int, count: int) -> bool:
         """Send `count` messages of an event from `first` on; return False if the kernel does not cut packets."""
         assert self._sender is not None
-        rest = laid.packets - first * laid.per_message
-        return self._sender.send_messages(laid.table[first : first + count], rest, laid.per_message)
+        return self._sender.send_messages(laid, first, count)
 
     def close(self) -> None:
         """Close the socket."""

@@ -2,7 +2,6 @@
 
 import logging
 import random
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -11,11 +10,12 @@ import numpy as np
 
 from ioc.channels.base import Accepted, Counters, Refusal
 from ioc.channels.ejfat_gather import LEAST_PACKETS, Gatherer
-from ioc.channels.ejfat_pacing import RatePacer
+from ioc.channels.ejfat_pacing import LEAST_WAIT_NS, Pause, RatePacer
 from ioc.channels.ejfat_path import DataPath, PathSettings
+from ioc.channels.ejfat_payload import EventId, PayloadWriter, Piece, RayfanWriter
+from ioc.channels.ejfat_resend import Resend
 from ioc.channels.ejfat_segmenter import HeaderSheet, Segmenter, Stamp
 from ioc.channels.ejfat_wire import IP_BYTES, UDP_BYTES, IpVersion, LbVersion
-from ioc.core import codec
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.frame import EndOfSeries, Item
 
@@ -30,6 +30,9 @@ BURST_SECONDS = 0.0005
 
 BURST_BYTES = (1 << 16, 1 << 20)
 """... but at least one batch, and no more than usual socket buffers hold."""
+
+AT_ONCE_SECONDS = 0.0002
+"""How much of the rate goes out with one call, but at least what the kernel takes in one message."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,13 +84,24 @@ class EjfatPublisher:
     gap.
     """
 
-    def __init__(self, paths: Sequence[DataPath], settings: PublisherSettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[DataPath],
+        settings: PublisherSettings,
+        clock: Clock | None = None,
+        writer: PayloadWriter | None = None,
+        resend: Resend | None = None,
+    ) -> None:
+        """Keep what is needed; `writer` None: frames are sent in Rayfan's own format; `resend` None: never again."""
         self._paths = paths
-        self._checksum = settings.checksum
+        self._writer = writer or RayfanWriter(settings.checksum)
+        self._resend = resend
+        self._data_id = settings.data_id
         self._balanced = settings.balanced
         ip_version: IpVersion = 6 if any(":" in path.host for path in paths) else 4
         self._segmenter = Segmenter(settings.mtu, ip_version, settings.lb_version, settings.data_id)
-        self._gatherer = Gatherer(HeaderSheet(settings.mtu, ip_version, settings.lb_version, settings.data_id))
+        sheet = HeaderSheet(settings.mtu, ip_version, settings.lb_version, settings.data_id)
+        self._gatherers = {offload: Gatherer(sheet, offload) for offload in (True, False)}
         self._least_gathered = LEAST_PACKETS * self._segmenter.segment_bytes
         self._clock = clock or SystemClock()
         self._packet_overhead = IP_BYTES[ip_version] + UDP_BYTES
@@ -95,13 +109,15 @@ class EjfatPublisher:
         self.rate_gbps: float | None = None
         self.set_rate(settings.rate_gbps)
         self._entropy = random.Random()
-        self._closed = threading.Event()
+        self._pause = Pause()
         self._event = 0
         self._frames = self._ends = self._bytes = self._unsendable = 0
         self._last_error = ""
 
     @classmethod
-    def open(cls, settings: PublisherSettings) -> Self:
+    def open(
+        cls, settings: PublisherSettings, writer: PayloadWriter | None = None, resend: Resend | None = None
+    ) -> Self:
         """Return a publisher with sockets of its own; a destination that is not reachable now may be later.
 
         Raises:
@@ -109,7 +125,8 @@ class EjfatPublisher:
         """
         open_with, clock = PathSettings(settings.mtu, settings.offload, settings.send_buffer), SystemClock()
         destinations = ((settings.host, settings.port), *settings.more)
-        return cls([DataPath(host, port, open_with, clock) for host, port in destinations], settings, clock)
+        paths = [DataPath(host, port, open_with, clock) for host, port in destinations]
+        return cls(paths, settings, clock, writer, resend)
 
     @property
     def addresses(self) -> list[str]:
@@ -119,7 +136,7 @@ class EjfatPublisher:
     def publish(self, items: Sequence[Item]) -> Accepted:
         """Send items in order; refused only after `close`."""
         for count, item in enumerate(items):
-            if self._closed.is_set():
+            if self._pause.ended:
                 return Accepted(count, Refusal.GONE)
             self._publish(item)
         return Accepted(len(items))
@@ -128,6 +145,7 @@ class EjfatPublisher:
         """Pace packets to `gbps` Gbit/s from the next one on, None: not at all; not while another thread publishes."""
         self.rate_gbps = gbps
         self._pacer = _pacer(gbps) if gbps is not None else None
+        self._at_once = max(BURST_BYTES[0], round((gbps or 0.0) * 1e9 / 8 * AT_ONCE_SECONDS))
 
     def counters(self) -> Counters:
         """Return items and bytes sent, and errors of both kinds."""
@@ -151,74 +169,95 @@ class EjfatPublisher:
         )
 
     def close(self, drain: bool) -> None:
-        """Stop; what was accepted has been sent already, so `drain` changes nothing."""
-        self._closed.set()
+        """Stop; what was accepted has been sent already. With `drain`, when nothing is asked for again."""
+        self._pause.end()
+        if self._resend is not None:
+            self._resend.close(drain)
         for path in self._paths:
             path.close()
 
     def _publish(self, item: Item) -> None:
-        self._event += 1
-        stamp = Stamp(self._event, self._clock.wall_ns() // 1000, self._entropy.getrandbits(16))
+        number = self._event + 1
         try:
-            header, pixels = codec.encode(item, codec.pixel_checksum(item) if self._checksum else None)
+            pieces = self._write(item, number)
         except ValueError as error:
+            self._event = number
             self._count_unsendable(error)
             return
-        self._send(header, pixels, stamp)
-        self._bytes += len(header) + len(pixels)
+        if not pieces:
+            return  # the format has no end markers; the receiver must see no gap
+        self._event = number
+        stamp = self._stamp(self._clock.wall_ns() // 1000)
+        self._send(pieces, stamp)
+        self._bytes += sum(map(len, pieces))
         if not isinstance(item, EndOfSeries):
             self._frames += 1
             return
         if self._balanced:
-            self._send_to_all_slots(header)
+            self._send_to_all_slots(item)
         else:
             for gap in END_GAPS:
-                self._closed.wait(gap)
-                self._send(header, b"", stamp)
+                self._pause.wait(gap)
+                self._send(pieces, stamp)
         self._ends += 1
 
-    def _send_to_all_slots(self, header: bytes) -> None:
+    def _write(self, item: Item, number: int) -> Sequence[Piece]:
+        offer = self._resend.offer(self.addresses) if self._resend is not None else None
+        pieces = self._writer.write(item, EventId(self._data_id, number), offer)
+        if self._resend is not None and pieces:
+            self._resend.keep(number, pieces)
+        return pieces
+
+    def _stamp(self, tick: int) -> Stamp:
+        return Stamp(self._event, tick, self._entropy.getrandbits(16))
+
+    def _send_to_all_slots(self, end: EndOfSeries) -> None:
         """Send an end marker as an event for each slot of a load balancer, twice, so that every worker gets it."""
         for _ in range(2):
             tick = self._clock.wall_ns() // 1000
             for slot in range(SLOTS):
                 self._event += 1
-                self._send(header, b"", Stamp(self._event, tick - tick % SLOTS + slot, self._entropy.getrandbits(16)))
-            self._closed.wait(END_GAPS[-1])
+                pieces = self._write(end, self._event)
+                self._send(pieces, self._stamp(tick - tick % SLOTS + slot))
+            self._pause.wait(END_GAPS[-1])
 
-    def _send(self, head: bytes, pixels: bytes | memoryview, stamp: Stamp) -> None:
+    def _send(self, pieces: Sequence[Piece], stamp: Stamp) -> None:
         path = self._paths[stamp.event % len(self._paths)]
-        if len(pixels) >= self._least_gathered and path.gathers and self._gather(path, head, pixels, stamp):
+        head, pixels = pieces[:2] if len(pieces) == 2 else (b"", b"")  # three pieces are copied together
+        if len(pixels) >= self._least_gathered and path.gathers:
+            if not self._gather(path, bytes(head), pixels, stamp):
+                self._gather(path, bytes(head), pixels, stamp)  # the kernel cuts no packets, which is known from now on
             return
-        packets = self._segmenter.lay([head, pixels], stamp)
+        packets = self._segmenter.lay(pieces, stamp)
         wire, step = packets.wire, path.batch_bytes(packets.size)
         for at in range(0, len(wire), step):
             batch = wire[at : at + step]
             if self._pacer is not None:
                 self._pace(self._pacer, len(batch), packets.size)
-            if self._closed.is_set():
+            if self._pause.ended:
                 return
             path.send(batch, packets.size)
 
     def _gather(self, path: DataPath, head: bytes, pixels: bytes | memoryview, stamp: Stamp) -> bool:
-        """Send an event from where it lies; return False if the kernel does not cut packets."""
-        laid = self._gatherer.lay(head, np.frombuffer(pixels, np.uint8), stamp)
+        """Send an event from where it lies; return False if the kernel turned out not to cut packets."""
+        laid = self._gatherers[path.offload].lay(head, np.frombuffer(pixels, np.uint8), stamp)
         batch = laid.per_message * laid.packet
-        step = len(laid.table) if self._pacer is None else 1
+        step = len(laid.table) if self._pacer is None else max(1, self._at_once // batch)
         for first in range(0, len(laid.table), step):
             if self._pacer is not None:
-                self._pace(self._pacer, min(batch, laid.packets * laid.packet - first * batch), laid.packet)
-            if self._closed.is_set():
+                size = min(step * batch, laid.packets * laid.packet - first * batch)
+                self._pace(self._pacer, size, laid.packet)
+            if self._pause.ended:
                 return True
-            if not path.send_laid(laid, first, step):
+            if not path.send_laid(laid, first, min(step, len(laid.table) - first)):
                 return False
         return True
 
     def _pace(self, pacer: RatePacer, size: int, packet: int) -> None:
         size += -(-size // packet) * self._packet_overhead
         wait_ns = pacer.reserve(size, self._clock.monotonic_ns())
-        if wait_ns:
-            self._closed.wait(wait_ns / 1e9)
+        if wait_ns >= LEAST_WAIT_NS:
+            self._pause.wait(wait_ns / 1e9)
 
     def _count_unsendable(self, error: ValueError) -> None:
         self._unsendable += 1

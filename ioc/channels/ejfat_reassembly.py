@@ -14,6 +14,7 @@ nearly always, their headers are compared and their payload is copied as one arr
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -33,7 +34,7 @@ MOST_SOURCES = 256
 EVENT_OVERHEAD = 1024
 """Bytes that an unfinished event counts for beside its payload."""
 
-_OFFSET_AT = 4
+OFFSET_AT = 4
 """Where the offset lies in the RE header, bytes from its start."""
 
 
@@ -48,12 +49,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A whole event; `payload` comes from the pool and may be given back to it. `tick` is None without LB header."""
+    """A whole event; `payload` comes from the pool and may be given back to it. `tick` is None without LB header.
+
+    `life` counts how often its source has begun anew.
+    """
 
     data_id: int
     number: int
     tick: int | None
     payload: NDArray[np.uint8]
+    life: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +194,12 @@ class Reassembler:
             self._give_up(event, now_ns)
         return self._drain()
 
+    def give_up(self, key: tuple[int, int], now_ns: int) -> None:
+        """Give up an event, by data id and number, if it is unfinished: its rest will not come."""
+        event = self._unfinished.get(key)
+        if event is not None:
+            self._give_up(event, now_ns)
+
     def give_up_all(self, now_ns: int) -> list[Incomplete]:
         """Give up everything unfinished, because no more will come; return as `expire` does."""
         for event in list(self._unfinished.values()):
@@ -198,6 +209,43 @@ class Reassembler:
     def begun_before(self, data_id: int, number: int) -> bool:
         """Return whether an event of this source with a smaller number is still unfinished."""
         return any(key[0] == data_id and key[1] < number for key in self._unfinished)
+
+    def is_begun(self, key: tuple[int, int]) -> bool:
+        """Return whether an event, by data id and number, is unfinished."""
+        return key in self._unfinished
+
+    def is_missed(self, key: tuple[int, int]) -> bool:
+        """Return whether nothing came of an event, but later ones are whole."""
+        stream = self._streams.get(key[0])
+        return stream is not None and key[1] in stream.missed
+
+    def stalled(self, before_ns: int) -> Iterator[tuple[int, int]]:
+        """Yield data id and number of unfinished events that got nothing new since then."""
+        for event in self._unfinished.values():  # the one that waits longest is the first
+            if event.since_ns > before_ns:
+                return
+            yield event.key
+
+    def gaps(self, key: tuple[int, int], most: int) -> list[tuple[int, int]]:
+        """Return the first `most` ranges that an unfinished event lacks, from byte to end, not included."""
+        event = self._unfinished[key]
+        return event.coverage.gaps(event.length, most)
+
+    def ends_at(self, data_id: int, number: int) -> None:
+        """Take note that `number` was the last event of a source: what did not come up to it is missed."""
+        stream = self._streams.get(data_id)
+        if stream is not None:
+            stream.ends_at(number)
+
+    def skipped(self, data_id: int, after: tuple[int, int], most: int) -> tuple[tuple[int, int], list[int]]:
+        """Return how far a source is, as its life and number, and the missed numbers behind `after`, the newest."""
+        stream = self._streams.get(data_id)
+        if stream is None:
+            return after, []
+        number = after[1] if after[0] == stream.lives else -1
+        if number >= stream.highest:
+            return after, []
+        return (stream.lives, stream.highest), stream.missed_behind(number, most)
 
     def _drain(self) -> list[Incomplete]:
         given_up = list(self._given_up)
@@ -302,9 +350,10 @@ class Reassembler:
     def _complete(self, event: _Unfinished, now_ns: int, events: list[Event]) -> None:
         data_id, number = event.key
         self._remove(event)
-        self._stream(data_id).completed(number, event.tick, now_ns)
+        stream = self._stream(data_id)
+        stream.completed(number, event.tick, now_ns)
         self.tally.events += 1
-        events.append(Event(data_id, number, event.tick, event.payload))
+        events.append(Event(data_id, number, event.tick, event.payload, stream.lives))
 
     def _give_up(self, event: _Unfinished, now_ns: int) -> None:
         data_id, number = event.key
@@ -327,7 +376,7 @@ def consecutive(heads: NDArray[np.uint8], first: Segment, step: int) -> bool:
     """Return whether all headers, [packet, byte], are like the first one, each offset `step` bytes after the last."""
     got = heads.tobytes()
     wanted = bytearray(got[: first.start] * len(heads))
-    column = (first.start - RE_BYTES + _OFFSET_AT) // 4
+    column = (first.start - RE_BYTES + OFFSET_AT) // 4
     words = np.frombuffer(wanted, ">u4")
     words[column :: first.start // 4] = _ramp(len(heads), step) + np.uint32(first.offset)
     return got == wanted

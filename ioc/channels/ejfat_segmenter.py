@@ -164,6 +164,8 @@ class HeaderSheet:
     def _grow(self, count: int) -> None:
         self._rows = np.zeros((count, self.head_bytes), np.uint8)
         self._rows[:] = np.frombuffer(self._head, np.uint8)
+        self.address: int = self._rows.ctypes.data
+        """Where the headers lie; another place when they became more."""
         self._fields = self._rows.reshape(-1).view(self._dtype)
         self._fields["offset"] = np.arange(count, dtype=np.uint64) * self.segment_bytes
         self._length = 0

@@ -9,9 +9,7 @@ import logging
 import socket
 import struct
 from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol
 
 from ioc.channels import ejfat_mmsg
 from ioc.channels.ejfat_mmsg import UDP_GRO, UDP_SEGMENT
@@ -40,6 +38,19 @@ _OFFLOAD_REFUSED = {errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP
 _MEMINFO = struct.Struct("@9I")
 _GRO_SIZE = struct.Struct("@H")
 _log = logging.getLogger(__name__)
+
+
+class Laid(Protocol):
+    """An event ready to be sent: where its table of messages lies, packets of a full message and of all."""
+
+    @property
+    def address(self) -> int: ...
+
+    @property
+    def per_message(self) -> int: ...
+
+    @property
+    def packets(self) -> int: ...
 
 
 Ancillary = tuple[int, int, bytes]
@@ -77,28 +88,28 @@ class PacketSender:
         for at in range(0, len(batch), packet):
             self._deliver(batch[at : at + packet], packet, address)
 
-    def send_messages(self, table: NDArray[np.void], packets: int, per_message: int) -> bool:
-        """Send the messages of a table, `per_message` packets each and `packets` at most; refused ones are skipped.
+    def send_messages(self, laid: Laid, first: int, count: int) -> bool:
+        """Send `count` messages of an event from `first` on; refused ones are skipped.
 
         Return False if the kernel does not cut packets: nothing was sent, and `offload` is off from now on.
         """
-        at = tries = 0
-        while at < len(table):
+        at, end, tries = first, first + count, 0
+        while at < end:
             try:
-                done = ejfat_mmsg.send(self._socket.fileno(), table[at:])
+                done = ejfat_mmsg.send(self._socket.fileno(), laid.address + at * ejfat_mmsg.MESSAGE_BYTES, end - at)
             except ConnectionRefusedError as error:
                 self._count(error)  # the ICMP answer to an earlier packet; this one was not sent: once more
                 tries += 1
                 at, tries = (at + 1, 0) if tries == 2 else (at, tries)
             except OSError as error:
-                if error.errno in _OFFLOAD_REFUSED and at == 0:
+                if error.errno in _OFFLOAD_REFUSED and at == 0 and self.offload:
                     self.offload = False
                     _log.info("UDP segmentation offload refused (%s), sending packets one by one", error)
                     return False
                 self._count(error)
                 at += 1
             else:
-                self.packets += min(done * per_message, packets - at * per_message)
+                self.packets += min(done * laid.per_message, laid.packets - at * laid.per_message)
                 at, tries = at + done, 0
         return True
 

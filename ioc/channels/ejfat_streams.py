@@ -42,10 +42,12 @@ class _Closed(NamedTuple):
 class Stream:
     """The account of one source."""
 
-    __slots__ = ("_ahead", "_closed", "_first", "_gaps", "_highest", "_lost_before", "missed")
+    __slots__ = ("_ahead", "_closed", "_first", "_gaps", "_highest", "_lost_before", "lives", "missed")
 
     def __init__(self, gaps: bool = True) -> None:
         self._gaps = gaps
+        self.lives = 0
+        """How often the source has begun anew."""
         self.missed = Ranges()
         self._closed: dict[int, _Closed] = {}
         self._ahead: set[int] = set()
@@ -57,6 +59,27 @@ class Stream:
     def lost(self) -> int:
         """Events of which the number is missing, over all starts of the source."""
         return self._lost_before + self.missed.count()
+
+    @property
+    def highest(self) -> int:
+        """The greatest number that completed."""
+        return self._highest
+
+    def missed_behind(self, number: int, most: int) -> list[int]:
+        """Return the greatest `most` missed numbers behind `number`, the greatest first."""
+        found: list[int] = []
+        for first, last in reversed(list(self.missed)):
+            down = range(last, max(first - 1, number), -1)
+            found += down[: most - len(found)]
+            if first <= number or len(found) >= most:
+                break
+        return found
+
+    def ends_at(self, number: int) -> None:
+        """Miss what did not come up to the last event; one that is further off than events can be late is not."""
+        if self._first is not None and self._highest < number <= self._highest + REORDER:
+            self._skip(self._highest + 1, number)
+            self._highest = number
 
     def judge(self, number: int, tick: int | None, now_ns: int) -> Verdict:
         """Say what a datagram of event `number` is that belongs to no unfinished event."""
@@ -112,6 +135,7 @@ class Stream:
             del self._closed[next(iter(self._closed))]
 
     def _restart(self) -> None:
+        self.lives += 1
         self._lost_before = self.lost
         self.missed = Ranges()
         self._closed.clear()

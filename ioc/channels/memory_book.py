@@ -16,7 +16,7 @@ from ioc.core.errors import RayfanBug, mismatch
 
 MOST_PROCESSES = 1024
 """Of one kind."""
-_KINDS = ("Cons", "EjfatIn", "Coll")
+_KINDS = ("Cons", "EjfatIn", "Coll", "Ejfat")
 _WORD = 8
 _SIZE = MOST_PROCESSES * len(_KINDS) * _WORD
 

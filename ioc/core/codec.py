@@ -2,16 +2,18 @@
 
     D8 18 59 nn nn   tag 24 "encoded CBOR data item", byte string of n bytes (RFC 8949, 3.4.5.1): one item, length first
     map of n bytes   version, series, then of a frame: unique_id, timestamp_ns, shape [y, x] or [y, x, 3], type,
-                     attributes, checksum (if one was made); of an end marker: published
+                     attributes, checksum (if one was made); of an end marker: published, filtered (if any: first,
+                     last, first, last ...); of both: resend, if lost packets can be asked for there
     00 ...           up to a multiple of 64 bytes, so that the pixels of an aligned buffer are aligned
     pixels           C order, little-endian; none for an end marker
 
 Bytes are accepted or raise ProtocolError. Before cbor2 sees the map, `_scan` has made sure that it holds nothing but
-64-bit integers, floats, booleans, text and three containers at most: no tag, hence nothing that builds an object.
+64-bit integers, floats, booleans, text and a few containers: no tag, hence nothing that builds an object. Keys that a
+later release adds are ignored; one that changes what the others mean has another version.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import cbor2
 import numpy as np
@@ -28,30 +30,45 @@ MOST_ATTRIBUTES = 1024
 LONGEST_NAME = 256
 LONGEST_TEXT = 4096
 MOST_INTEGER = (1 << 63) - 1
-MOST_CONTAINERS = 3
-"""The map itself, the shape and the attributes."""
+MOST_CONTAINERS = 16
+"""The map itself, the shape and the attributes, and what later releases may add."""
+MOST_FILTERED_RANGES = 1024
+"""Ranges of ids that an end marker names at most; of more the oldest travel."""
+LONGEST_OFFER = 128
 
 Payload = bytes | bytearray | memoryview | NDArray[np.uint8]
 
-_PREFIX = b"\xd8\x18\x59"
-_START = len(_PREFIX) + 2
+PREFIX = b"\xd8\x18\x59"
+_START = len(PREFIX) + 2
 _WHERE = "frame header"
 _ATTRIBUTE_INTEGERS = (-(1 << 63), (1 << 64) - 1)
 
 
-def encode(item: Item, checksum: int | None = None) -> tuple[bytes, memoryview]:
+class Decoded(NamedTuple):
+    """An item, and where its sender says that lost packets can be asked for; None: it does not say so."""
+
+    item: Item
+    resend: str | None
+
+
+def encode(item: Item, checksum: int | None = None, resend: str | None = None) -> tuple[bytes, memoryview]:
     """Return the header and the pixels of an item, both to be sent in this order.
 
     The pixels are a view of the frame's data, bytes; only data that is not C-ordered and little-endian is copied.
+    `resend` tells the receiver where lost packets can be asked for.
 
     Raises:
         ValueError: the frame does not fit into the format, for example an attribute that is not a number or text.
     """
+    offer: dict[str, object] = {} if resend is None else {"resend": resend}
     if isinstance(item, EndOfSeries):
-        return _header({"version": VERSION, "series": item.series, "published": item.published}), memoryview(b"")
+        fields = {"version": VERSION, "series": item.series, "published": item.published, **offer}
+        if item.filtered:
+            fields["filtered"] = [id_ for pair in item.filtered[:MOST_FILTERED_RANGES] for id_ in pair]
+        return _header(fields), memoryview(b"")
     _check_shape(item.data.shape)
     _check_attributes(item.attributes, ValueError)
-    fields: dict[str, object] = {
+    fields = {
         "version": VERSION,
         "series": item.series,
         "unique_id": item.unique_id,
@@ -59,6 +76,7 @@ def encode(item: Item, checksum: int | None = None) -> tuple[bytes, memoryview]:
         "shape": item.data.shape,
         "type": DataType.of(item.data.dtype).value,
         "attributes": dict(item.attributes),
+        **offer,
     }
     if checksum is not None:
         fields["checksum"] = checksum
@@ -85,18 +103,30 @@ def decode(payload: Payload, verify: bool = False) -> Item:
     Raises:
         ProtocolError: the payload is no such item, or its pixels do not match the checksum.
     """
+    return decode_with_offer(payload, verify).item
+
+
+def decode_with_offer(payload: Payload, verify: bool = False) -> Decoded:
+    """Return the item as `decode` does, and the offer to send lost packets again.
+
+    Raises:
+        ProtocolError: as `decode`.
+    """
     view = memoryview(payload.data if isinstance(payload, np.ndarray) else payload).cast("B")
     fields, start = _fields(view)
     version = _integer(fields, "version")
     if version != VERSION:
         raise ProtocolError(mismatch(f"{_WHERE}, version", str(VERSION), version, "use the same release on both sides"))
+    offer = fields.get("resend")
+    resend = offer if type(offer) is str and len(offer) <= LONGEST_OFFER else None
     if "published" in fields:
+        filtered = _filtered(fields)
         _check_size(len(view) - start, 0)
-        return EndOfSeries(_integer(fields, "series"), _integer(fields, "published"))
+        return Decoded(EndOfSeries(_integer(fields, "series"), _integer(fields, "published"), filtered), resend)
     frame = _frame(fields, view[start:])
     if verify and "checksum" in fields:
         _verify(view[start:], fields["checksum"])
-    return frame
+    return Decoded(frame, resend)
 
 
 def _bytes_of(data: NDArray) -> memoryview:
@@ -114,7 +144,7 @@ def _header(fields: Mapping[str, object]) -> bytes:
         raise ValueError(
             mismatch("frame, attributes", f"a header of at most {MOST_HEADER_BYTES} bytes", len(body), "send fewer")
         )
-    head = _PREFIX + len(body).to_bytes(2, "big") + body
+    head = PREFIX + len(body).to_bytes(2, "big") + body
     return head + bytes(-len(head) % ALIGNMENT)
 
 
@@ -149,9 +179,9 @@ def _is_attribute(value: object) -> bool:
 
 def _fields(view: memoryview) -> tuple[dict[str, Any], int]:
     """Return the map of the header and where the pixels begin."""
-    if view[: len(_PREFIX)] != _PREFIX or len(view) < _START:
-        raise ProtocolError(mismatch(_WHERE, f"{_PREFIX.hex()} at the start", bytes(view[:_START]).hex()))
-    end = _START + int.from_bytes(view[len(_PREFIX) : _START], "big")
+    if view[: len(PREFIX)] != PREFIX or len(view) < _START:
+        raise ProtocolError(mismatch(_WHERE, f"{PREFIX.hex()} at the start", bytes(view[:_START]).hex()))
+    end = _START + int.from_bytes(view[len(PREFIX) : _START], "big")
     start = end + (-end % ALIGNMENT)
     if start > len(view):
         raise ProtocolError(mismatch(_WHERE, f"{start} bytes", len(view)))
@@ -245,6 +275,20 @@ def _frame(fields: Mapping[str, Any], pixels: memoryview) -> Frame:
     return Frame(
         _integer(fields, "series"), _integer(fields, "unique_id"), _integer(fields, "timestamp_ns"), data, attributes
     )
+
+
+def _filtered(fields: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of ids that an end marker names: from 1 on, ascending, apart from each other."""
+    ids = fields.get("filtered", [])
+    expected = f"up to {MOST_FILTERED_RANGES} ranges, first and last ids ascending"
+    if not isinstance(ids, list) or len(ids) % 2 or len(ids) > 2 * MOST_FILTERED_RANGES:
+        raise ProtocolError(mismatch(f"{_WHERE}, filtered", expected, type(ids).__name__))
+    before = 0
+    for at, id_ in enumerate(ids):
+        if type(id_) is not int or not before + (at % 2 == 0) <= id_ <= MOST_INTEGER:
+            raise ProtocolError(mismatch(f"{_WHERE}, filtered", expected, str(id_)[:80]))
+        before = id_
+    return tuple(zip(ids[::2], ids[1::2], strict=True))
 
 
 def _integer(fields: Mapping[str, Any], name: str) -> int:

@@ -17,7 +17,27 @@ class ControlConfig(Table):
     """PEM file that the certificate is verified against; left out: the system's."""
 
 
-class EgressConfig(ControlConfig, Queued):
+class PayloadConfig(Table):
+    """What an event carries; both ends have to agree."""
+
+    payload: Literal["rayfan", "pvapy", "auto"] = "rayfan"
+    """`rayfan`, or `pvapy`: what PvaPy's EJFAT publisher sends and its receiver takes, without end markers. `auto`: an
+    ingress takes both, an egress sends `rayfan`."""
+    sealed: bool = False
+    """Encrypt and sign every event (AES-256-GCM); an ingress then refuses any other."""
+    key_file: Path | None = None
+    """Keys for sealed events, mode 0600, a line NAME HEX each; left out: the environment variable RAYFAN_KEYS."""
+
+    @model_validator(mode="after")
+    def _one_that_seals(self) -> Self:
+        if self.sealed and self.payload == "pvapy":
+            raise ValueError("expected payload 'rayfan' with sealed events, found 'pvapy': PvaPy cannot open them")
+        if self.key_file is not None and not self.sealed:
+            raise ValueError("the key 'key_file' needs sealed = true")
+        return self
+
+
+class EgressConfig(ControlConfig, PayloadConfig, Queued):
     """Frames sent as EJFAT events over UDP."""
 
     uri: str | None = None
@@ -50,6 +70,14 @@ class EgressConfig(ControlConfig, Queued):
     """Version of the load balancer header."""
     offload: bool = True
     """Let the kernel cut the packets (UDP_SEGMENT); falls back to one datagram a packet where it cannot."""
+    resend: bool = False
+    """Keep what was sent for a while and offer, in every event, to send lost packets again over TCP."""
+    resend_port: int = Field(default=0, ge=0, le=65535)
+    """TCP port that is asked for lost packets; 0: a free one."""
+    resend_memory: int = Field(default=64 << 20, ge=1 << 16)
+    """Bytes of events that are kept at most, within the memory budget."""
+    resend_seconds: float = Field(default=2.0, gt=0, le=60)
+    """s that an event is kept."""
 
     @model_validator(mode="after")
     def _destination(self) -> Self:
@@ -58,10 +86,12 @@ class EgressConfig(ControlConfig, Queued):
             raise ValueError("needs the key 'uri' (an EJFAT URI), 'balancer' or 'ingress' (the name of a table)")
         if "balancer" in given and len(given) > 1:
             raise ValueError(f"expected one of 'uri', 'balancer' and 'ingress', found {' and '.join(given)}")
+        if self.resend and self.payload == "pvapy":
+            raise ValueError("expected payload 'rayfan' with resend, found 'pvapy': it cannot carry the offer")
         return self
 
 
-class IngressConfig(ControlConfig):
+class IngressConfig(ControlConfig, PayloadConfig):
     """EJFAT events received over UDP, put together and checked."""
 
     uri: str | None = None
@@ -97,6 +127,11 @@ class IngressConfig(ControlConfig):
     """UDP port; 0: a free one, chosen at start."""
     event_timeout: float = Field(default=0.5, gt=0, le=10)
     """s after which an event with missing packets is given up and counted."""
+    resend: bool = False
+    """Ask senders that offer it for lost packets, until the event is given up. The address that an event names is
+    connected to: have events sealed where strangers can send."""
+    resend_delay: float = Field(default=0.02, gt=0, le=1)
+    """s that a packet may be late before it is asked for; less than half of event_timeout."""
     max_event_bytes: int = Field(default=256 << 20, ge=1)
     """Bytes; larger events are refused, because a header may claim up to 4 GiB."""
     memory: int | None = Field(default=None, ge=1)
@@ -107,6 +142,15 @@ class IngressConfig(ControlConfig):
     receive_buffer: int = Field(default=64 << 20, ge=4096)
     """Bytes asked of the kernel for the socket; a PV shows what it gave. More than net.core.rmem_max needs
     CAP_NET_ADMIN."""
+
+    @model_validator(mode="after")
+    def _time_to_ask(self) -> Self:
+        if self.resend and self.resend_delay > self.event_timeout / 2:
+            raise ValueError(
+                f"expected a resend_delay of at most half of event_timeout = {self.event_timeout}, "
+                f"found {self.resend_delay}"
+            )
+        return self
 
 
 class BalancerConfig(Table):
@@ -132,3 +176,5 @@ class BalancerConfig(Table):
     """Fault: s that every packet takes."""
     jitter: float = Field(default=0.0, ge=0, le=10)
     """Fault: s more for packets that others overtake."""
+    seed: int | None = None
+    """Fault: let chance play the same way every time; left out: another way each time."""

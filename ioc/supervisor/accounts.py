@@ -16,7 +16,7 @@ from ioc.channels.journal import ABORTED, ENDED, MOVED, REASONS, Figures, Journa
 from ioc.core.config import IMAGE_GROUP, egress_group, writer_group
 from ioc.core.status import ProcessSpec, Role
 from ioc.supervisor.appliance import SeriesView
-from ioc.supervisor.balancers import account_of
+from ioc.supervisor.balancers import BalancerAccount, Passage, account_of, book_lost
 from ioc.supervisor.chain import ChainAccounts, is_behind
 from ioc.supervisor.ledger_store import LedgerStore
 from ioc.supervisor.plan import balancer_of, is_fed, needs_port_of
@@ -131,7 +131,19 @@ class Accounts:
             if wire.open and trails is not None:
                 wire.close(trails, self._counts[name][1], self.book)
         self._resolve(workers)
+        for worker in workers:
+            if worker.spec.role is Role.BALANCER:
+                self._name_lost(account_of(worker, workers))
         self.save(now_ns)
+
+    def _name_lost(self, balancer: BalancerAccount) -> None:
+        passage = Passage()
+        for names, take in ((balancer.feeders, passage.went_in), (balancer.ingresses, passage.came_out)):
+            for name in names:
+                trails = self._readers.trails(name)
+                if trails is not None:
+                    take(trails, self._counts[name][1])
+        book_lost(balancer, passage, self.book)
 
     def sources(self, workers: Sequence[Worker], over: bool) -> Sources:
         """Return what the ledger is made from; `over`: every process has ended."""

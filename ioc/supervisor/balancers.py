@@ -1,11 +1,21 @@
-"""The accounts of load balancers: what went in and came out at none of the ingresses behind."""
+"""The accounts of load balancers: what went in and came out at none of the ingresses behind, by id once all is over.
+
+While frames flow only their number is known, because what is missing at one worker may be on its way to another.
+"""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ioc.channels.book import Counts
+from ioc.channels.trail import Run, TrailReader
 from ioc.core.ledger import Reason, Stage
 from ioc.core.status import Role
 from ioc.supervisor.plan import balancer_of
+from ioc.supervisor.series import Place, SeriesBook
+from ioc.supervisor.tracks import kept, remaining, runs_of, without_last
 from ioc.supervisor.worker import Worker
 
 
@@ -40,3 +50,48 @@ def balancer_stage(balancer: BalancerAccount, given: int, behind: Sequence[Stage
     elif not over:
         stage.in_flight = given - seen  # the books are of one moment, give or take what is on the wire
     return stage
+
+
+@dataclass(slots=True)
+class Passage:
+    """What went into a load balancer and what came out of it, over all that the trails still hold."""
+
+    sent: list[Run] = field(default_factory=list)
+    failed: list[Run] = field(default_factory=list)
+    arrived: list[Run] = field(default_factory=list)
+    count: int = 0
+    """Frames sent, less those that arrived."""
+
+    def went_in(self, trails: Sequence[TrailReader], counts: Counts) -> None:
+        """Take in what an egress sent."""
+        came, left = trails[0], trails[1]
+        self.sent += without_last(_all(came, counts), counts.in_hand)
+        self.failed += left.read(left.start(counts.failed), counts.failed)[0]
+        self.count += counts.processed
+
+    def came_out(self, trails: Sequence[TrailReader], counts: Counts) -> None:
+        """Take in what an ingress received."""
+        self.arrived += _all(trails[0], counts)
+        self.count -= counts.received - counts.returned
+
+    def lost(self) -> dict[int, NDArray[np.int64]]:
+        """Return by series the ids that went in and did not come out; empty if they are not those that were counted.
+
+        They may not be where trails were overwritten, or a frame that an egress sent twice went to two workers.
+        """
+        series = {run.series for run in self.sent if run.series is not None}
+        found = {number: remaining(number, self.sent, self.failed, self.arrived) for number in sorted(series)}
+        return found if sum(map(len, found.values())) == self.count else {}
+
+
+def book_lost(balancer: BalancerAccount, passage: Passage, book: SeriesBook) -> None:
+    """Book as lost, by id, what went into a load balancer and came out at none of its ingresses."""
+    place = Place(balancer.table, balancer.name)
+    for series, ids in passage.lost().items():
+        for run in runs_of(series, ids.tolist()):
+            book.give(place, [run])
+            book.drop(place, run, Reason.LOST.value)
+
+
+def _all(came: TrailReader, counts: Counts) -> list[Run]:
+    return kept(came.read(came.start(counts.received), counts.received, counts.returned)[0])

@@ -39,11 +39,12 @@ def on_the_wire(laid: Laid) -> bytes:
     st.lists(st.tuples(st.binary(min_size=1, max_size=3000), st.integers(0, 120_000)), min_size=1, max_size=3),
     st.sampled_from([576, 1500, 9000]),
     st.sampled_from([None, 2, 3]),
+    st.booleans(),
 )
 def test_what_is_gathered_is_what_would_be_laid_out(
-    events: list[tuple[bytes, int]], mtu: int, version: LbVersion | None
+    events: list[tuple[bytes, int]], mtu: int, version: LbVersion | None, offload: bool
 ) -> None:
-    gatherer, segmenter = Gatherer(HeaderSheet(mtu, 4, version, 9)), Segmenter(mtu, 4, version, 9)
+    gatherer, segmenter = Gatherer(HeaderSheet(mtu, 4, version, 9), offload), Segmenter(mtu, 4, version, 9)
     for number, (head, size) in enumerate(events, 1):
         pixels = np.random.default_rng(size).integers(0, 256, size, np.uint8)
         stamp = Stamp(number, 10**15 + number, number)
@@ -51,6 +52,7 @@ def test_what_is_gathered_is_what_would_be_laid_out(
         plain = segmenter.lay([head, pixels.data], stamp)
         assert on_the_wire(laid) == bytes(plain.wire)
         assert (laid.packets, laid.packet) == (plain.count, plain.size)
+        assert offload or (len(laid.table) == laid.packets and not laid.table["controllen"].any())
 
 
 @contextmanager
@@ -103,11 +105,20 @@ class Receiving:
 
 SIZE = 200_000
 SHAPE = Shape(SIZE, 1472, HEAD_BYTES, 44)
+PLAIN = Shape(SIZE, 1472, HEAD_BYTES, 1)
+"""The same event, where the kernel cuts no packets."""
 
 
-def send(sock: socket.socket, data: bytes, stamp: Stamp, data_id: int = 1, chance: random.Random | None = None) -> None:
+def send(
+    sock: socket.socket,
+    data: bytes,
+    stamp: Stamp,
+    data_id: int = 1,
+    chance: random.Random | None = None,
+    offload: bool = True,
+) -> None:
     """Send an event; with `chance` some of its batches are left out, doubled, swapped or cut otherwise."""
-    sender, segmenter = ejfat_socket.PacketSender(sock, offload=True), Segmenter(1500, 4, 2, data_id)
+    sender, segmenter = ejfat_socket.PacketSender(sock, offload), Segmenter(1500, 4, 2, data_id)
     packets = segmenter.lay([data], stamp)
     step = ejfat_socket.batch_bytes(packets.size)
     batches = [packets.wire[at : at + step] for at in range(0, len(packets.wire), step)]
@@ -132,14 +143,15 @@ def send(sock: socket.socket, data: bytes, stamp: Stamp, data_id: int = 1, chanc
             sock.send(b"")
 
 
-def test_events_in_order_are_received_in_place() -> None:
+@pytest.mark.parametrize("shape", [SHAPE, PLAIN])
+def test_events_in_order_are_received_in_place(shape: Shape) -> None:
     with pair() as (receiving, sending):
         ours = Receiving(receiving)
-        ours.scatter.expect(SHAPE)
+        ours.scatter.expect(shape)
         sent = [(1, number, random.Random(number).randbytes(SIZE)) for number in range(1, 21)]
         got = []
         for data_id, number, data in sent:
-            send(sending, data, Stamp(number, number, number), data_id)
+            send(sending, data, Stamp(number, number, number), data_id, offload=shape is SHAPE)
             got += ours.take_all()
         got += ours.take_rest()
         assert got == sent
@@ -149,8 +161,8 @@ def test_events_in_order_are_received_in_place() -> None:
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(0, 2**32))
-def test_whatever_comes_between_no_byte_is_wrong(seed: int) -> None:
+@given(st.integers(0, 2**32), st.sampled_from([SHAPE, PLAIN]))
+def test_whatever_comes_between_no_byte_is_wrong(seed: int, shape: Shape) -> None:
     """Events with lost, doubled, swapped and foreign batches between whole ones: each comes right, or not at all."""
     chance = random.Random(seed)
     with pair() as (receiving, sending):
@@ -160,13 +172,14 @@ def test_whatever_comes_between_no_byte_is_wrong(seed: int) -> None:
         for number in range(1, 13):
             if not ours.scatter.armed and not ours.reassembler.unfinished:
                 ours.scatter._rest = 0
-                ours.scatter.expect(SHAPE)
+                ours.scatter.expect(shape)
             data_id = chance.choice([1, 1, 1, 2])
             sent[data_id, number] = chance.randbytes(chance.choice([SIZE, SIZE, SIZE, 100, SIZE - 77, SIZE + 9999]))
             bad = chance.random() < 0.4
             if bad:
                 hurt.add((data_id, number))
-            send(sending, sent[data_id, number], Stamp(number, number, 1), data_id, chance if bad else None)
+            hurtful = chance if bad else None
+            send(sending, sent[data_id, number], Stamp(number, number, 1), data_id, hurtful, shape is SHAPE)
             got += ours.take_all()
         got += ours.take_rest()
         for data_id, number, data in got:

@@ -1,7 +1,5 @@
 """The smaller parts of the lab load balancer: tokens, faults, and what it refuses."""
 
-import random
-
 import pytest
 
 from ioc.balancer.faults import LEAST_HOLD, Faults, FaultyPath
@@ -39,7 +37,7 @@ def test_a_token_does_not_show_its_secret() -> None:
 
 
 def test_faults_lose_double_and_let_overtake() -> None:
-    path: FaultyPath[int] = FaultyPath(Faults(loss=0.2, duplicate=0.1, reorder=0.3, delay=0.01), random.Random(3))
+    path: FaultyPath[int] = FaultyPath(Faults(loss=0.2, duplicate=0.1, reorder=0.3, delay=0.01, seed=3))
     for number in range(10_000):
         path.enter(number, number * 1000)
     assert path.due(9_999_999) == []
@@ -50,14 +48,14 @@ def test_faults_lose_double_and_let_overtake() -> None:
 
 
 def test_without_faults_packets_pass_in_order_and_at_once() -> None:
-    path: FaultyPath[int] = FaultyPath(Faults(), random.Random(3))
+    path: FaultyPath[int] = FaultyPath(Faults())
     for number in range(100):
         path.enter(number, 5)
     assert path.due(5) == list(range(100)) and len(path) == 0 and path.next_ns() is None
 
 
 def test_a_path_holds_no_more_than_it_may() -> None:
-    path: FaultyPath[int] = FaultyPath(Faults(delay=1.0), random.Random(3), most=10)
+    path: FaultyPath[int] = FaultyPath(Faults(delay=1.0), most=10)
     for number in range(15):
         path.enter(number, 0)
     assert (len(path), path.lost, path.next_ns()) == (10, 5, 1_000_000_000)

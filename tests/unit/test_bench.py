@@ -13,7 +13,8 @@ from detector_sim.images import FEWEST_SLOTS, MOST_PINNED_SHARE
 from ioc.bench import cli, pvapy, table, watched
 from ioc.bench.appliance import Reading, lost_frames, trial
 from ioc.bench.case import UNPACED, Case, processor_text, toml
-from ioc.bench.ejfat import Load, whole_toml
+from ioc.bench.ejfat import whole_toml
+from ioc.bench.ejfat_pair import Load
 from ioc.bench.knee import Knees, figures, memcpy_ratio
 from ioc.bench.machine import conditions
 from ioc.bench.pvapy_monitor import Notes

@@ -48,6 +48,20 @@ def test_every_data_type_and_shape_comes_back(data_type: DataType, shape: tuple[
 
 def test_end_marker_comes_back() -> None:
     assert codec.decode(payload_of(EndOfSeries(9, 100))) == EndOfSeries(9, 100)
+    filtered = EndOfSeries(9, 100, ((1, 1), (2, 5), (90, 100)))
+    assert codec.decode(payload_of(filtered)) == filtered
+    many = tuple((at, at) for at in range(1, 3000, 2))
+    assert codec.decode(payload_of(EndOfSeries(9, 3000, many))) == EndOfSeries(9, 3000, many[:1024])
+
+
+def test_an_offer_travels_and_keys_of_later_releases_are_ignored() -> None:
+    for item in (EndOfSeries(9, 100), frame(np.zeros((2, 2), np.uint8))):
+        header, pixels = codec.encode(item, None, "10.0.0.1:5")
+        assert codec.decode_with_offer(header + bytes(pixels)).resend == "10.0.0.1:5"
+    found = codec.decode(payload_with(later={"a": [1, {"b": 2.5}]}, another="x"))
+    assert isinstance(found, Frame) and found.unique_id == 7
+    for wrong in (5, "x" * 1000):
+        assert codec.decode_with_offer(payload_with(resend=wrong)).resend is None
 
 
 def test_pixels_are_views_both_ways_and_read_only() -> None:
@@ -110,7 +124,15 @@ def test_end_marker_has_no_checksum_and_passes_verification() -> None:
         ({"type": "Object"}, "type"),
         ({"type": 5}, "type"),
         ({"attributes": []}, "attributes"),
-        ({"attributes": {"x": [1]}}, "containers"),
+        ({"attributes": {"x": [1]}}, "attribute 'x'"),
+        ({"attributes": {str(i): [i] for i in range(20)}}, "containers"),
+        ({"published": 9, "shape": None, "filtered": [1]}, "filtered"),
+        ({"published": 9, "shape": None, "filtered": [3, 1]}, "filtered"),
+        ({"published": 9, "shape": None, "filtered": [1, 4, 4, 5]}, "filtered"),
+        ({"published": 9, "shape": None, "filtered": [0, 1]}, "filtered"),
+        ({"published": 9, "shape": None, "filtered": [True, 1]}, "filtered"),
+        ({"published": 9, "shape": None, "filtered": "1-2"}, "filtered"),
+        ({"published": 9, "shape": None, "filtered": list(range(1, 2051))}, "filtered"),
         ({"attributes": {1: 2}}, "attribute name"),
         ({"attributes": {"n" * 257: 2}}, "attribute name"),
         ({"attributes": {"x": "y" * 4097}}, "attribute"),

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from ioc.channels import ejfat_uri
 from ioc.channels.ejfat_coverage import Coverage
-from ioc.channels.ejfat_pacing import RatePacer
+from ioc.channels.ejfat_pacing import Pause, RatePacer
 from ioc.channels.ejfat_pool import LEAST_KEPT, BufferPool
 from ioc.channels.ejfat_reassembly import EVENT_OVERHEAD, Event, Incomplete, Limits, Reassembler
 from ioc.channels.ejfat_segmenter import Segmenter, Stamp
@@ -426,3 +426,14 @@ def test_a_uri_is_written_as_e2sar_reads_it() -> None:
     assert ejfat_uri.to_text(uri) == plain
     assert ejfat_uri.to_text(uri, with_token=False) == plain.replace("tok@", "")
     assert "tok" not in repr(uri)
+
+
+def test_a_pause_is_over_for_good_once_it_is_ended() -> None:
+    pause = Pause()
+    pause.wait(0.0)
+    assert not pause.ended
+    pause.end()
+    pause.end()
+    for _ in range(3):
+        pause.wait(1e6)  # at once
+    assert pause.ended

@@ -83,7 +83,7 @@ def test_openers_remember_a_bounded_number_of_sealers() -> None:
     one = opener(FIRST)
     for _ in range(2):
         assert [one.open(message, b"")[0] for message in messages] == list(range(100))
-    assert len(one._ciphers) == 64
+    assert len(one._secrets) == 64
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])

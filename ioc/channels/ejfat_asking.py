@@ -1,0 +1,98 @@
+"""A receiver's side of sending again: what is missing, whom to ask, what came of it; for the reader's thread only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ioc.channels.ejfat_payload import Given
+from ioc.channels.ejfat_reassembly import Event, Incomplete, Reassembler
+from ioc.channels.ejfat_recovery import Recovery
+from ioc.channels.ejfat_resend_client import Peers
+from ioc.channels.ejfat_resend_wire import Gone, Resent
+from ioc.core.clock import Clock
+
+LAST = (1 << 64) - 1
+"""The greatest event number."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskingFigures:
+    """Asks made, records that were sent again, events whole by them, events given up; offers refused; last error."""
+
+    asked: int = 0
+    resent: int = 0
+    recovered: int = 0
+    given_up: int = 0
+    refused: int = 0
+    last_error: str = ""
+
+
+class Asking:
+    """Asks the senders of events that offer it for what is lost."""
+
+    def __init__(self, reassembler: Reassembler, delay: float, deadline: float, clock: Clock) -> None:
+        self._reassembler = reassembler
+        self._recovery = Recovery(reassembler, delay, deadline)
+        self._peers = Peers()
+        self._clock = clock
+        self._resent = 0
+        self._ending: set[int] = set()
+
+    @property
+    def arrived(self) -> bool:
+        """Whether something was sent again and can be fed."""
+        return self._peers.arrived
+
+    def feed(self, now_ns: int) -> list[Event]:
+        """Put what was sent again where it belongs; return the events that became whole."""
+        events: list[Event] = []
+        for data_id, record in self._peers.take():
+            if isinstance(record, Resent):
+                self._resent += 1
+                datagram = np.frombuffer(record.datagram, np.uint8)
+                events += self._reassembler.feed(datagram, len(datagram), now_ns)
+            elif isinstance(record, Gone):
+                self._recovery.gone(data_id, record.event)
+                self._reassembler.give_up((data_id, record.event), now_ns)
+            else:
+                self._reassembler.ends_at(data_id, record.event)
+                self._ending.add(data_id)
+        return events
+
+    def took(self, event: Event, given: Given | None) -> None:
+        """Take note of a whole event and of what it offers."""
+        self._recovery.completed(event.data_id, event.number)
+        if given is not None and given.resend is not None:
+            self._peers.offered(event.data_id, given.resend)
+
+    def look(self, given_up: Sequence[Incomplete], now_ns: int) -> None:
+        """Ask for what is missing now."""
+        self._recovery.lost(given_up)
+        for data_id, wanted in self._recovery.look(self._peers.sources, now_ns):
+            self._peers.ask(data_id, wanted)
+        for data_id in [one for one in self._ending if not self.waits(one, LAST + 1)]:
+            self._ending.discard(data_id)
+            self._peers.finish(data_id)
+
+    def waits(self, data_id: int, number: int) -> bool:
+        """Return whether an event of a source before this one is still to come."""
+        if self._reassembler.begun_before(data_id, number):
+            return True
+        return self._recovery.waits(data_id, number, self._clock.monotonic_ns())
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is asked for, or would be."""
+        return self._recovery.busy or bool(self._peers.sources and self._reassembler.unfinished)
+
+    def figures(self) -> AskingFigures:
+        """Return what came of it so far."""
+        found = self._recovery.figures
+        return AskingFigures(
+            found.asked, self._resent, found.recovered, found.given_up, self._peers.refused, self._peers.error()
+        )
+
+    def close(self) -> None:
+        """Let all senders go."""
+        self._peers.close()

@@ -1,0 +1,171 @@
+"""The sender's end of the back channel: takes connections, and sends again what is asked for and still kept.
+
+A thread takes connections, each has one that answers. Whoever breaks the protocol, does not show the token in time or
+does not read what was asked for is let go and counted.
+"""
+
+import logging
+import os
+import socket
+import threading
+from dataclasses import dataclass
+
+from ioc.channels import ejfat_resend_wire as wire
+from ioc.channels.ejfat_resend_store import SentEvents
+from ioc.channels.ejfat_resend_wire import Ask, Offer, Records
+from ioc.core.errors import ConfigError, ProtocolError, mismatch
+
+log = logging.getLogger(__name__)
+
+MOST_CLIENTS = 64
+LOOK_SECONDS = 0.1
+PATIENCE_SECONDS = 2.0
+"""s that a client may take for its hello, or to read what it asked for."""
+JOIN_SECONDS = 5.0
+READ_BYTES = 1 << 16
+
+
+@dataclass(slots=True)
+class ResendFigures:
+    """Asks taken, records sent again and their bytes, events that were `gone`, clients that were let `refused`."""
+
+    clients: int = 0
+    asked: int = 0
+    sent: int = 0
+    bytes: int = 0
+    gone: int = 0
+    refused: int = 0
+
+
+class ResendServer:
+    """Answers what is asked of `events`; `open` makes one that listens."""
+
+    def __init__(self, sock: socket.socket, events: SentEvents) -> None:
+        host, port = sock.getsockname()[:2]
+        self.offer = Offer(host, port, os.urandom(wire.TOKEN_BYTES))
+        """What the receivers of events are to know."""
+        self.figures = ResendFigures()
+        self._socket = sock
+        self._events = events
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._last: int | None = None
+        self._clients: list[threading.Thread] = []
+        self._thread = threading.Thread(target=self._run, name=f"ejfat-resend-{port}", daemon=True)
+
+    @classmethod
+    def open(cls, address: str, port: int, events: SentEvents) -> "ResendServer":
+        """Return a server that listens on an address of this host; port 0: a free one.
+
+        Raises:
+            ConfigError: the port is taken.
+        """
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((address, port))
+            sock.listen(8)
+        except OSError as error:
+            sock.close()
+            where, todo = f"resend_port {address}:{port}", "choose another port, or 0 for any"
+            raise ConfigError(mismatch(where, "a free TCP port", error.strerror or str(error), todo)) from None
+        server = cls(sock, events)
+        server._thread.start()
+        return server
+
+    def finish(self, last: int) -> None:
+        """Tell all clients that the event `last` was the last one; they go when they have all."""
+        self._last = last
+
+    def close(self) -> None:
+        """Let all clients go and stop."""
+        self._stopping.set()
+        self._thread.join(JOIN_SECONDS)
+        for client in self._clients:
+            client.join(JOIN_SECONDS)
+            if client.is_alive():
+                log.error("%s did not stop within %g s", client.name, JOIN_SECONDS)
+        self._socket.close()
+
+    def _run(self) -> None:
+        self._socket.settimeout(LOOK_SECONDS)
+        while not self._stopping.is_set():
+            try:
+                sock, address = self._socket.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                log.warning("taking a connection on the back channel: %s", error)
+                self._stopping.wait(LOOK_SECONDS)
+                continue
+            self._clients = [client for client in self._clients if client.is_alive()]
+            if len(self._clients) >= MOST_CLIENTS:
+                self._refuse(f"{address[0]}: {MOST_CLIENTS} are connected already")
+                sock.close()
+                continue
+            client = threading.Thread(target=self._serve, args=(sock, address[0]), name="ejfat-resend", daemon=True)
+            self._clients.append(client)
+            client.start()
+
+    def _serve(self, sock: socket.socket, address: str) -> None:
+        try:
+            with sock:
+                self._greet(sock)
+                self._count(clients=1)
+                try:
+                    self._answer_all(sock)
+                finally:
+                    self._count(clients=-1)
+        except (ProtocolError, OSError) as error:
+            self._refuse(f"{address}: {error}")
+        except Exception:  # thread boundary: one client less; the events go on
+            log.exception("the back channel to %s failed", address)
+
+    def _greet(self, sock: socket.socket) -> None:
+        sock.settimeout(PATIENCE_SECONDS)
+        data = b""
+        while len(data) < wire.HELLO_BYTES:
+            part = sock.recv(wire.HELLO_BYTES - len(data))
+            if not part:
+                break
+            data += part
+        wire.check_hello(data, self.offer.token)
+        sock.sendall(wire.hello(self.offer.token))
+
+    def _answer_all(self, sock: socket.socket) -> None:
+        records, told = Records(asks=True), False
+        while not self._stopping.is_set():
+            if self._last is not None and not told:
+                sock.sendall(wire.ended(self._last))
+                told = True
+            sock.settimeout(LOOK_SECONDS)
+            try:
+                data = sock.recv(READ_BYTES)
+            except TimeoutError:
+                continue
+            if not data:
+                return
+            sock.settimeout(PATIENCE_SECONDS)
+            for record in records.feed(data):
+                if isinstance(record, Ask):
+                    self._answer(sock, record)
+
+    def _answer(self, sock: socket.socket, wanted: Ask) -> None:
+        sent = size = 0
+        for datagram in self._events.answer(wanted):
+            sock.sendall(wire.segment(datagram))
+            sent, size = sent + 1, size + len(datagram)
+        if not sent:
+            sock.sendall(wire.gone(wanted.event))
+        self._count(asked=1, sent=sent, bytes=size, gone=int(not sent))
+
+    def _count(self, **more: int) -> None:
+        with self._lock:
+            for name, count in more.items():
+                setattr(self.figures, name, getattr(self.figures, name) + count)
+
+    def _refuse(self, why: str) -> None:
+        self._count(refused=1)
+        if self.figures.refused & (self.figures.refused - 1) == 0:  # 1, 2, 4, 8, ...
+            log.warning("back channel, %s (%d so far)", why, self.figures.refused)
