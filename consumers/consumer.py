@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from consumers.inputs import Inputs, open_inputs
 from consumers.loading import load_processor
 from consumers.local_output import LocalOutput
+from consumers.metadata import open_stage
 from consumers.outputs import ImageOutput
 from consumers.processor import Context, Processor, checked_settings
 from consumers.processor import Value as SettingValue
 from consumers.quarantined import Quarantined
-from consumers.records import consumer_records
+from consumers.records import consumer_records, metadata_records
 from consumers.worker import Worker
 from ioc.channels.base import Publisher
 from ioc.channels.images import open_images
@@ -69,6 +70,8 @@ class Consumer:
         if "pva" in self.group.outputs:
             outputs.append(self.shown)
         self.worker = Worker(self.receiver, self.book, self.processor, outputs, clock)
+        self.metadata = self.worker.metadata = open_stage(self.group.metadata, self.prefix)
+        self.worker.carried = spec.config.carried_metadata(self.group.input)
         if self.output is not None:
             self.output.idle = self.worker.run_commands
         self.status_name = f"{self.prefix}{self.name}:Status"
@@ -78,6 +81,7 @@ class Consumer:
         options = ServerOptions.of(child.spec, templates, self._refused)
         processor = self.processor
         table = consumer_records(self.name, processor.declared_settings, processor.declared_statistics)
+        table += metadata_records(self.name, self.group.metadata.channels)
         self.records = RecordServer(self.prefix, table, self._put, options)
         self._begun = time.monotonic()
         self._message = ""
@@ -159,6 +163,8 @@ class Consumer:
         self.inputs.close()
         self.images.close()
         self.memory.close()
+        if self.metadata is not None:
+            self.metadata.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
@@ -172,6 +178,8 @@ class Consumer:
             return self._stop()
         if field in commands:
             return self.worker.submit(commands[field])
+        if field.startswith("Meta:"):
+            return self.worker.submit(lambda: self._change_metadata(field, float(value)))
         if field.startswith("Set:"):
             return self.worker.submit(lambda: self._configure({field.removeprefix("Set:"): value}))
         return None
@@ -203,6 +211,12 @@ class Consumer:
         self.records.set_many({f"{self.name}:ConfigureMessage_RBV": self._message})
         self._show_settings()
 
+    def _change_metadata(self, field: str, value: float) -> None:
+        assert self.metadata is not None, "there are records of metadata"
+        _, channel, key = field.split(":")
+        self.metadata.change(channel, key, value)
+        self.records.set_many({f"{self.name}:{field}_RBV": value})
+
     def _refused(self, name: str, message: str) -> None:
         self._message = message
         self.records.set_many({f"{self.name}:StatusMessage_RBV": message, f"{self.name}:ConfigureMessage_RBV": message})
@@ -212,6 +226,9 @@ class Consumer:
         values: dict[str, Value] = {f"{self.name}:Configure_RBV": json.dumps(self.settings)}
         for name, value in self.settings.items():
             values[f"{self.name}:Set:{name}"] = values[f"{self.name}:Set:{name}_RBV"] = value
+        if self.metadata is not None:
+            for name, value in self.metadata.demands().items():
+                values[f"{self.name}:Meta:{name}"] = value
         self.records.set_many(values)
 
     def _figures(self) -> dict[str, float | int | str]:
@@ -220,6 +237,7 @@ class Consumer:
         self.quarantined.look()
         self.usage.look(time.monotonic_ns())
         return {
+            **(self.metadata.figures() if self.metadata is not None else {}),
             "Missed": self.receiver.missed,
             "Dropped": self.receiver.missed,
             "Published": counts.published,
@@ -261,6 +279,9 @@ class Consumer:
             "LastError": status.last_error,
             "StatusMessage": status.message,
         }
+        if self.metadata is not None:
+            told = self.metadata.values() | self.metadata.demands()
+            values |= {f"Meta:{name}": value for name, value in told.items()}
         return {f"{self.name}:{name}_RBV": value for name, value in values.items()}
 
 

@@ -4,9 +4,10 @@ What a processor declares becomes records too: the statistic `Mean` is `Cons1:St
 is the pair `Cons1:Set:Threshold`, `Cons1:Set:Threshold_RBV`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from consumers.processor import Setting, Statistic
+from ioc.core.config_metadata import LONGEST_WAIT, ChannelConfig
 from ioc.core.status import State
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity, fit_enum, under
 from ioc.records.usage_records import USAGE
@@ -102,6 +103,33 @@ PLUGINS = (
     UPTIME,
     LAST_ERROR,
     STATUS_MESSAGE,
+)
+METADATA = (
+    Record("Waiting", COUNT, "Frames that wait for values", unit="frame"),
+    Record("Complete", COUNT, "Frames with all values asked for", unit="frame"),
+    Record("Unmatched", COUNT, "Frames with a value amiss", unit="frame", alarms=ANY_LOSS),
+    Record("Unwanted", COUNT, "Of these, not processed", unit="frame"),
+    Record("UnmatchedIds", STRING, "Their ids, present series", size=TEXT_SIZE),
+)
+CONNECTED = ("no", "yes")
+CONNECTED_SEVERITIES = (Severity.MAJOR, Severity.NO_ALARM)
+CHANNEL = (
+    Record("Connected", ENUM, "Whether the channel is there", choices=CONNECTED, severities=CONNECTED_SEVERITIES),
+    Record("Rate", FLOAT, "Updates received per second", unit="Hz", precision=2),
+    Record("Received", COUNT, "Updates received", unit="update"),
+    Record("Matched", COUNT, "Frames given the value asked for", unit="frame"),
+    Record("Unmatched", COUNT, "Frames not given it", unit="frame", alarms=ANY_LOSS),
+    Record("Late", COUNT, "Updates that came too late", unit="update", alarms=ANY_LOSS),
+    Record("Duplicates", COUNT, "Updates that came twice", unit="update"),
+    Record("Unused", COUNT, "Updates that no frame was given", unit="update"),
+    Record("UnusedValues", STRING, "Their ids, or numbers from 1", size=TEXT_SIZE),
+    Record("Errors", COUNT, "Updates dropped or not understood", unit="update", alarms=ANY_LOSS),
+    Record("ClockOffset", FLOAT, "Its clock ahead of the frames'", unit="s", precision=6),
+    Record("Jitter", FLOAT, "Standard deviation of its stamps", unit="s", precision=6),
+    Record("Locked", BOOL, "Whether the offset is known"),
+    Record("Window", FLOAT, "Stamps may differ by so much", PAIR, "s", 6, accepted=Limits(0.0, 3600.0)),
+    Record("Wait", FLOAT, "Time that frames wait for a value", PAIR, "s", 3, accepted=Limits(0.0, LONGEST_WAIT)),
+    Record("Offset", FLOAT, "Offset used; a put fixes it", PAIR, "s", 6, accepted=Limits(-86400.0, 86400.0)),
 )
 
 COLLECTOR = (
@@ -266,6 +294,14 @@ def consumer_records(name: str, settings: Iterable[Setting] = (), statistics: It
     """
     declared = [*map(_statistic_record, statistics), *map(_setting_record, settings)]
     return under(f"{name}:", (*CONSUMER, *declared))
+
+
+def metadata_records(name: str, channels: Mapping[str, ChannelConfig]) -> list[Record]:
+    """Return the records of the metadata of a consumer `name`; none if it has no channels."""
+    if not channels:
+        return []
+    each = [record for channel in channels for record in under(f"{channel}:", CHANNEL)]
+    return under(f"{name}:Meta:", (*METADATA, *each))
 
 
 def collector_records(name: str) -> list[Record]:

@@ -21,6 +21,7 @@ import numpy as np
 from consumers.batch import Batch
 from consumers.failures import USER_FAULTS, Failure, Failures, words
 from consumers.local_output import LocalOutput
+from consumers.metadata import LOOK_SECONDS, MetadataStage
 from consumers.processor import Output, Processor, Value, checked_statistics, frames_of
 from consumers.result import check_result
 from ioc.channels.base import Publisher
@@ -32,6 +33,7 @@ from ioc.channels.pva_joined import JoinedReceiver
 from ioc.core.clock import Clock
 from ioc.core.errors import UserError
 from ioc.core.frame import EndOfSeries, Frame, Item
+from ioc.core.metadata import Metadata
 from ioc.core.sequence import Ranges
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.1
 SNAPSHOT_SECONDS = 0.1
 LATENCIES_KEPT = 4096
+NO_METADATA = Metadata()
 T = TypeVar("T")
 
 
@@ -84,7 +87,10 @@ class Worker:
         self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
         self._taking = True
         self._stopping = False
+        self.metadata: MetadataStage | None = None
+        self.carried: tuple[str, ...] = ()
         self._pending: list[Frame] = []
+        self._known: list[Metadata] = []
         self._pending_since_ns = 0
         self._latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
         self._longest_ns = 0
@@ -168,18 +174,35 @@ class Worker:
             self.receiver.rejoin()  # the detector said goodbye: it will come back, we were not told to end
         room = max(1, self.processor.batch_size - len(self._pending)) if self.processor.batch_size > 1 else 64
         batch = self.receiver.receive(room, self._patience())
-        for item in batch:
-            self._take_in(item)
+        if self.metadata is None:
+            for item in batch:
+                self._take_in(item)
+        else:
+            self._take_through(self.metadata, batch)
         if self._pending and self._overdue():
             self._process_pending()
         if not batch and self.receiver.finished and not self._taking:
+            if self.metadata is not None:
+                self._take_through(self.metadata, (), patient=False)
             self._process_pending()
             if self._stopping:
                 return False
             time.sleep(IDLE_SECONDS / 10)  # stopped by command: only another command changes anything
         return True
 
+    def _take_through(self, stage: MetadataStage, items: Sequence[Item], patient: bool = True) -> None:
+        """Let items wait for their metadata; take in those that go on."""
+        for one in stage.through(items, patient):
+            if one.wanted:
+                self._take_in(one.item, one.metadata)
+            elif isinstance(one.item, Frame):
+                self._process_pending()  # frames are released in order
+                self._note_difference((one.item,), ())
+                self._finish([one.item], good=True)
+
     def _patience(self) -> float:
+        if self.metadata is not None and self.metadata.waiting:
+            return LOOK_SECONDS
         if not self._pending or self.processor.batch_timeout is None:
             return IDLE_SECONDS
         waited = (self._clock.monotonic_ns() - self._pending_since_ns) / 1e9
@@ -189,26 +212,29 @@ class Worker:
         limit = self.processor.batch_timeout
         return limit is not None and self._clock.monotonic_ns() - self._pending_since_ns >= limit * 1e9
 
-    def _take_in(self, item: Item) -> None:
+    def _take_in(self, item: Item, metadata: Metadata | None = None) -> None:
         if isinstance(item, EndOfSeries):
             self._process_pending()
             self._guarded((), self.processor.flush)
             self._publish([self._marked(item)])
             self.receiver.release(1)
             return
+        if metadata is None:
+            metadata = Metadata.carried(item.attributes, self.carried) if self.carried else NO_METADATA
         if self.receiver.suspects and (item.series, item.unique_id) in self.receiver.suspects:
-            self._process_alone(item)
+            self._process_alone(item, metadata)
             return
         if not self._pending:
             self._pending_since_ns = self._clock.monotonic_ns()
         self._pending.append(item)
+        self._known.append(metadata)
         if len(self._pending) >= self.processor.batch_size:
             self._process_pending()
 
-    def _process_alone(self, frame: Frame) -> None:
+    def _process_alone(self, frame: Frame, metadata: Metadata) -> None:
         """Work on a frame that somebody died with by itself: should it kill again, it is known which one it was."""
         self._process_pending()
-        self._pending = [frame]
+        self._pending, self._known = [frame], [metadata]
         self._process_pending()
         self.receiver.suspects.discard((frame.series, frame.unique_id))
 
@@ -216,13 +242,13 @@ class Worker:
         frames = self._pending
         if not frames:
             return
-        self._pending = []
+        known, self._pending, self._known = self._known, [], []
         begun = self._clock.monotonic_ns()
         if self.processor.batch_size == 1:
-            good = self._guarded(frames, self.processor.process, frames[0], {})
+            good = self._guarded(frames, self.processor.process, frames[0], known[0])
         else:
             batch = Batch(frames)
-            good = self._guarded(frames, self.processor.process_batch, batch, [{}] * len(batch))
+            good = self._guarded(frames, self.processor.process_batch, batch, known)
             self._batch_copies += batch.copied
         self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
         self._finish(frames, good)

@@ -14,6 +14,7 @@ from detector_sim.flow import Flow
 from detector_sim.image_readbacks import labels
 from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
+from detector_sim.metadata import MetadataSimulator
 from detector_sim.readout import read_out
 from detector_sim.records import detector_records
 from detector_sim.remote import IMAGE_SLOT, Remote
@@ -85,16 +86,18 @@ class Detector:
         self.acknowledgements = AcknowledgeChannels(self.prefix, remote.admits, remote.link)
         self.status_name = f"{self.prefix}cam1:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer(
-            [
-                *self.images.beside_acknowledgements(self.acknowledgements),
-                self.status_channels.provider,
-                WorkChannel(self.prefix, self.desk.hear).provider,
-            ]
+        self.metadata = MetadataSimulator(
+            self.config.detector.metadata, lambda name, value: self.records.set(name, value)
         )
+        providers = [
+            self.status_channels.provider,
+            self.metadata.provider(self.prefix),
+            WorkChannel(self.prefix, self.desk.hear).provider,
+        ]
+        self.pva = PvaServer([*self.images.beside_acknowledgements(self.acknowledgements), *providers])
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions.of(spec, templates, self._refused)
-        self.records = RecordServer(self.prefix, detector_records(), self._put, options)
+        self.records = RecordServer(self.prefix, [*detector_records(), *self.metadata.records()], self._put, options)
         self._rate = RateMeter()
         self._forecasts = Forecasts()
         self._showing = threading.Lock()
@@ -104,6 +107,9 @@ class Detector:
         self.records.start()
         self.distributor.join_remote(IMAGE_SLOT, 1, IMAGE_GROUP, self.image_channel)
         self.flow.listener = self
+        if self.config.detector.metadata:
+            self.metadata.start()
+            self.flow.follower = self.metadata.frames
         self.flow.start()
         self.flow.submit(lambda: None).result(10.0)
         self.records.set_many(
@@ -181,6 +187,7 @@ class Detector:
         self.distributor.close()
         self.records.finish()
         self.controls.close()
+        self.metadata.stop()
         self.distributor.journal.close()
         self.server.close()
         self.pva.stop()

@@ -22,6 +22,7 @@ from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
 from ioc.core.config_jobs import JobsConfig
+from ioc.core.config_metadata import ChannelName, MetadataConfig, SimulatedChannel, carried_names
 from ioc.core.config_supervision import Limited as _Limited
 from ioc.core.config_supervision import QuarantineConfig, SupervisionConfig
 from ioc.core.config_table import GIB, PolicyName, lower
@@ -89,6 +90,8 @@ class DetectorConfig(_Table):
     simulation: SimulationConfig = SimulationConfig()
     attributes: str = ""
     """NDAttributes of every frame: an XML file, or the XML text itself, as `cam1:NDAttributesFile`."""
+    metadata: dict[ChannelName, SimulatedChannel] = {}
+    """Channels `$(P)Meta:NAME` that are updated with the frames; to try metadata, and to measure."""
     data_type: DataTypeName = DataType.UINT8
     """Int8 ... Float64; generated and raw sources only."""
     color_mode: Literal["Mono", "RGB1"] = "Mono"
@@ -123,6 +126,8 @@ class GroupConfig(_Limited):
     outputs: list[Literal["pva"]] = ["pva"]
     """Where the processor's frames go besides those that name this group as their `input`: `pva` is the channel
     `$(P)Cons1:Image`."""
+    metadata: MetadataConfig = MetadataConfig()
+    """Values of other channels that go with the frames."""
     placement: Literal["local", "remote", "slurm", "psij"] = "local"
     """`local`: Rayfan starts the consumers. `remote`: they are PVA clients that join by the member channels, or workers
     that join with `rayfan work`. `slurm`, or `psij` with `jobs.executor`: Rayfan has them started as batch jobs."""
@@ -140,6 +145,10 @@ class GroupConfig(_Limited):
     def _sets_fit(self) -> Self:
         if self.sets is not None and self.sets > max(self.count, 1):
             raise ValueError(f"sets: expected at most count = {self.count}, found {self.sets}")
+        if self.placement == "remote" and self.metadata.channels:
+            raise ValueError(
+                "metadata: expected none with placement 'remote', found channels; Rayfan runs no processor"
+            )
         return self
 
 
@@ -289,6 +298,11 @@ class Config(_Table):
         """Return who gives frames to each `groups.NAME` and `collectors.NAME`, in file order."""
         groups = {f"groups.{name}": group.input for name, group in self.groups.items()}
         return groups | {collector_group(name): one.input for name, one in self.collectors.items()}
+
+    def carried_metadata(self, giver: str) -> tuple[str, ...]:
+        """Return the names of the channels whose values come as attributes with the frames of a giver."""
+        tables = {f"groups.{name}": group.metadata for name, group in self.groups.items()}
+        return carried_names(giver, self.inputs, tables)
 
     def _chain_holds(self) -> None:
         remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement != "local")

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ioc.core import camera_config, config
+from ioc.core import camera_config, config, config_metadata
 from ioc.core.config import Config
 from ioc.core.demo import DEMO
 from tests.support.processor_page import processors_page
@@ -33,8 +33,11 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("detector.readout", camera_config.ReadoutConfig),
     ("detector.simulation", camera_config.SimulationConfig),
     ("detector.simulation.x_sines", camera_config.SineConfig),
+    ("detector.metadata.NAME", config_metadata.SimulatedChannel),
     ("groups.NAME", config.GroupConfig),
     ("groups.NAME.jobs", config.JobsConfig),
+    ("groups.NAME.metadata", config_metadata.MetadataConfig),
+    ("groups.NAME.metadata.channels.NAME", config_metadata.ChannelConfig),
     ("collectors.NAME", config.CollectorConfig),
     ("egress.NAME", config.EgressConfig),
     ("ingress.NAME", config.IngressConfig),

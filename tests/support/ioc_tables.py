@@ -11,9 +11,11 @@ from consumers.records import (
     consumer_records,
     egress_records,
     ingress_records,
+    metadata_records,
 )
 from consumers.writer_records import writer_records
 from detector_sim.records import detector_records
+from ioc.core.config_metadata import ChannelConfig
 from ioc.records.ledger_records import supervisor_records
 from ioc.records.table import Record, listing, write_listing
 
@@ -26,6 +28,7 @@ def all_records() -> list[Record]:
         *supervisor_records(),
         *detector_records(),
         *consumer_records("Cons1"),
+        *metadata_records("Cons1", {"NAME": ChannelConfig(channel="pva://NAME")}),
         *collector_records("Coll1"),
         *egress_records("Ejfat1"),
         *balancer_records("EjfatLb1"),

@@ -28,7 +28,7 @@ def test_page_is_what_the_code_says(name: str, page: Callable[[], str]) -> None:
 
 def test_every_key_has_a_line() -> None:
     page = configuration_page()
-    inner = {"jobs", "source", "readout", "simulation", "x_sines", "y_sines"}
+    inner = {"jobs", "source", "readout", "simulation", "x_sines", "y_sines", "metadata", "channels"}
     tables = {"detector", "groups", "collectors", "egress", "ingress", "balancers", "writers", "plugins", *inner}
     tables |= {"supervision", "quarantine"}
     for name, model in TABLES:
