@@ -45,6 +45,9 @@ class Given:
     def release(self, count: int) -> None:
         self.released += count
 
+    def fail(self, frames: Sequence[Frame]) -> None:
+        self.failed = [*getattr(self, "failed", []), *frames]
+
     def leave(self) -> None:
         pass
 
