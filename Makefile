@@ -4,11 +4,13 @@ VENV     := .venv
 DURATION ?= 30
 FAULTS   ?= 200
 SOAK     ?= 600
+METADATA ?= 20
 JOBS     ?= 3
 FUZZ     ?= 600
 ARGS     ?=
+MODEL    ?= $(RAYFAN_PTYCHONN)
 
-.PHONY: help run test lint unit faults facilities modes puts soak fuzz-pva fuzz-ejfat bench slurm clean
+.PHONY: help run test lint unit faults facilities modes puts metadata soak ptychonn bad-processors fuzz-pva fuzz-ejfat bench slurm clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -20,8 +22,11 @@ help:
 	@echo "make puts   10 000 puts and gets of four clients while frames flow at 2 kHz (1 min)"
 	@echo "make fuzz-ejfat  10 million mutated EJFAT datagrams, payloads and asks, $(FUZZ) s at most: each used, or one error"
 	@echo "make slurm  groups as jobs of a Slurm that is started for it on this machine (5 min)"
+	@echo "make metadata  six metadata channels at 1 kHz for METADATA=$(METADATA) s: each value with its frame"
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
+	@echo "make ptychonn MODEL=FILE.onnx  a network in two stages, inference then save, against the bare network (1 min)"
+	@echo "make bad-processors  processors that raise, leak, hang, crash ...; each time the stream goes on (6 min)"
 	@echo "make clean  remove .venv and what was built"
 
 run: $(VENV)/.run
@@ -56,6 +61,9 @@ puts: $(VENV)/.test
 fuzz-ejfat: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.fuzz_ejfat --seconds $(FUZZ) $(ARGS)
 
+metadata: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.metadata --seconds $(METADATA)
+
 soak: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.soak --seconds $(SOAK)
 
@@ -65,6 +73,12 @@ slurm: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)
+
+ptychonn: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.ptychonn --model "$(MODEL)" $(ARGS)
+
+bad-processors: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.processors $(ARGS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 13)))' || \

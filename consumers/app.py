@@ -1,4 +1,4 @@
-"""The processes besides the detector: consumer, collector, writer, intake, EJFAT's; the spec's role says which."""
+"""The processes besides the detector: consumer, collector, plug-ins, writer, intake, EJFAT's."""
 
 from ioc.core.status import ExitCode, Role
 from ioc.supervisor.child import Child, run
@@ -17,6 +17,8 @@ def main(child: Child) -> ExitCode:
         from consumers.writer import main as body
     elif child.spec.role is Role.INTAKE:
         from consumers.intake import main as body
+    elif child.spec.role is Role.PLUGINS:
+        from consumers.plugins.app import main as body
     elif child.spec.role is Role.BALANCER:
         from consumers.balancer import main as body
     else:

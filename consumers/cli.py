@@ -1,8 +1,9 @@
-"""`rayfan processor list | describe | new`: what the command prints; the only place of this package that prints."""
+"""`rayfan processor list | describe | new` and `rayfan replay`: the only place of this package that prints."""
 
 import argparse
 import json
 
+from consumers import replaying
 from consumers.catalogue import description, description_text, listing, listing_text
 from consumers.template import write_template
 
@@ -26,6 +27,18 @@ def write_new(options: argparse.Namespace) -> int:
     print(f"{processor}\n{test}\nTry it:  rayfan up --duration 10 --set groups.stats.processor={processor}")
     print(f"Test it: python -m unittest {test}")
     return 0
+
+
+def run_replay(options: argparse.Namespace) -> int:
+    """Run a processor on a frame that was set aside; return 1 if it fails."""
+    replay = replaying.prepare(options.file, options.processor, dict(options.set))
+    for line in replaying.about(replay):
+        print(line)
+    print(f"-- {replay.name}", flush=True)
+    good, lines = replaying.run(replay, options.pdb)
+    for line in lines:
+        print(line)
+    return 0 if good else 1
 
 
 def work(options: argparse.Namespace) -> int:

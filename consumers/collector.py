@@ -29,8 +29,10 @@ from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
-from ioc.supervisor.child import DRAIN_SECONDS, Child, live
+from ioc.supervisor.child import DRAIN_SECONDS, Child, live, stand_still
 
+STEP_SECONDS = 10.0
+"""s that one round may take at most, besides waiting for those behind: what is stuck is started anew."""
 BEFORE = "before_restart"
 """Reason of frames that a killed life of this process withheld after its last status: for what, died with it."""
 
@@ -90,6 +92,10 @@ class Collector:
         """Return the status, and show it on the records."""
         now, counts = self.gathering.snapshot, self.books.counts
         status = self.child.status()
+        if self.output is None or not self.output.waiting:
+            stand_still(
+                status, self.gathering.stepped_ns, STEP_SECONDS, f"its loop stands still for {STEP_SECONDS:g} s"
+            )
         status.rate = self._rate.update(counts.published, time.monotonic_ns())
         status.last_error = status.last_error or now.last_error
         withheld = self.gathering.withheld + self._withheld_before

@@ -2,18 +2,24 @@
 
 import json
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
 
 from consumers.inputs import Inputs, open_inputs
 from consumers.loading import load_processor
 from consumers.local_output import LocalOutput
+from consumers.metadata import open_stage
 from consumers.outputs import ImageOutput
 from consumers.processor import Context, Processor, checked_settings
 from consumers.processor import Value as SettingValue
-from consumers.records import consumer_records
+from consumers.quarantined import Quarantined
+from consumers.records import consumer_records, metadata_records
 from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs, undelivered_ids
 from consumers.worker import Worker
 from ioc.channels.base import Publisher
@@ -26,11 +32,14 @@ from ioc.core.config import GroupConfig
 from ioc.core.errors import ConfigError, RefusedError, mismatch
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
-from ioc.core.status import ExitCode, StageStatus, State, Status
+from ioc.core.status import ExitCode, ProcessSpec, StageStatus, State, Status
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
-from ioc.supervisor.child import DRAIN_SECONDS, Child, live
+from ioc.supervisor.child import DRAIN_SECONDS, Child, live, stand_still, write_whole
+from ioc.supervisor.limits import Limits as ProcessLimits
+from ioc.supervisor.limits import usage_figures
+from ioc.supervisor.usage import UsageMeter
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +63,17 @@ class Consumer:
         clock = SystemClock()
         self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        aside = self.images.add(f"{self.prefix}{self.name}:Quarantine:Image")
+        self.quarantined = Quarantined(spec.quarantine_folder, self.name, aside, self.memory)
+        self.usage = UsageMeter(os.getpid())
         self.shown = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
         self.remote = remote_outputs(self.group, spec)
         outputs: list[Publisher] = [*self.remote, self.output] if self.output is not None else [*self.remote]
         if "pva" in self.group.outputs:
             outputs.append(self.shown)
         self.worker = Worker(self.receiver, self.book, self.processor, outputs, clock)
+        self.metadata = self.worker.metadata = open_stage(self.group.metadata, self.prefix)
+        self.worker.carried = spec.config.carried_metadata(self.group.input)
         if self.output is not None:
             self.output.idle = self.worker.run_commands
         for remote in self.remote:
@@ -71,6 +85,7 @@ class Consumer:
         options = ServerOptions.of(child.spec, templates, self._refused)
         processor = self.processor
         table = consumer_records(self.name, processor.declared_settings, processor.declared_statistics)
+        table += metadata_records(self.name, self.group.metadata.channels)
         self.records = RecordServer(self.prefix, table, self._put, options)
         self._begun = time.monotonic()
         self._message = ""
@@ -91,10 +106,20 @@ class Consumer:
         self._show_settings()
         self.images.start()
         self.pva.start()
+        self._take_up_earlier_life()
         self.worker.start()
         self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
+
+    def _take_up_earlier_life(self) -> None:
+        """Show how the last life ended; a frame that was put aside because of it is shown before others are taken."""
+        before = earlier_figures(self.child.spec)
+        self.worker.failures.recall(self.child.spec.last_end)
+        self.quarantined.look()
+        if before is not None and before.get("QuarantineFile", "") != self.quarantined.path:
+            self.child.quarantining()
+            self.records.set(f"{self.name}:State_RBV", self.child.state.value)
 
     def sample(self) -> Status:
         """Return the status, and show it on the records."""
@@ -104,7 +129,7 @@ class Consumer:
             status.state = State.STOPPED
         self._tell_if_stuck(status)
         status.rate = now.rate
-        status.last_error = status.last_error or now.last_error
+        status.last_error = status.last_error or now.failure.text
         status.message = self._message
         status.stage = StageStatus(
             received=counts.received - counts.returned,
@@ -117,19 +142,11 @@ class Consumer:
         status.groups = self.output.groups if self.output is not None else []
         status.groups = [*status.groups, *(remote.status() for remote in self.remote)]
         status.last_error = status.last_error or next((one.last_error for one in self.remote if one.last_error), "")
-        status.figures = {
-            "LatencyP50": now.latency_p50,
-            "LatencyP99": now.latency_p99,
-            "LatencyMax": now.latency_max,
-            "ExecutionTime": now.execution_ms,
-            "Missed": self.receiver.missed,
-            "Published": counts.published,
-            "Filtered": counts.withheld,
-            "Undelivered": sum(remote.counters().errors for remote in self.remote),
-            "UndeliveredIds": undelivered_ids(self.remote),
-            **{f"Stat:{name}": _figure(value) for name, value in now.statistics.items()},
-        }
-        self.records.set_many(self._values(status))
+        figures = self._figures()
+        status.figures = figures | {"UndeliveredIds": undelivered_ids(self.remote)}
+        if self.metadata is not None:
+            status.figures |= self.metadata.figures()
+        self.records.set_many(self._values(status, figures))
         self.status_channels.post(self.status_name, status)
         return status
 
@@ -143,9 +160,8 @@ class Consumer:
         since, limit = self.worker.busy_since_ns, self.group.time_limit
         if (self.output is not None and self.output.waiting) or any(remote.waiting for remote in self.remote):
             return  # not the processor's time
-        if since is not None and status.heartbeat_ns - since > limit * 1e9:
-            status.heartbeat_ns = since + round(limit * 1e9)
-            status.last_error = f"the processor takes more than time_limit = {limit:g} s for one frame"
+        if since is not None:
+            stand_still(status, since, limit, f"the processor takes more than time_limit = {limit:g} s at a time")
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the worker."""
@@ -167,6 +183,8 @@ class Consumer:
         self.inputs.close()
         self.images.close()
         self.memory.close()
+        if self.metadata is not None:
+            self.metadata.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
@@ -180,6 +198,8 @@ class Consumer:
             return self._stop()
         if field in commands:
             return self.worker.submit(commands[field])
+        if field.startswith("Meta:"):
+            return self.worker.submit(lambda: self._change_metadata(field, float(value)))
         if field.startswith("Set:"):
             return self.worker.submit(lambda: self._configure({field.removeprefix("Set:"): value}))
         return None
@@ -211,33 +231,40 @@ class Consumer:
         self.records.set_many({f"{self.name}:ConfigureMessage_RBV": self._message})
         self._show_settings()
 
+    def _change_metadata(self, field: str, value: float) -> None:
+        assert self.metadata is not None, "there are records of metadata"
+        _, channel, key = field.split(":")
+        self.metadata.change(channel, key, value)
+        self.records.set_many({f"{self.name}:{field}_RBV": value})
+
     def _refused(self, name: str, message: str) -> None:
         self._message = message
         self.records.set_many({f"{self.name}:StatusMessage_RBV": message, f"{self.name}:ConfigureMessage_RBV": message})
 
     def _show_settings(self) -> None:
+        write_whole(self.child.spec.settings_file, json.dumps(self.settings))
         values: dict[str, Value] = {f"{self.name}:Configure_RBV": json.dumps(self.settings)}
         for name, value in self.settings.items():
             values[f"{self.name}:Set:{name}"] = values[f"{self.name}:Set:{name}_RBV"] = value
+        if self.metadata is not None:
+            for name, value in self.metadata.demands().items():
+                values[f"{self.name}:Meta:{name}"] = value
         self.records.set_many(values)
 
-    def _values(self, status: Status) -> dict[str, Value]:
-        now, stage = self.worker.snapshot, status.stage
-        values: dict[str, Value] = {
-            "State": status.state.value,
-            "Received": stage.received,
-            "Processed": stage.processed,
-            "Failed": stage.failed,
+    def _figures(self) -> dict[str, float | int | str]:
+        """Return what the status tells besides what every status tells, by the name of its record."""
+        now, counts = self.worker.snapshot, self.book.counts
+        self.quarantined.look()
+        self.usage.look(time.monotonic_ns())
+        return {
             "Missed": self.receiver.missed,
             "Dropped": self.receiver.missed,
-            "Queued": stage.queued,
-            "Published": self.book.counts.published,
-            "Filtered": self.book.counts.withheld,
+            "Published": counts.published,
+            "Filtered": counts.withheld,
             "Shed": self.shown.shed,
             "Undelivered": sum(remote.counters().errors for remote in self.remote),
             "MemoryUsed": self.memory.used,
             "MemoryLimit": self.memory.limit,
-            "Rate": status.rate,
             "LatencyP50": now.latency_p50,
             "LatencyP99": now.latency_p99,
             "LatencyMax": now.latency_max,
@@ -246,13 +273,51 @@ class Consumer:
             "Series": now.series,
             "UniqueId": now.unique_id,
             "Processor": self.group.processor,
-            "Pid": status.pid,
             "Uptime": time.monotonic() - self._begun,
-            "LastError": status.last_error,
-            "StatusMessage": self._message,
-            **{f"Stat:{name}": value for name, value in now.statistics.items()},
+            "LastErrorTime": utc(now.failure.wall_ns),
+            "LastErrorSeries": now.failure.series,
+            "LastErrorId": now.failure.unique_id,
+            "Errors": now.failures,
+            "Quarantined": self.quarantined.count,
+            "QuarantineIds": self.quarantined.ids,
+            "QuarantineFile": self.quarantined.path,
+            **usage_figures(self.usage.usage, ProcessLimits.of(self.child.spec)),
+            **{f"Stat:{name}": _figure(value) for name, value in now.statistics.items()},
         }
+
+    def _values(self, status: Status, figures: Mapping[str, float | int | str]) -> dict[str, Value]:
+        """Return what the records show: all that the status tells."""
+        values: dict[str, Value] = {
+            **figures,
+            "State": status.state.value,
+            "Received": status.stage.received,
+            "Processed": status.stage.processed,
+            "Failed": status.stage.failed,
+            "Queued": status.stage.queued,
+            "Rate": status.rate,
+            "Pid": status.pid,
+            "LastError": status.last_error,
+            "StatusMessage": status.message,
+        }
+        if self.metadata is not None:
+            told = self.metadata.values() | self.metadata.demands()
+            values |= {f"Meta:{name}": value for name, value in told.items()}
         return {f"{self.name}:{name}_RBV": value for name, value in values.items()}
+
+
+def earlier_figures(spec: ProcessSpec) -> dict[str, float | int | str] | None:
+    """Return the figures of the last status of an earlier life, None if there was none."""
+    try:
+        return Status.model_validate_json(spec.status_file.read_bytes()).figures
+    except (OSError, ValidationError):
+        return None
+
+
+def utc(wall_ns: int) -> str:
+    """Return a time since 1970 in words, to the millisecond; empty for 0: never."""
+    if not wall_ns:
+        return ""
+    return datetime.fromtimestamp(wall_ns / 1e9, UTC).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
 
 
 def open_processor(group: GroupConfig, where: str) -> tuple[Processor, dict[str, SettingValue]]:

@@ -86,7 +86,7 @@ class Egress:
         counts, figures, now = self.book.counts, self.publisher.figures(), self.worker.snapshot
         status = self.child.status()
         status.rate = now.rate
-        status.last_error = status.last_error or now.last_error or figures.last_error
+        status.last_error = status.last_error or now.failure.text or figures.last_error
         if self.resend is not None:
             status.last_error = status.last_error or self.resend.error
         status.stage = StageStatus(

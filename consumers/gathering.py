@@ -79,6 +79,7 @@ class Gathering:
         self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
         self._stopping = False
         self._snapped_ns = 0
+        self.stepped_ns = parts.clock.monotonic_ns()
         self._newest = (0, 0)
         self._complete = False
         self._last_error = ""
@@ -134,6 +135,7 @@ class Gathering:
 
     def _step(self) -> bool:
         """Do one round; return whether there is to be another."""
+        self.stepped_ns = self._now()
         self.run_commands()
         inputs = self._parts.inputs
         for held in inputs.receive(MOST_A_ROUND, self._patience()):
@@ -226,6 +228,7 @@ class Gathering:
             return
         for output in self._parts.outputs:
             output.publish(items)
+        self.stepped_ns = self._now()  # it may have waited for those behind
 
     def _remember(self, last: Held | EndOfSeries) -> None:
         """Leave on record how far the stream has got, before the givers are told that they may forget it."""

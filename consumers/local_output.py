@@ -10,20 +10,22 @@ import logging
 import select
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ioc.channels.base import Accepted, Counters, Link
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame
-from ioc.channels.local_store import FrameStore
+from ioc.channels.local_store import FEWEST_SLOTS, FrameStore
 from ioc.core.errors import RefusedError
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.status import GroupStatus, ProcessSpec
 from ioc.core.topology import takers
 from ioc.distributor.distributor import Distributor
+from ioc.distributor.spool import Spool
 from ioc.distributor.takers import takers_of, useful_slots
 from ioc.supervisor.child import write_whole
+from ioc.supervisor.counts import Counts
 from ioc.supervisor.plan import node_of
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class LocalOutput:
     def __init__(self, outlet: Outlet) -> None:
         self.distributor = outlet.distributor
         self.groups: list[GroupStatus] = []
+        self.largest_bytes = outlet.spec.config.budget.chain // FEWEST_SLOTS
         self.waiting = False
         self.idle: Callable[[], None] = lambda: None
         self._spec = outlet.spec
@@ -65,6 +68,8 @@ class LocalOutput:
         self._opens = time.monotonic() + QUORUM_SECONDS
         self._is_open = False
         self._rung = False
+        self._counts = Counts(outlet.spec.config, outlet.spec.run_dir)
+        self._adapt()
         self.distributor.last_end = _read_end(outlet.spec)
 
     @classmethod
@@ -76,7 +81,7 @@ class LocalOutput:
         node, config = node_of(spec), spec.config
         if not takers(config.inputs, node):
             return None
-        distributor = Distributor()
+        distributor = Distributor(aside=Spool(spec.quarantine_folder, config.quarantine.most_bytes))
         for taker in takers_of(config, node):
             distributor.add_group(taker.slot, taker.shape, taker.members)
         server = LocalServer(spec.output_socket(node, spec.name), spec.name)
@@ -94,12 +99,15 @@ class LocalOutput:
     def publish(self, items: Sequence[Item]) -> Accepted:
         """Copy frames and deal them out; waits while a lossless member has no room for one."""
         self.distributor.muster()
-        for item in items:
-            if isinstance(item, EndOfSeries):
-                write_whole(self._spec.ended_file, json.dumps([item.series, item.published, item.filtered]))
-                self.distributor.end_series(item)
-            else:
-                self._give(item)
+        try:
+            for item in items:
+                if isinstance(item, EndOfSeries):
+                    write_whole(self._spec.ended_file, json.dumps([item.series, item.published, item.filtered]))
+                    self.distributor.end_series(item)
+                else:
+                    self._give(item)
+        finally:
+            self.waiting = False
         self.distributor.pump()
         return Accepted(len(items))
 
@@ -149,6 +157,7 @@ class LocalOutput:
         return finished
 
     def close(self, drain: bool) -> None:
+        self.distributor.close()
         self._server.close()
         self._store.close()
 
@@ -179,7 +188,6 @@ class LocalOutput:
             self._sleep()
             self.tend()
         self.distributor.muster()
-        self.waiting = False
 
     def _sleep(self) -> None:
         listened = self.filenos()
@@ -199,11 +207,20 @@ class LocalOutput:
         """Do what need not be done every time: see who left or is given up, tell the accounts."""
         self._due = time.monotonic() + SNAPSHOT_SECONDS
         self.woken(select.select([*self._server.filenos(), *self._links()], [], [], 0)[0])
+        if self._counts.look():
+            self._adapt()
         for seat in self.distributor.seats():
             if seat.link is None and seat.expected and self._spec.gone_file(seat.name).exists():
                 self.distributor.give_up(seat.name)
         self._tidy()
         self.groups = self.distributor.statuses(time.time_ns())
+
+    def _adapt(self) -> None:
+        """Let groups have as many members as they are to have by now."""
+        for slot, group in self.distributor.groups.items():
+            name = group.shape.name
+            if name in self._spec.config.groups and (count := self._counts.of(name)) != group.shape.count:
+                self.distributor.reshape(slot, replace(group.shape, count=count))
 
     def _tidy(self) -> None:
         self.distributor.hand_on()

@@ -28,13 +28,15 @@ import numpy as np
 
 from consumers.batch import Batch
 from ioc.core.errors import RefusedError, UserError, mismatch
-from ioc.core.frame import Attribute, Frame
+from ioc.core.frame import Frame
+from ioc.core.metadata import MetadataValue
 
 Value = bool | int | float | str
 Type = type[bool] | type[int] | type[float] | type[str]
 Output = Frame | list[Frame] | None
-Metadata = Mapping[str, Attribute]
-"""What was associated with a frame from other channels; empty if nothing is."""
+Metadata = Mapping[str, MetadataValue]
+"""What was associated with a frame from other channels, by name; empty if nothing is. What the framework gives is
+`ioc.core.metadata.Metadata`, whose `quality` says by name how each value was found."""
 
 LONGEST_NAME = 20
 """Characters of a setting's or statistic's name: the rest of the 60 of a PV name is prefix and consumer."""

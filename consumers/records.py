@@ -4,11 +4,13 @@ What a processor declares becomes records too: the statistic `Mean` is `Cons1:St
 is the pair `Cons1:Set:Threshold`, `Cons1:Set:Threshold_RBV`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from consumers.processor import Setting, Statistic
+from ioc.core.config_metadata import LONGEST_WAIT, ChannelConfig
 from ioc.core.status import State
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity, fit_enum, under
+from ioc.records.usage_records import USAGE
 
 TEXT_SIZE = 256
 """Bytes of a message."""
@@ -72,12 +74,63 @@ CONSUMER = (
     PID,
     UPTIME,
     LAST_ERROR,
+    Record("LastErrorTime", STRING, "When, UTC"),
+    Record("LastErrorSeries", COUNT, "Series of its frame, 0: no frame"),
+    Record("LastErrorId", COUNT, "Id of its frame, 0: no frame"),
+    Record("Errors", COUNT, "Errors of the processor"),
+    Record("Quarantined", COUNT, "Frames that killed it, on file", unit="frame", alarms=ANY_LOSS),
+    Record("QuarantineIds", STRING, "Series:id of the newest of them", size=TEXT_SIZE),
+    Record("QuarantineFile", STRING, "File of the newest of them", size=TEXT_SIZE),
+    *USAGE,
     STATUS_MESSAGE,
     Record("Start", BOOL, "Take frames", COMMAND),
     Record("Stop", BOOL, "Finish what is here, take no more", COMMAND),
     Record("Reset", BOOL, "Set the processor's statistics to zero", COMMAND),
     Record("Configure", STRING, "Settings of the processor as JSON", PAIR, size=SETTINGS_SIZE),
     Record("ConfigureMessage", STRING, "What became of the last Configure", size=TEXT_SIZE),
+)
+
+PLUGINS = (
+    STATE,
+    Record("Received", COUNT, "Frames received", unit="frame"),
+    Record("Processed", COUNT, "Frames given to plug-ins, or passed by", unit="frame"),
+    Record("Failed", COUNT, "Frames that a plug-in failed on", unit="frame", alarms=ANY_LOSS),
+    Record("Dropped", COUNT, "Frames meant for it and dropped", unit="frame", alarms=ANY_LOSS),
+    Record("Shed", COUNT, "Frames not shown for lack of memory", unit="frame", alarms=ANY_LOSS),
+    MEMORY_USED,
+    MEMORY_LIMIT,
+    Record("Rate", FLOAT, "Frames received per second", unit="Hz", precision=2),
+    PID,
+    UPTIME,
+    LAST_ERROR,
+    STATUS_MESSAGE,
+)
+METADATA = (
+    Record("Waiting", COUNT, "Frames that wait for values", unit="frame"),
+    Record("Complete", COUNT, "Frames with all values asked for", unit="frame"),
+    Record("Unmatched", COUNT, "Frames with a value amiss", unit="frame", alarms=ANY_LOSS),
+    Record("Unwanted", COUNT, "Of these, not processed", unit="frame"),
+    Record("UnmatchedIds", STRING, "Their ids, present series", size=TEXT_SIZE),
+)
+CONNECTED = ("no", "yes")
+CONNECTED_SEVERITIES = (Severity.MAJOR, Severity.NO_ALARM)
+CHANNEL = (
+    Record("Connected", ENUM, "Whether the channel is there", choices=CONNECTED, severities=CONNECTED_SEVERITIES),
+    Record("Rate", FLOAT, "Updates received per second", unit="Hz", precision=2),
+    Record("Received", COUNT, "Updates received", unit="update"),
+    Record("Matched", COUNT, "Frames given the value asked for", unit="frame"),
+    Record("Unmatched", COUNT, "Frames not given it", unit="frame", alarms=ANY_LOSS),
+    Record("Late", COUNT, "Updates that came too late", unit="update", alarms=ANY_LOSS),
+    Record("Duplicates", COUNT, "Updates that came twice", unit="update"),
+    Record("Unused", COUNT, "Updates that no frame was given", unit="update"),
+    Record("UnusedValues", STRING, "Their ids, or numbers from 1", size=TEXT_SIZE),
+    Record("Errors", COUNT, "Updates dropped or not understood", unit="update", alarms=ANY_LOSS),
+    Record("ClockOffset", FLOAT, "Its clock ahead of the frames'", unit="s", precision=6),
+    Record("Jitter", FLOAT, "Standard deviation of its stamps", unit="s", precision=6),
+    Record("Locked", BOOL, "Whether the offset is known"),
+    Record("Window", FLOAT, "Stamps may differ by so much", PAIR, "s", 6, accepted=Limits(0.0, 3600.0)),
+    Record("Wait", FLOAT, "Time that frames wait for a value", PAIR, "s", 3, accepted=Limits(0.0, LONGEST_WAIT)),
+    Record("Offset", FLOAT, "Offset used; a put fixes it", PAIR, "s", 6, accepted=Limits(-86400.0, 86400.0)),
 )
 
 COLLECTOR = (
@@ -269,6 +322,14 @@ def consumer_records(name: str, settings: Iterable[Setting] = (), statistics: It
     return under(f"{name}:", (*CONSUMER, *declared))
 
 
+def metadata_records(name: str, channels: Mapping[str, ChannelConfig]) -> list[Record]:
+    """Return the records of the metadata of a consumer `name`; none if it has no channels."""
+    if not channels:
+        return []
+    each = [record for channel in channels for record in under(f"{channel}:", CHANNEL)]
+    return under(f"{name}:Meta:", (*METADATA, *each))
+
+
 def collector_records(name: str) -> list[Record]:
     """Return the records of the collector `name`, for example `Coll1`."""
     return under(f"{name}:", COLLECTOR)
@@ -277,6 +338,11 @@ def collector_records(name: str) -> list[Record]:
 def intake_records(name: str) -> list[Record]:
     """Return the records of the intake `name`, for example `In1`."""
     return under(f"{name}:", INTAKE)
+
+
+def plugins_records(name: str) -> list[Record]:
+    """Return the records of the process of the plug-ins, for example `Plug1`."""
+    return under(f"{name}:", PLUGINS)
 
 
 def egress_records(name: str) -> list[Record]:

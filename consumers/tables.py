@@ -1,6 +1,8 @@
 """Which records a process of this package has, known from its spec alone, for listings."""
 
 from consumers.loading import load_processor
+from consumers.plugins.kinds import all_records
+from consumers.plugins.sizes import Sizes
 from consumers.records import (
     balancer_records,
     collector_records,
@@ -24,6 +26,9 @@ def records_of(spec: ProcessSpec) -> list[Record]:
         assert spec.table is not None
         processor = load_processor(spec.config.groups[spec.table].processor, f"groups.{spec.table}.processor")
         return consumer_records(spec.name, processor.declared_settings, processor.declared_statistics)
+    if spec.role is Role.PLUGINS:
+        assert spec.config.plugins is not None
+        return all_records(spec.name, spec.config.plugins.names, Sizes())
     table = {
         Role.COLLECTOR: collector_records,
         Role.EGRESS: egress_records,

@@ -9,17 +9,21 @@ import logging
 import queue
 import threading
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 
 from consumers.batch import Batch
+from consumers.failures import USER_FAULTS, Failure, Failures, words
+from consumers.local_output import LocalOutput
+from consumers.metadata import LOOK_SECONDS, MetadataStage
 from consumers.processor import Output, Processor, Value, checked_statistics, frames_of
+from consumers.result import check_result
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
 from ioc.channels.books import Books
@@ -27,8 +31,9 @@ from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.pva_joined import JoinedReceiver
 from ioc.core.clock import Clock
-from ioc.core.errors import RayfanError
+from ioc.core.errors import UserError
 from ioc.core.frame import EndOfSeries, Frame, Item
+from ioc.core.metadata import Metadata
 from ioc.core.sequence import Ranges
 
 log = logging.getLogger(__name__)
@@ -36,8 +41,7 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.1
 SNAPSHOT_SECONDS = 0.1
 LATENCIES_KEPT = 4096
-QUIET_SECONDS = 5.0
-"""s between two log entries of the same kind."""
+NO_METADATA = Metadata()
 T = TypeVar("T")
 
 
@@ -55,7 +59,8 @@ class WorkerSnapshot:
     unique_id: int = 0
     output_dropped: int = 0
     batch_copies: int = 0
-    last_error: str = ""
+    failure: Failure = field(default_factory=Failure)
+    failures: int = 0
     statistics: dict[str, Value] = field(default_factory=dict)
 
 
@@ -75,22 +80,26 @@ class Worker:
         self.snapshot = WorkerSnapshot()
         self.failure: BaseException | None = None
         self.busy_since_ns: int | None = None
+        self.failures = Failures(clock)
         self._book = book
         self._outputs = outputs
         self._clock = clock
         self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
         self._taking = True
         self._stopping = False
+        self.metadata: MetadataStage | None = None
+        self.carried: tuple[str, ...] = ()
         self._pending: list[Frame] = []
+        self._known: list[Metadata] = []
         self._pending_since_ns = 0
         self._latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
         self._longest_ns = 0
         self._execution_ms = 0.0
         self._output_dropped = 0
         self._batch_copies = 0
-        self._last_error = ""
-        self._last_log_ns = 0
-        self._quiet_errors = 0
+        self._local = next((one for one in outputs if isinstance(one, LocalOutput)), None)
+        self._largest = self._local.largest_bytes if self._local is not None else None
+        self._put_out = 0
         self._newest = (0, 0)
         self._withheld = Ranges()
         self._withheld_of = 0
@@ -133,10 +142,11 @@ class Worker:
 
     def reset(self) -> None:
         """Begin statistics and latencies anew; to be called in the loop."""
-        self.processor.reset()
+        with self._user_code():
+            self.processor.reset()
         self._latencies_ns.clear()
         self._longest_ns = 0
-        self._last_error = ""
+        self.failures.clear()
 
     def drain(self, deadline: float) -> bool:
         """Leave the group, finish what is on its way within `deadline` seconds; return whether all was."""
@@ -164,18 +174,35 @@ class Worker:
             self.receiver.rejoin()  # the detector said goodbye: it will come back, we were not told to end
         room = max(1, self.processor.batch_size - len(self._pending)) if self.processor.batch_size > 1 else 64
         batch = self.receiver.receive(room, self._patience())
-        for item in batch:
-            self._take_in(item)
+        if self.metadata is None:
+            for item in batch:
+                self._take_in(item)
+        else:
+            self._take_through(self.metadata, batch)
         if self._pending and self._overdue():
             self._process_pending()
         if not batch and self.receiver.finished and not self._taking:
+            if self.metadata is not None:
+                self._take_through(self.metadata, (), patient=False)
             self._process_pending()
             if self._stopping:
                 return False
             time.sleep(IDLE_SECONDS / 10)  # stopped by command: only another command changes anything
         return True
 
+    def _take_through(self, stage: MetadataStage, items: Sequence[Item], patient: bool = True) -> None:
+        """Let items wait for their metadata; take in those that go on."""
+        for one in stage.through(items, patient):
+            if one.wanted:
+                self._take_in(one.item, one.metadata)
+            elif isinstance(one.item, Frame):
+                self._process_pending()  # frames are released in order
+                self._note_difference((one.item,), ())
+                self._finish([one.item], good=True)
+
     def _patience(self) -> float:
+        if self.metadata is not None and self.metadata.waiting:
+            return LOOK_SECONDS
         if not self._pending or self.processor.batch_timeout is None:
             return IDLE_SECONDS
         waited = (self._clock.monotonic_ns() - self._pending_since_ns) / 1e9
@@ -185,33 +212,44 @@ class Worker:
         limit = self.processor.batch_timeout
         return limit is not None and self._clock.monotonic_ns() - self._pending_since_ns >= limit * 1e9
 
-    def _take_in(self, item: Item) -> None:
+    def _take_in(self, item: Item, metadata: Metadata | None = None) -> None:
         if isinstance(item, EndOfSeries):
             self._process_pending()
             self._guarded((), self.processor.flush)
             self._publish([self._marked(item)])
             self.receiver.release(1)
             return
+        if metadata is None:
+            metadata = Metadata.carried(item.attributes, self.carried) if self.carried else NO_METADATA
+        if self.receiver.suspects and (item.series, item.unique_id) in self.receiver.suspects:
+            self._process_alone(item, metadata)
+            return
         if not self._pending:
             self._pending_since_ns = self._clock.monotonic_ns()
         self._pending.append(item)
+        self._known.append(metadata)
         if len(self._pending) >= self.processor.batch_size:
             self._process_pending()
+
+    def _process_alone(self, frame: Frame, metadata: Metadata) -> None:
+        """Work on a frame that somebody died with by itself: should it kill again, it is known which one it was."""
+        self._process_pending()
+        self._pending, self._known = [frame], [metadata]
+        self._process_pending()
+        self.receiver.suspects.discard((frame.series, frame.unique_id))
 
     def _process_pending(self) -> None:
         frames = self._pending
         if not frames:
             return
-        self._pending = []
+        known, self._pending, self._known = self._known, [], []
         begun = self._clock.monotonic_ns()
-        self.busy_since_ns = begun
         if self.processor.batch_size == 1:
-            good = self._guarded(frames, self.processor.process, frames[0], {})
+            good = self._guarded(frames, self.processor.process, frames[0], known[0])
         else:
             batch = Batch(frames)
-            good = self._guarded(frames, self.processor.process_batch, batch, [{}] * len(batch))
+            good = self._guarded(frames, self.processor.process_batch, batch, known)
             self._batch_copies += batch.copied
-        self.busy_since_ns = None
         self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
         self._finish(frames, good)
 
@@ -232,14 +270,27 @@ class Worker:
 
     def _guarded(self, frames: Sequence[Frame], call: Callable[..., Output], *arguments: object) -> bool:
         try:
+            self.busy_since_ns = self._clock.monotonic_ns()
             put_out = frames_of(call(*arguments))
+            self.busy_since_ns = None  # what follows is not the processor's time
+            check_result(put_out, frames, self._largest)
             self._publish(put_out)
-        except Exception as error:  # noqa: BLE001 - stage boundary: the frame is counted as failed, the stream goes on
-            self._note_error(error, len(frames))
+        except USER_FAULTS as error:  # stage boundary: the frame is counted as failed, the stream goes on
+            self.busy_since_ns = None
+            self.failures.note(error, frames)
             return False
         if len(put_out) != len(frames):
             self._note_difference(frames, put_out)
         return True
+
+    @contextmanager
+    def _user_code(self) -> Iterator[None]:
+        """Let others see how long the processor takes."""
+        self.busy_since_ns = self._clock.monotonic_ns()
+        try:
+            yield
+        finally:
+            self.busy_since_ns = None
 
     def _note_difference(self, frames: Sequence[Frame], put_out: Sequence[Frame]) -> None:
         """Book frames that the processor swallowed, with their ids, or made beyond one for each."""
@@ -266,22 +317,20 @@ class Worker:
     def _publish(self, items: Sequence[Item]) -> None:
         if not items:
             return
-        frames = sum(isinstance(item, Frame) for item in items)
-        for output in self._outputs:
-            taken = output.publish(items).count
-            self._output_dropped += len(items) - taken
-        self._book.counts.published += frames
-
-    def _note_error(self, error: Exception, frames: int) -> None:
-        self._last_error = f"{type(error).__name__}: {error}"
-        now = self._clock.monotonic_ns()
-        if self._last_log_ns and now - self._last_log_ns < QUIET_SECONDS * 1e9:
-            self._quiet_errors += 1
-            return
-        trace = str(error) if isinstance(error, RayfanError) else traceback.format_exc()
-        more = f" ({self._quiet_errors} more since the last entry)" if self._quiet_errors else ""
-        log.error("the processor failed on %d frame(s)%s: %s", frames, more, trace)
-        self._last_log_ns, self._quiet_errors = now, 0
+        frames, counts = sum(isinstance(item, Frame) for item in items), self._book.counts
+        try:
+            for output in self._outputs:
+                taken = output.publish(items).count
+                self._output_dropped += len(items) - taken
+        except BaseException:
+            if self._local is not None:  # some may have gone on: those are made beyond what was processed
+                out = self._local.counters().items - self._put_out
+                self._put_out += out
+                counts.published += out
+                counts.made += out
+            raise
+        self._put_out += frames
+        counts.published += frames
 
     def run_commands(self) -> None:
         """Run what was submitted; to be called in the loop, also by an output that makes it wait."""
@@ -291,9 +340,9 @@ class Worker:
                 continue
             try:
                 future.set_result(command())
-            except Exception as error:  # noqa: BLE001 - stage boundary: the one who asked is told
-                log.warning("a command was not carried out: %s", error)
-                future.set_exception(error)
+            except USER_FAULTS as error:  # stage boundary: the one who asked is told
+                log.warning("a command was not carried out: %s", words(error))
+                future.set_exception(error if isinstance(error, Exception) else UserError(words(error)))
 
     def _snap_if_due(self) -> None:
         if self._clock.monotonic_ns() - self._snapped[0] >= SNAPSHOT_SECONDS * 1e9:
@@ -319,13 +368,16 @@ class Worker:
             *self._newest,
             self._output_dropped,
             self._batch_copies,
-            self._last_error,
+            self.failures.last,
+            self.failures.count,
             self._statistics(),
         )
 
     def _statistics(self) -> dict[str, Value]:
         try:
-            return checked_statistics(self.processor.declared_statistics, self.processor.statistics())
-        except Exception as error:  # noqa: BLE001 - stage boundary: statistics that cannot be shown must not stop the frames
-            self._note_error(error, 0)
+            with self._user_code():
+                told = self.processor.statistics()
+            return checked_statistics(self.processor.declared_statistics, told)
+        except USER_FAULTS as error:  # stage boundary: statistics that cannot be shown must not stop the frames
+            self.failures.note(error)
             return {}

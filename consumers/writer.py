@@ -85,7 +85,7 @@ class Writer:
         counts, now = self.book.counts, self.worker.snapshot
         status = self.child.status()
         status.rate = now.rate
-        status.last_error = status.last_error or now.last_error
+        status.last_error = status.last_error or now.failure.text
         status.stage = StageStatus(
             received=counts.received - counts.returned,
             processed=counts.processed,

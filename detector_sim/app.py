@@ -15,6 +15,7 @@ from detector_sim.forwarding import forwarding_of
 from detector_sim.image_readbacks import labels
 from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
+from detector_sim.metadata import MetadataSimulator
 from detector_sim.readout import read_out
 from detector_sim.records import detector_records
 from detector_sim.remote import IMAGE_SLOT, Remote
@@ -30,7 +31,7 @@ from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.channels.pva_wire_request import DistributorRequest
 from ioc.channels.pva_work import WorkChannel
 from ioc.core.clock import SystemClock
-from ioc.core.config import IMAGE_GROUP, Config, DetectorConfig, Policy
+from ioc.core.config import IMAGE_GROUP, PLUGINS_GROUP, Config, DetectorConfig, Policy
 from ioc.core.forecast import Forecasts
 from ioc.core.ledger import MissedRange, Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits
@@ -40,7 +41,8 @@ from ioc.core.topology import DETECTOR
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import GroupShape
 from ioc.distributor.requests import RequestBook, Wish
-from ioc.distributor.seat import Seat
+from ioc.distributor.seat import Aside, Seat
+from ioc.distributor.spool import Spool
 from ioc.distributor.takers import takers_of
 from ioc.records.areadetector import CAMERA_PORT
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
@@ -71,7 +73,8 @@ class Detector:
         self.useful = useful_slots(self.config)
         self.foreign: PvaReceiver | None = None
         self.acquisition = Acquisition(self.config.detector, clock)
-        self.distributor = make_distributor(self.config, Journal(spec.journal_file))
+        spool = Spool(spec.quarantine_folder, self.config.quarantine.most_bytes)
+        self.distributor = make_distributor(self.config, Journal(spec.journal_file), spool)
         self.server = LocalServer(spec.socket)
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
         attributes = FrameAttributes(self.acquisition, lambda name: self.records.get(f"cam1:{name}_RBV"))
@@ -84,16 +87,18 @@ class Detector:
         self.acknowledgements = AcknowledgeChannels(self.prefix, remote.admits, remote.link)
         self.status_name = f"{self.prefix}cam1:Status"
         self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer(
-            [
-                *self.images.beside_acknowledgements(self.acknowledgements),
-                self.status_channels.provider,
-                WorkChannel(self.prefix, self.desk.hear).provider,
-            ]
+        self.metadata = MetadataSimulator(
+            self.config.detector.metadata, lambda name, value: self.records.set(name, value)
         )
+        providers = [
+            self.status_channels.provider,
+            self.metadata.provider(self.prefix),
+            WorkChannel(self.prefix, self.desk.hear).provider,
+        ]
+        self.pva = PvaServer([*self.images.beside_acknowledgements(self.acknowledgements), *providers])
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions.of(spec, templates, self._refused)
-        self.records = RecordServer(self.prefix, detector_records(), self._put, options)
+        self.records = RecordServer(self.prefix, [*detector_records(), *self.metadata.records()], self._put, options)
         self.forwarding = forwarding_of(self.config.detector.source, lambda: self.flow.snapshot.published)
         self._rate = RateMeter()
         self._forecasts = Forecasts()
@@ -104,6 +109,9 @@ class Detector:
         self.records.start()
         self.distributor.join_remote(IMAGE_SLOT, 1, IMAGE_GROUP, self.image_channel)
         self.flow.listener = self
+        if self.config.detector.metadata:
+            self.metadata.start()
+            self.flow.follower = self.metadata.frames
         self.flow.start()
         self.flow.submit(lambda: None).result(10.0)
         self.records.set_many(
@@ -181,8 +189,10 @@ class Detector:
             self.forwarding.close()
         drained = self.flow.drain(DRAIN_SECONDS)
         self.desk.wait_for_goodbyes()
+        self.distributor.close()
         self.records.finish()
         self.controls.close()
+        self.metadata.stop()
         self.distributor.journal.close()
         self.server.close()
         self.pva.stop()
@@ -307,12 +317,17 @@ def _wish(request: DistributorRequest) -> Wish:
     return Wish(request.group, request.set, request.updates, request.trigger, request.mode)
 
 
-def make_distributor(config: Config, journal: Journal | None = None) -> Distributor:
-    """Return the distributor with the groups of a configuration: its takers in file order, egresses, then writers."""
-    distributor = Distributor(journal)
+def make_distributor(config: Config, journal: Journal | None = None, aside: Aside | None = None) -> Distributor:
+    """Return the distributor with the groups of a configuration: its takers, egresses, writers, then plug-ins."""
+    distributor = Distributor(journal, aside)
     distributor.add_group(IMAGE_SLOT, GroupShape(IMAGE_GROUP, 0, None, 1, Limits(Policy.BOUNDED, IMAGE_QUEUE)), [])
+    slot = IMAGE_SLOT
     for taker in takers_of(config, DETECTOR):
         distributor.add_group(taker.slot, taker.shape, taker.members)
+        slot = taker.slot
+    if (plugins := config.plugins) is not None:
+        limits = Limits(plugins.policy, plugins.queue_size)
+        distributor.add_group(slot + 1, GroupShape(PLUGINS_GROUP, 1, None, 1, limits), ["Plug1"])
     return distributor
 
 
@@ -330,6 +345,7 @@ def useful_slots(config: Config) -> int:
     """Return how many frames can be on their way at a time, over all groups."""
     shapes = [taker.shape for taker in takers_of(config, DETECTOR)]
     queues = [shape.limits.frames * max(shape.count, 1) for shape in shapes]
+    queues += [config.plugins.queue_size] if config.plugins is not None else []
     return sum(queues) + (len(queues) + 1) * WIDEST_WINDOW + IMAGE_QUEUE
 
 

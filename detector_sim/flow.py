@@ -61,6 +61,7 @@ class Flow:
         self.callbacks = True
         self.wait_for_plugins = False
         self.attributes: Callable[[int, int], Mapping[str, Attribute]] | None = None
+        self.follower: Callable[[list[PooledFrame]], None] | None = None
         self.newest_ns = 0
         self._clock = clock
         self._store = store
@@ -232,6 +233,8 @@ class Flow:
             self.published += len(frames)
             self.newest_ns = frames[-1].timestamp_ns
             self._count_series(frames)
+            if self.follower is not None:
+                self.follower(frames)
             self.distributor.commit()  # before members see what was assigned
         drop_all(frames)
         self._waiting_for = ""

@@ -21,6 +21,12 @@ Starts a detector, its consumers and EJFAT processes, and a supervisor that watc
 them, shows what they do, and drains them in flow order when it is asked to stop.
 """
 
+REPLAY = """\
+Gives a frame that killed a consumer twice to its processor again, here, with the settings
+that it had, and prints what comes out or how it fails. A crash of C code ends this command.
+(A detector that replays a file is something else: rayfan up --set detector.source.kind=replay.)
+"""
+
 
 WORK = """\
 A consumer on any host that reaches the appliance by pvAccess: it proves the token, gets the
@@ -89,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     repair.set_defaults(run=_repair)
     _add_ejfat(commands)
     _add_processor(commands)
+    _add_replay(commands)
     _add_work(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
     schema.set_defaults(run=_schema)
@@ -177,6 +184,28 @@ def _add_processor(commands: argparse._SubParsersAction) -> None:
     for one, function in ((listed, "show_list"), (described, "show_description"), (new, "write_new")):
         one.add_argument("--debug", action="store_true", help="show tracebacks")
         one.set_defaults(run=_of_consumers, function=function)
+
+
+def _add_replay(commands: argparse._SubParsersAction) -> None:
+    replay = commands.add_parser("replay", help="run a processor on a frame from quarantine", description=REPLAY)
+    replay.add_argument("file", metavar="FILE.quarantine", type=Path)
+    replay.add_argument("--processor", metavar="NAME", help="another one than that which died")
+    replay.add_argument("--set", metavar="NAME=VALUE", action="append", type=_setting, default=[], help="a setting")
+    replay.add_argument("--pdb", action="store_true", help="step through it in Python's debugger")
+    replay.add_argument("--debug", action="store_true", help="show tracebacks of this command itself")
+    replay.set_defaults(run=_of_consumers, function="run_replay")
+
+
+def _setting(text: str) -> tuple[str, object]:
+    import json
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _of_consumers(options: argparse.Namespace) -> int:

@@ -94,14 +94,20 @@ def _structures(spec: "ProcessSpec") -> "Iterator[Row]":
     prefix = spec.config.prefix
     device = {Role.SUPERVISOR: "", Role.DETECTOR: "cam1:"}.get(spec.role, f"{spec.name}:")
     yield Row(f"{prefix}{device}Status", "structure", "", "All that the process tells of itself", "no", "")
-    image = {
-        Role.DETECTOR: "Pva1:Image",
-        Role.CONSUMER: f"{spec.name}:Image",
-        Role.COLLECTOR: f"{spec.name}:Image",
-        Role.INGRESS: f"{spec.name}:Image",
-    }.get(spec.role)
-    if image is not None:
+    for image in _images(spec):
         yield Row(prefix + image, "NTNDArray", "", "Frames, over pvAccess", "no", "")
+
+
+def _images(spec: "ProcessSpec") -> list[str]:
+    from ioc.core.config import PASSING
+    from ioc.core.status import Role
+
+    if spec.role is Role.PLUGINS:
+        names = spec.config.plugins.names if spec.config.plugins is not None else []
+        return [f"{name}:Image" for name in names if not name.startswith(PASSING)]
+    if spec.role is Role.DETECTOR:
+        return ["Pva1:Image"]
+    return [f"{spec.name}:Image"] if spec.role in (Role.CONSUMER, Role.COLLECTOR, Role.INGRESS) else []
 
 
 def _database(name: str) -> Path:

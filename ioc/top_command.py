@@ -77,9 +77,9 @@ class Watcher:
         found = {}
         with self._guard:
             for slot in range(1, PROCESS_SLOTS + 1):
-                if self.records.get(f"Proc{slot}:State_RBV", ABSENT) != ABSENT:
-                    name = self.records.get(f"Proc{slot}:Name_RBV")
-                    role = self.records.get(f"Proc{slot}:Role_RBV")
+                if self.records.get(f"Process{slot}:State_RBV", ABSENT) != ABSENT:
+                    name = self.records.get(f"Process{slot}:Name_RBV")
+                    role = self.records.get(f"Process{slot}:Role_RBV")
                     if name and role:
                         found[name] = role
         return found

@@ -32,7 +32,7 @@ BAR = 10
 
 def summary_records() -> list[str]:
     """Return the names, without prefix, of all records that are looked at."""
-    slots = [f"Proc{slot}:{name}_RBV" for slot in range(1, PROCESS_SLOTS + 1) for name in SLOT_RECORDS]
+    slots = [f"Process{slot}:{name}_RBV" for slot in range(1, PROCESS_SLOTS + 1) for name in SLOT_RECORDS]
     return [*SUMMARY.values(), UPTIME, *slots]
 
 
@@ -46,9 +46,9 @@ def view_of(prefix: str, records: Mapping[str, Any], statuses: Mapping[str, Mapp
     lags = _lags(statuses)
     processes = []
     for slot in range(1, PROCESS_SLOTS + 1):
-        state = records.get(f"Proc{slot}:State_RBV", ABSENT)
+        state = records.get(f"Process{slot}:State_RBV", ABSENT)
         if state != ABSENT:
-            processes.append(_process(f"Proc{slot}:", records, statuses, lags))
+            processes.append(_process(f"Process{slot}:", records, statuses, lags))
     states = [process.state for process in processes]
     chosen = {field: records[name] for field, name in SUMMARY.items() if name in records}
     uptime = int(records.get(UPTIME, 0)) * 10**9

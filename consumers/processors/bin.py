@@ -25,17 +25,25 @@ class Bin(Processor):
 
     def process(self, frame: Frame, metadata: Metadata) -> Frame:
         across, down = int(self.settings["BinX"]), int(self.settings["BinY"])
-        rows, columns = frame.data.shape[0] // down, frame.data.shape[1] // across
-        if not (rows and columns):
+        if down > frame.data.shape[0] or across > frame.data.shape[1]:
             raise InputError(mismatch("bin", f"blocks of at most {frame.data.shape[:2]} (y, x)", (down, across)))
-        whole = frame.data[: rows * down, : columns * across]
-        blocks = whole.reshape(rows, down, columns, across, *frame.data.shape[2:])
-        return replace(frame, data=_binned(blocks, str(self.settings["Method"])))
+        return replace(frame, data=_binned(blocks_of(frame.data, across, down), str(self.settings["Method"])))
+
+
+def blocks_of(data: NDArray, across: int, down: int) -> NDArray:
+    """Return a view `[y, down, x, across]`, with colours behind, of the whole blocks of an image."""
+    rows, columns = data.shape[0] // down, data.shape[1] // across
+    return data[: rows * down, : columns * across].reshape(rows, down, columns, across, *data.shape[2:])
+
+
+def sums_of(blocks: NDArray) -> NDArray:
+    """Return the sum of each block `[y, down, x, across]`, in a type that holds it."""
+    wide = _sum_type(blocks.dtype)
+    return blocks.sum(axis=1, dtype=wide).sum(axis=2, dtype=wide)  # rows first: that adds whole lines of memory
 
 
 def _binned(blocks: NDArray, method: str) -> NDArray:
-    wide = _sum_type(blocks.dtype)
-    sums = blocks.sum(axis=1, dtype=wide).sum(axis=2, dtype=wide)  # rows first: that adds whole lines of memory
+    sums = sums_of(blocks)
     if method == "sum":
         return sums
     kind = np.float32 if blocks.dtype.itemsize <= 2 else np.float64

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consumers.processor import Metadata, Processor, Setting
 from ioc.core.frame import Frame
@@ -17,9 +18,9 @@ class Flip(Processor):
     )
 
     def process(self, frame: Frame, metadata: Metadata) -> Frame:
-        data = frame.data
-        if self.settings["X"]:
-            data = data[:, ::-1]
-        if self.settings["Y"]:
-            data = data[::-1]
-        return replace(frame, data=np.ascontiguousarray(data))
+        return replace(frame, data=mirrored(frame.data, bool(self.settings["X"]), bool(self.settings["Y"])))
+
+
+def mirrored(data: NDArray, columns: bool, rows: bool) -> NDArray:
+    """Return an image with its columns, its rows or both in reverse order."""
+    return np.ascontiguousarray(data[:: -1 if rows else 1, :: -1 if columns else 1])

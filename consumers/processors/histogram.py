@@ -34,13 +34,18 @@ class Histogram(Processor):
             raise InputError(mismatch("histogram", "Low below High", (low, high)))
         data = frame.data
         counts = _counts(data, (low, high), int(self.settings["Bins"]))
-        filled = np.maximum(counts, 1).astype(np.float64)
         self.report(
             Below=int(np.count_nonzero(data < low)),
             Above=int(np.count_nonzero(data > high)),
-            Entropy=float(-(filled * np.log(filled)).sum() / max(1, data.size)),
+            Entropy=entropy(counts, data.size),
         )
         return replace(frame, data=counts.reshape(1, -1))
+
+
+def entropy(counts: NDArray, pixels: int) -> float:
+    """Return the entropy of a histogram of so many pixels (ADCore, NDPluginStats.cpp, doComputeHistogramT)."""
+    filled = np.maximum(counts, 1).astype(np.float64)
+    return float(-(filled * np.log(filled)).sum() / max(1, pixels))
 
 
 def _counts(data: NDArray, ends: tuple[float, float], bins: int) -> NDArray[np.uint64]:

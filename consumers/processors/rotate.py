@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consumers.processor import Metadata, Processor, Setting
 from ioc.core.frame import Frame
@@ -16,5 +17,9 @@ class Rotate(Processor):
     declared_settings = (Setting("Angle", "90", unit="deg", choices=ANGLES, description="Clockwise, in degrees"),)
 
     def process(self, frame: Frame, metadata: Metadata) -> Frame:
-        turned = np.rot90(frame.data, -ANGLES.index(str(self.settings["Angle"])))
-        return replace(frame, data=np.ascontiguousarray(turned))
+        return replace(frame, data=turned(frame.data, ANGLES.index(str(self.settings["Angle"]))))
+
+
+def turned(data: NDArray, quarters: int) -> NDArray:
+    """Return an image turned clockwise by so many right angles."""
+    return np.ascontiguousarray(np.rot90(data, -quarters))

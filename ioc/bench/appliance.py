@@ -115,6 +115,18 @@ class Appliance:
         """
         self._wait_for(lambda name: self.status(name).get("state") == "Running", "processes that run", names)
 
+    def wait_for_channels(self, names: Sequence[str], channels: int) -> None:
+        """Wait until each process is connected with so many metadata channels.
+
+        Raises:
+            PeerError: it ended, or took too long.
+        """
+        self._wait_for(lambda name: self._connected(name) == channels, "metadata channels", names)
+
+    def unmatched(self, names: Sequence[str]) -> int:
+        """Return how many frames lacked a value of a metadata channel."""
+        return sum(self.status(name).get("figures", {}).get("MetaUnmatched", 0) for name in names)
+
     def stop(self) -> dict[str, Any]:
         """Ask it to drain and return its report.
 
@@ -143,6 +155,10 @@ class Appliance:
     def _flows(self, name: str) -> bool:
         status = self.status(name)
         return status.get("state") == "Running" and status["stage"]["processed"] > 0
+
+    def _connected(self, name: str) -> int:
+        figures = self.status(name).get("figures", {})
+        return sum(value for key, value in figures.items() if key.startswith("Meta:") and key.endswith(":Connected"))
 
     def _words(self) -> str:
         logs = (path.read_text(errors="replace").strip() for path in sorted(self.run_dir.glob("*.log")))
@@ -177,7 +193,9 @@ def run(folder: Path, case: Case, frame_rate: float | None, seconds: float) -> T
     if case.own_processor:
         (folder / PROCESSOR).write_text(processor_text(case))
     with Appliance(folder, toml(case, frame_rate), seconds) as running:
-        if case.past_series:
+        if case.metadata:
+            running.wait_for_channels(case.members(), case.metadata)
+        if case.begins_later:
             make_series(running, folder, case.past_series)
         running.wait_for_frames(case.members())
         running.wait(WARM_SECONDS + case.age)
@@ -186,7 +204,8 @@ def run(folder: Path, case: Case, frame_rate: float | None, seconds: float) -> T
             running.wait(seconds)
             last = books.read()
         report = running.stop()
-    return trial(frame_rate, first, last, lost_frames(report))
+        lost = lost_frames(report) + running.unmatched(case.members())
+    return trial(frame_rate, first, last, lost)
 
 
 def make_series(running: Appliance, folder: Path, count: int) -> None:

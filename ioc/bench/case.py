@@ -16,6 +16,10 @@ MOST_PREPARED = 1024
 """What detector.source.prepared may be."""
 QUEUE_SIZE = 128
 """Frames that may wait for a member, so that 64 can be on their way; PvaPy's simulator queues up to 2000."""
+WINDOW = 1e-5
+"""s that the stamps of a frame and of its metadata may differ; they are the same, on both sides."""
+WAIT = 2.0
+"""s that a frame waits for its metadata."""
 PROCESSOR = "bench.py"
 BATCHES = """\
 from consumers.processor import Processor
@@ -47,7 +51,8 @@ class Case:
     `idle_groups` are groups without a member, which should cost nothing. `fresh`: every frame is copied into shared
     memory from one of the prepared ones; otherwise these lie there, and no pixel is moved. `read`: whoever gets a
     frame reads every byte of it, Rayfan's processor and the peer's client alike (reading.py). `past_series` series of
-    one frame were acquired, and frames flowed for `age` seconds, before anything is measured.
+    one frame were acquired, and frames flowed for `age` seconds, before anything is measured. `metadata` PVA channels
+    are updated with every frame, and matched to it by time stamp; a frame that lacks one counts as lost.
     """
 
     size: int = 512
@@ -60,6 +65,7 @@ class Case:
     read: bool = False
     past_series: int = 0
     age: float = 0.0
+    metadata: int = 0
 
     @property
     def own_processor(self) -> bool:
@@ -78,7 +84,17 @@ class Case:
         batches = f", batches of {self.batch}" if self.batch > 1 else ""
         fresh = ", each frame written anew" if self.fresh else ""
         read = ", every byte read" if self.read else ""
-        return f"{self.size}x{self.size} {self.dtype.value}, {members}{batches}{fresh}{read}"
+        metadata = f", {self.metadata} metadata channels" if self.metadata else ""
+        return f"{self.size}x{self.size} {self.dtype.value}, {members}{batches}{fresh}{read}{metadata}"
+
+    @property
+    def begins_later(self) -> bool:
+        """Whether the detector is told to acquire when all is ready."""
+        return bool(self.past_series or self.metadata)
+
+    def channels(self) -> list[str]:
+        """Return the names of the metadata channels."""
+        return [f"M{number}" for number in range(1, self.metadata + 1)]
 
     def members(self) -> list[str]:
         """Return the names of the consumers' processes."""
@@ -102,6 +118,7 @@ def toml(case: Case, frame_rate: float | None) -> str:
             f'processor = "{processor}"\n',
             "outputs = []\n",
             *(f"\n[groups.idle{number}]\ncount = 0\n" for number in range(case.idle_groups)),
+            *(_channel_toml(name) for name in case.channels()),
         ]
     )
 
@@ -118,10 +135,16 @@ def detector_toml(case: Case, frame_rate: float | None) -> str:
             "\n[detector]\n",
             f"frame_rate = {frame_rate or UNPACED}\n",
             "acquire_time = 0.0\n",
-            "acquire_at_start = false\n" if case.past_series else "",
+            "acquire_at_start = false\n" if case.begins_later else "",
             f"size = [{case.size}, {case.size}]\n",
             f'data_type = "{case.dtype.value}"\n',
             "\n[detector.source]\n",
             f"prepared = {prepared}\n",
+            *(f"\n[detector.metadata.{name}]\n" for name in case.channels()),
         ]
     )
+
+
+def _channel_toml(name: str) -> str:
+    table = f"\n[groups.bench.metadata.channels.{name}]\n"
+    return f'{table}channel = "pva://$(P)Meta:{name}"\nwindow = {WINDOW}\nwait = {WAIT}\n'

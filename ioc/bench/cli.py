@@ -45,6 +45,7 @@ def _add_knee(parts: Subparsers) -> None:
     knee.add_argument("--batch", metavar="N", type=_count(1, 4096), default=1, help="frames handed over at a time")
     knee.add_argument("--fresh", action="store_true", help="write each frame anew (otherwise 8 prepared ones)")
     knee.add_argument("--read", action="store_true", help="read every byte of each frame, on both sides")
+    knee.add_argument("--metadata", metavar="N", type=_count(1, 32), help="channels to match with every frame")
     knee.add_argument("--plot", metavar="FILE.png", type=Path)
     knee.set_defaults(run=_run(_knee))
 
@@ -119,8 +120,10 @@ def _knee(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     dtype = next(member for member in DataType if member.value.lower() == options.dtype)
     if options.read and options.batch > 1:
         raise UserError("--read: expected --batch 1 with it, found both")
+    if options.metadata and options.consumers > 1:
+        raise UserError(f"--metadata: expected --consumers 1 with it, found {options.consumers}")
     case = Case(options.size, dtype, options.consumers, Policy(options.policy), options.batch)
-    case = replace(case, fresh=options.fresh, read=options.read)
+    case = replace(case, fresh=options.fresh, read=options.read, metadata=options.metadata or 0)
     result = knee.measure(folder, case, knee.Plan(options.seconds, options.repeats, options.peer != "none"))
     if options.plot is not None:
         plot.plot_knee(result, options.plot)

@@ -23,6 +23,7 @@ Side = Callable[[Path, Case, float | None, float], Trial]
 LIMIT_SECONDS = 1.0
 PROBE_PART = 0.25
 LEAST_PROBE_SECONDS = 1.0
+MATCHING_PEER = "pvapy-ad-sim-server; pvapy-hpc-consumer with a class that matches by time stamp and notes ids"
 PEER_CLIENTS = "pvapy-ad-sim-server; each client a pvaccess Channel.monitor with a callback that notes ids"
 
 
@@ -64,7 +65,7 @@ def measure(folder: Path, case: Case, plan: Plan) -> dict[str, Any]:
         "case": _case_json(case),
         "seconds": plan.seconds,
         "repeats": plan.repeats,
-        "peer": PEER_CLIENTS if plan.peer else None,
+        "peer": (MATCHING_PEER if case.metadata else PEER_CLIENTS) if plan.peer else None,
         "peer_absent": knees.absent,
         "conditions": before,
     }
@@ -181,5 +182,6 @@ def _case_json(case: Case) -> dict[str, Any]:
         "idle_groups": case.idle_groups,
         "fresh": case.fresh,
         "read": case.read,
+        "metadata": case.metadata,
         "frame_bytes": case.frame_bytes,
     }

@@ -1,5 +1,6 @@
 """The peer: PvaPy's stock area detector simulator and its clients, each in a process of its own, on loopback."""
 
+import json
 import logging
 import shutil
 import sys
@@ -20,6 +21,7 @@ from ioc.bench.search import Trial
 log = logging.getLogger(__name__)
 
 SERVER = "pvapy-ad-sim-server"
+CONSUMER = "pvapy-hpc-consumer"
 CHANNEL = "bench:image"
 START_DELAY = 3.0
 """s after its start until the simulator publishes: the clients have joined by then."""
@@ -45,8 +47,13 @@ def missing() -> str | None:
 
 def server_path() -> str | None:
     """Return the simulator of this Python environment, else the one on the PATH."""
-    beside = Path(sys.executable).with_name(SERVER)
-    return str(beside) if beside.is_file() else shutil.which(SERVER)
+    return tool_path(SERVER)
+
+
+def tool_path(name: str) -> str | None:
+    """Return a command of PvaPy of this Python environment, else the one on the PATH."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.is_file() else shutil.which(name)
 
 
 def run(folder: Path, case: Case, frame_rate: float | None, seconds: float) -> Trial:
@@ -61,16 +68,16 @@ def run(folder: Path, case: Case, frame_rate: float | None, seconds: float) -> T
         command = _command(case, frame_rate, seconds)
         server = stack.enter_context(Started(SERVER, command, folder / "server.log", environment))
         clients = [stack.enter_context(_client(folder, number, case, environment)) for number in range(case.consumers)]
-        for client in clients:
+        for client in clients if not case.metadata else ():
             client.hear(ANSWER_SECONDS)
         wait_while([server, *clients], begun + START_DELAY + LATE_SECONDS + WARM_SECONDS - time.monotonic())
         window, cpu = _measure([server, *clients], seconds)
-        for client in clients:
+        for client in clients if not case.metadata else ():
             client.finish_input()
-        for client in clients:
+        for client in clients if not case.metadata else ():
             client.hear(ANSWER_SECONDS)
-    files = [_notes_file(folder, number) for number in range(case.consumers)]
-    return judged([np.fromfile(file, np.int64).reshape(2, -1) for file in files], window, cpu, frame_rate)
+    notes = [_notes(_notes_file(folder, number)) for number in range(case.consumers)]
+    return judged(notes, window, cpu, frame_rate)
 
 
 def judged(notes: list[NDArray[np.int64]], window: tuple[int, int], cpu: float, asked: float | None) -> Trial:
@@ -98,6 +105,8 @@ def lost_ids(ids: NDArray[np.int64], inside: NDArray[np.int64]) -> int:
 
 def _client(folder: Path, number: int, case: Case, environment: Mapping[str, str]) -> Started:
     file = _notes_file(folder, number)
+    if case.metadata:
+        return _matching_client(folder, file, case, environment)
     settings = {
         "role": f"client{number}",
         "channel": CHANNEL,
@@ -106,6 +115,35 @@ def _client(folder: Path, number: int, case: Case, environment: Mapping[str, str
         "read": case.read,
     }
     return part("pvapy_monitor", folder, {**environment, "EPICS_PVAS_SERVER_PORT": "0"}, settings)
+
+
+def _matching_client(folder: Path, file: Path, case: Case, environment: Mapping[str, str]) -> Started:
+    """Return a stock consumer of PvaPy with a class that matches frames and metadata."""
+    path = tool_path(CONSUMER)
+    assert path is not None, "missing() was asked before"
+    arguments: dict[str, object] = {
+        "-ic": CHANNEL,
+        "-pf": Path(__file__).with_name("pvapy_matching.py"),
+        "-pc": "Matching",
+        "-pa": json.dumps({"file": str(file)}),
+        "-mc": metadata_channels(case),
+        "-sqs": QUEUE_SIZES[1],
+        "-rqs": QUEUE_SIZES[1],
+        "-rp": 0,
+    }
+    command = [path, "-dc", *(str(word) for pair in arguments.items() for word in pair)]
+    return Started(CONSUMER, command, folder / "consumer.log", {**environment, "EPICS_PVAS_SERVER_PORT": "0"})
+
+
+def metadata_channels(case: Case) -> str:
+    """Return the metadata channels as PvaPy's commands take them."""
+    return ",".join(f"pva://bench:{name}" for name in case.channels())
+
+
+def _notes(file: Path) -> NDArray[np.int64]:
+    """Return ids and times `[2, n]`; the rest of a file that was made larger than needed is zeros."""
+    notes = np.fromfile(file, np.int64).reshape(2, -1)
+    return notes[:, : int(np.count_nonzero(notes[0]))]
 
 
 def _notes_file(folder: Path, number: int) -> Path:
@@ -148,4 +186,6 @@ def _command(case: Case, frame_rate: float | None, seconds: float) -> list[str]:
         "-shd": 0,
         "-rp": 0,
     }
+    if case.metadata:
+        arguments["-mpv"] = metadata_channels(case)
     return [path, "-dc", *(str(word) for pair in arguments.items() for word in pair)]

@@ -23,8 +23,9 @@ CASES: tuple[tuple[Case, float], ...] = (
     (Case(128, DataType.UINT16, batch=8), 8.0),
     (Case(512, read=True), 6.0),
     (Case(4096, fresh=True, read=True), 3.5),
+    (Case(512, metadata=6), 3.0),
 )
-"""Cases against the peer, and the least ratio that each is to reach; one with metadata needs what matches metadata."""
+"""Cases against the peer, and the least ratio that each is to reach."""
 
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 CONSUMERS = (1, 2, 4, 8)

@@ -6,9 +6,7 @@ clients busy at the records of a second, slow appliance. What the watched applia
 processes for each frame, and its rate beside that of the control.
 """
 
-import csv
 import logging
-import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +17,20 @@ from ioc.bench.appliance import WARM_SECONDS, Appliance, Books
 from ioc.bench.case import Case, toml
 from ioc.bench.machine import conditions
 from ioc.bench.process import Started, cpu_seconds, part
+from ioc.core.config import load
 from ioc.core.errors import PeerError
+from ioc.pvlist_command import rows
 
 log = logging.getLogger(__name__)
 
-LISTING = Path(__file__).parents[2] / "db" / "records.csv"
 KINDS = ("pva", "ca")
 OTHER_RATE = 100.0
 """Hz of the second appliance: its status changes as often as the first one's, for little CPU."""
 ANSWER_SECONDS = 90.0
 LEAST_PART = 0.95
 """Of the rate without clients, or of the control."""
-OF_OTHERS = re.compile(r"\$\(P\)(Ejfat|EjfatIn|EjfatLb|HDF|Coll)\d+:")
-"""Records of processes that the benchmark does not start."""
+STRUCTURES = ("structure", "NTNDArray")
+"""Kinds of PVs that are no records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +93,9 @@ def figures(phases: dict[str, list[Phase]]) -> dict[str, Any]:
 
 def names(prefix: str) -> list[str]:
     """Return the read-only records of an appliance with a detector, one consumer and no other process."""
-    with LISTING.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["writable"] == "no"]
-    return [row["name"].replace("$(P)", prefix) for row in rows if not OF_OTHERS.match(row["name"])]
+    config = load(toml(Case(), None), "bench", [])
+    listed = [row.name for row in rows(config) if row.writable == "no" and row.kind not in STRUCTURES]
+    return [prefix + name.removeprefix(config.prefix) for name in listed]
 
 
 def _phase(folder: Path, appliance: Appliance, of: Appliance | None, clients: int, seconds: float) -> Phase:

@@ -257,6 +257,7 @@ def _entry(item: Item) -> bytes:
     if not isinstance(item, PooledFrame) or item.slot is None:
         raise RayfanBug("a frame that does not lie in shared memory was given to a local member")
     data, slot = item.data, item.slot
-    if data is slot.array:
+    if data is slot.array and not item.suspect:
         return wire.frame_item(slot.place, item)
-    return wire.frame_item(wire.frame_place(slot.segment.number, slot.offset, data.shape, data.dtype), item)
+    place = wire.frame_place(slot.segment.number, slot.offset, data.shape, data.dtype)
+    return wire.frame_item(wire.suspect_place(place) if item.suspect else place, item)

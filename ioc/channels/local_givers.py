@@ -94,6 +94,7 @@ class LocalGivers:
         """Look after `companion` whenever frames are waited for."""
         self.inputs: dict[str, Input] = {}
         self.books = member.books
+        self.suspects: set[tuple[int, int]] = set()
         self._member = member
         self._companion = companion or Nobody()
         self._retired: list[Input] = []
@@ -197,4 +198,6 @@ class LocalGivers:
         return Input(name, self._connection(name, path))
 
     def _connection(self, name: str, path: Path) -> LocalReceiver:
-        return LocalReceiver(path, self._member.who, self.books.open(name), self.books.account(name))
+        receiver = LocalReceiver(path, self._member.who, self.books.open(name), self.books.account(name))
+        receiver.suspects = self.suspects  # one set for all: a frame may come by any of them
+        return receiver

@@ -62,7 +62,9 @@ class PooledFrame(Frame):
 
     slot: Slot | None = None
     deaths: int = 0
-    """How many members died with this frame in their hands."""
+    """How many members died while this frame was the first in their hands."""
+    suspect: bool = False
+    """Whether it was among the frames that a member died with; such frames are worked on one by one."""
 
 
 def hold_all(frames: Iterable[PooledFrame]) -> None:

@@ -28,7 +28,8 @@ WELCOME_SECONDS = 2.0
 class LocalReceiver:
     """A member's end; joins, and joins again when the distributor comes back. Implements base.Receiver.
 
-    `missed` is the distributor's word on how many frames it dropped for this member so far.
+    `missed` is the distributor's word on how many frames it dropped for this member so far. `suspects` are series and
+    id of frames that somebody died with: whoever works on one forgets it there when it is done.
     """
 
     def __init__(self, path: Path, who: wire.Hello, book: Book, account: Account | None = None) -> None:
@@ -40,6 +41,7 @@ class LocalReceiver:
         self._who = who
         self._book = book
         self.account = account
+        self.suspects: set[tuple[int, int]] = set()
         self._socket: socket.socket | None = None
         self._knocking: socket.socket | None = None
         self._bell: memoryview | None = None
@@ -242,6 +244,8 @@ class LocalReceiver:
         if isinstance(entry, EndOfSeries):
             return entry
         number, offset, shape, dtype, series, unique_id, timestamp_ns, attributes = entry
+        if type(entry) is wire.Suspect:
+            self.suspects.add((series, unique_id))
         segment = self._segments.get(number)
         if segment is None:
             raise ProtocolError(mismatch("frame", "a segment that was introduced", number))

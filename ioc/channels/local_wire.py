@@ -20,7 +20,7 @@ import numpy as np
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import Attribute, DataType, EndOfSeries, Frame
 
-VERSION = 2
+VERSION = 3
 HELLO, LEAVE, PROGRESS = b"H", b"L", b"P"
 WELCOME, SEGMENT, RETIRE, ITEMS, BYE = b"W", b"S", b"R", b"I", b"B"
 LARGEST_MESSAGE = 60_000
@@ -31,8 +31,9 @@ MOST_FILTERED_RANGES = 800
 _TYPES = tuple(DataType)
 _TYPE_CODE = {member.dtype: at for at, member in enumerate(_TYPES)}
 _DTYPES = tuple(member.dtype for member in _TYPES)
-_PLACE = struct.Struct("<BBBxIQIII")
-"""is end, type, dimensions, segment, offset, 3 x shape: the same for every frame that lies in a slot."""
+_PLACE = struct.Struct("<BBBBIQIII")
+"""is end, type, dimensions, is suspect, segment, offset, 3 x shape: the same for every frame in a slot, unless somebody
+died with it."""
 _IDENTITY = struct.Struct("<qqqI")
 """series, id or count, time stamp, bytes of attributes."""
 _ITEM = struct.Struct(_PLACE.format + _IDENTITY.format.removeprefix("<"))
@@ -66,6 +67,12 @@ class Described(NamedTuple):
     unique_id: int
     timestamp_ns: int
     attributes: Mapping[str, Attribute]
+
+
+class Suspect(Described):
+    """A frame that was in the hands of a member that died."""
+
+    __slots__ = ()
 
 
 def hello(who: Hello) -> bytes:
@@ -165,13 +172,18 @@ def end_item(marker: EndOfSeries) -> bytes:
     """Return an end marker as one entry of an ITEMS message; of its filtered ranges, as many as there is room for."""
     filtered = cbor2.dumps(marker.filtered[:MOST_FILTERED_RANGES]) if marker.filtered else b""
     identity = _IDENTITY.pack(marker.series, marker.published, 0, len(filtered))
-    return _PLACE.pack(1, 0, 0, 0, 0, 0, 0, 0) + identity + filtered
+    return _PLACE.pack(1, 0, 0, 0, 0, 0, 0, 0, 0) + identity + filtered
 
 
 def frame_place(segment: int, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> bytes:
     """Return the part of a frame's entry that says where its pixels lie and what they are."""
     rows, columns, planes = shape if len(shape) == 3 else (*shape, 0)
-    return _PLACE.pack(0, _TYPE_CODE[dtype], len(shape), segment, offset, rows, columns, planes)
+    return _PLACE.pack(0, _TYPE_CODE[dtype], len(shape), 0, segment, offset, rows, columns, planes)
+
+
+def suspect_place(place: bytes) -> bytes:
+    """Return a place with the mark that a member died with what lies there in its hands."""
+    return place[:3] + b"\x01" + place[4:]
 
 
 def frame_item(place: bytes, frame: Frame) -> bytes:
@@ -201,7 +213,7 @@ def parse_items(message: bytes) -> Iterator[Described | EndOfSeries]:
         if end - at < size:
             raise ProtocolError(mismatch("ITEMS message", f"entries of {size} bytes", end - at))
         head = unpack(message, at)
-        is_end, code, ndim, number, offset, rows, columns, planes, series, unique_id, stamp, length = head
+        is_end, code, ndim, suspect, number, offset, rows, columns, planes, series, unique_id, stamp, length = head
         at += size
         if is_end:
             if length > end - at:
@@ -214,7 +226,8 @@ def parse_items(message: bytes) -> Iterator[Described | EndOfSeries]:
         attributes = _attributes(message[at : at + length]) if length else {}
         at += length
         shape = (rows, columns) if ndim == 2 else (rows, columns, planes)
-        yield Described(number, offset, shape, _DTYPES[code], series, unique_id, stamp, attributes)
+        kind = Suspect if suspect else Described
+        yield kind(number, offset, shape, _DTYPES[code], series, unique_id, stamp, attributes)
 
 
 def _attributes(encoded: bytes) -> Mapping[str, Attribute]:

@@ -16,7 +16,7 @@ from ioc.core.errors import RayfanBug, mismatch
 
 MOST_PROCESSES = 1024
 """Of one kind."""
-_KINDS = ("Cons", "EjfatIn", "Coll", "Ejfat", "In")
+_KINDS = ("Cons", "EjfatIn", "Coll", "Ejfat", "Plug", "In")
 _WORD = 8
 _SIZE = MOST_PROCESSES * len(_KINDS) * _WORD
 

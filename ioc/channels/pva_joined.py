@@ -45,6 +45,8 @@ class JoinedReceiver:
         """Prepare to join; at most `window` frames are in hand at a time."""
         self.finished = False
         self.missed = 0
+        self.suspects: set[tuple[int, int]] = set()
+        """Frames that somebody died with; the giver of a remote worker tells none."""
         self.terms: dict[str, Any] = {}
         self.gone = False
         """Whether the appliance has not been heard of for too long."""

@@ -67,7 +67,7 @@ def encode(item: Item, checksum: int | None = None, resend: str | None = None) -
             fields["filtered"] = [id_ for pair in item.filtered[:MOST_FILTERED_RANGES] for id_ in pair]
         return _header(fields), memoryview(b"")
     _check_shape(item.data.shape)
-    _check_attributes(item.attributes, ValueError)
+    check_attributes(item.attributes, ValueError)
     fields = {
         "version": VERSION,
         "series": item.series,
@@ -157,7 +157,7 @@ def _is_image(shape: tuple[int, ...]) -> bool:
     return len(shape) in (2, 3) and min(shape) >= 0 and shape[2:] in ((), (3,))
 
 
-def _check_attributes(attributes: Mapping[str, Attribute], error: type[Exception]) -> None:
+def check_attributes(attributes: Mapping[str, Attribute], error: type[Exception]) -> None:
     """Raise `error` unless the attributes are few enough, of known types and within their limits."""
     if len(attributes) > MOST_ATTRIBUTES:
         raise error(mismatch("frame, attributes", f"at most {MOST_ATTRIBUTES}", len(attributes)))
@@ -265,7 +265,7 @@ def _frame(fields: Mapping[str, Any], pixels: memoryview) -> Frame:
     attributes = fields.get("attributes", {})
     if not isinstance(attributes, dict):
         raise ProtocolError(mismatch(f"{_WHERE}, attributes", "a map", str(attributes)[:80]))
-    _check_attributes(attributes, ProtocolError)
+    check_attributes(attributes, ProtocolError)
     size = dtype.itemsize
     for extent in shape:
         size *= extent

@@ -6,6 +6,8 @@
 [egress.*]  frames -> EJFAT;   [ingress.*]  EJFAT -> frames;   [balancers.*]  a lab's load balancer between them
 [writers.*] frames -> HDF5 files
 [intake.*]  frames from outside, besides the detector's, for groups, collectors, egresses and writers
+[supervision], [quarantine]  when processes are started again, and what becomes of frames that kill them
+[plugins]   areaDetector's plug-ins
 """
 
 import tomllib
@@ -21,12 +23,14 @@ from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
 from ioc.core.config_jobs import JobsConfig
+from ioc.core.config_metadata import ChannelName, MetadataConfig, SimulatedChannel, carried_names
 from ioc.core.config_modes import IntakeConfig, Output, Remote, with_intakes
+from ioc.core.config_supervision import Limited as _Limited
+from ioc.core.config_supervision import QuarantineConfig, SupervisionConfig
 from ioc.core.config_table import GIB, PolicyName, lower
 from ioc.core.config_table import LARGEST_QUEUE as LARGEST_QUEUE
 from ioc.core.config_table import Drop as Drop
 from ioc.core.config_table import Policy as Policy
-from ioc.core.config_table import Queued as _Queued
 from ioc.core.config_table import Table as _Table
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
@@ -39,6 +43,8 @@ LONGEST_SUFFIX = len("Dist1:Set64:Member64:MissedRanges_RBV")
 """The longest name that Rayfan puts behind a prefix."""
 
 DISTRIBUTOR_SLOTS = 8
+PLUGINS_GROUP = "plugins.graph"
+"""The distributor group whose one member is the process of areaDetector's plug-ins."""
 IMAGE_GROUP = "Pva1"
 """The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
 MOST_MEMBERS = 64
@@ -65,6 +71,9 @@ def _data_type(value: object) -> object:
 
 ImageServerName = Annotated[ImageBackend, BeforeValidator(lower)]
 DataTypeName = Annotated[DataType, BeforeValidator(_data_type)]
+PASSING = ("image", "Stats")
+"""What the names of plug-ins begin with that make no frames of their own."""
+PluginName = Annotated[str, Field(pattern="^(image|Stats|ROI|Proc|Trans|Codec|CB)[1-9]$")]
 
 
 class DetectorConfig(_Table):
@@ -83,6 +92,8 @@ class DetectorConfig(_Table):
     simulation: SimulationConfig = SimulationConfig()
     attributes: str = ""
     """NDAttributes of every frame: an XML file, or the XML text itself, as `cam1:NDAttributesFile`."""
+    metadata: dict[ChannelName, SimulatedChannel] = {}
+    """Channels `$(P)Meta:NAME` that are updated with the frames; to try metadata, and to measure."""
     data_type: DataTypeName = DataType.UINT8
     """Int8 ... Float64; generated and raw sources only."""
     color_mode: Literal["Mono", "RGB1"] = "Mono"
@@ -93,7 +104,7 @@ class DetectorConfig(_Table):
     """Frames in one acquisition of image mode Multiple."""
 
 
-class GroupConfig(Remote, _Queued):
+class GroupConfig(Remote, _Limited):
     """One distributor group and the consumers that make it up."""
 
     count: int = Field(default=1, ge=0, le=MOST_MEMBERS)
@@ -118,6 +129,8 @@ class GroupConfig(Remote, _Queued):
     """Where the processor's frames go besides those that name this group as their `input`: `pva` is the channel
     `$(P)Cons1:Image`; `put://CHANNEL` a channel of somebody else, `rpc://SERVICE` a service of somebody else. A `*`
     in their names stands for the consumer's number."""
+    metadata: MetadataConfig = MetadataConfig()
+    """Values of other channels that go with the frames."""
     placement: Literal["local", "remote", "slurm", "psij"] = "local"
     """`local`: Rayfan starts the consumers. `remote`: they are PVA clients that join by the member channels, or workers
     that join with `rayfan work`. `slurm`, or `psij` with `jobs.executor`: Rayfan has them started as batch jobs."""
@@ -135,10 +148,14 @@ class GroupConfig(Remote, _Queued):
     def _sets_fit(self) -> Self:
         if self.sets is not None and self.sets > max(self.count, 1):
             raise ValueError(f"sets: expected at most count = {self.count}, found {self.sets}")
+        if self.placement == "remote" and self.metadata.channels:
+            raise ValueError(
+                "metadata: expected none with placement 'remote', found channels; Rayfan runs no processor"
+            )
         return self
 
 
-class CollectorConfig(Remote, _Queued):
+class CollectorConfig(Remote, _Limited):
     """One stream in order out of what several consumers put out."""
 
     input: str
@@ -176,6 +193,30 @@ class WriterConfig(_Table):
     """Bytes that the frames of FileWriteMode Capture may take up."""
 
 
+class PluginsConfig(_Table):
+    """areaDetector's plug-ins, `$(P)Stats1:`, `$(P)ROI1:` and so on, in a process of their own."""
+
+    names: list[PluginName] = ["image1", "Stats1", "ROI1", "Proc1", "Trans1", "Codec1", "CB1"]
+    """Which there are: image, Stats, ROI, Proc, Trans, Codec or CB, with a number from 1 to 9."""
+    policy: PolicyName = Policy.BOUNDED
+    """As in [groups.*]; with `bounded` no plug-in ever stops the detector."""
+    queue_size: int = Field(default=64, ge=1, le=65536)
+    """Frames that may wait for the process, and at start for each plug-in: `QueueSize`."""
+    memory: int = Field(default=GIB // 4, ge=1)
+    """Bytes that frames may take up in the process: those that wait, and those that `CB1:` keeps."""
+    array_type: DataTypeName | None = None
+    """Type of `image1:ArrayData`; left out: that of the detector's frames at start."""
+    array_size: int | None = Field(default=None, ge=1, le=1 << 28)
+    """Elements of `image1:ArrayData`; left out: as many as the detector's frames have at start."""
+
+    @field_validator("names")
+    @classmethod
+    def _no_name_twice(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names) or not names:
+            raise ValueError(f"expected different names, at least one, found {', '.join(names) or 'none'}")
+        return names
+
+
 class Config(_Table):
     """One appliance."""
 
@@ -204,6 +245,9 @@ class Config(_Table):
     ingress: dict[str, IngressConfig] = {}
     writers: dict[str, WriterConfig] = {}
     balancers: dict[str, BalancerConfig] = {}
+    plugins: PluginsConfig | None = None
+    supervision: SupervisionConfig = SupervisionConfig()
+    quarantine: QuarantineConfig = QuarantineConfig()
     intake: dict[str, IntakeConfig] = {}
 
     @model_validator(mode="before")
@@ -241,11 +285,11 @@ class Config(_Table):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         self._chain_holds()
-        slots = len(takers(self.inputs, DETECTOR))
+        slots = len(takers(self.inputs, DETECTOR)) + (self.plugins is not None)
         if slots > DISTRIBUTOR_SLOTS:
             raise ValueError(
-                f"groups, egress and writers that take the detector's frames: expected at most {DISTRIBUTOR_SLOTS} "
-                f"together, found {slots}"
+                f"groups, egress, writers and plug-ins that take the detector's frames: expected at most "
+                f"{DISTRIBUTOR_SLOTS} together, found {slots}"
             )
         for name, egress in self.egress.items():
             self._check_balancer(f"egress.{name}", egress.balancer)
@@ -272,6 +316,11 @@ class Config(_Table):
     def intakes(self) -> list[str]:
         """Return the givers besides the detector that take from nobody here: `intake.NAME`, in file order."""
         return [intake_node(name) for name in self.intake]
+
+    def carried_metadata(self, giver: str) -> tuple[str, ...]:
+        """Return the names of the channels whose values come as attributes with the frames of a giver."""
+        tables = {f"groups.{name}": group.metadata for name, group in self.groups.items()}
+        return carried_names(giver, self.inputs, tables)
 
     def _chain_holds(self) -> None:
         remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement != "local")

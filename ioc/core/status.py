@@ -25,16 +25,21 @@ class Role(Enum):
     INTAKE = "intake"
     INGRESS = "ingress"
     WRITER = "writer"
+    PLUGINS = "plugins"
 
 
 class State(Enum):
-    """Where a process is in its life; the order is that of a clean run."""
+    """Where a process is in its life; the order is that of a clean run.
+
+    QUARANTINING: it died twice of one frame, which is put aside before it goes on.
+    """
 
     STARTING = "Starting"
     RUNNING = "Running"
     DRAINING = "Draining"
     STOPPED = "Stopped"
     FAILED = "Failed"
+    QUARANTINING = "Quarantining"
 
 
 class ExitCode(int, Enum):
@@ -53,11 +58,11 @@ class _Message(BaseModel):
 class ProcessSpec(_Message):
     """What one process needs to know.
 
-    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`, `In1`.
-    `table` is the name of its table in the configuration (of a group, collector, egress, balancer, ingress, writer or
-    intake); `member` counts from 0 within the group.
+    `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`, `Plug1`,
+    `In1`. `table` is the name of its table in the configuration (of a group, collector, egress, balancer, ingress,
+    writer or intake); `member` counts from 0 within the group.
     `destination` is filled in for an egress whose uri was left out. `folder` is where processors may write; left out:
-    the run folder.
+    the run folder. `last_end` says why the life before ended.
     """
 
     role: Role
@@ -69,6 +74,7 @@ class ProcessSpec(_Message):
     destination: str | None = None
     folder: Path | None = None
     debug: bool = False
+    last_end: str = ""
 
     @property
     def status_file(self) -> Path:
@@ -93,6 +99,17 @@ class ProcessSpec(_Message):
     def memory_file(self) -> Path:
         """Where the processes book the memory that they share."""
         return self.run_dir / "memory"
+
+    @property
+    def settings_file(self) -> Path:
+        """What a consumer's processor is set to."""
+        return self.run_dir / f"{self.name}.settings"
+
+    @property
+    def quarantine_folder(self) -> Path:
+        """Where frames are kept that killed a process twice."""
+        folder = self.config.quarantine.folder
+        return Path(folder).expanduser() if folder else self.run_dir / "quarantine"
 
     @property
     def journal_file(self) -> Path:

@@ -24,7 +24,7 @@ from ioc.core.partition import place_of, set_of
 from ioc.core.status import GroupStatus
 from ioc.distributor.group import Group, GroupShape
 from ioc.distributor.requests import Wish, shared_set
-from ioc.distributor.seat import Seat
+from ioc.distributor.seat import Aside, Seat
 
 QUEUE_ON_DEMAND = 64
 """Frames that may wait for a client of a group that was made on demand; its policy is Bounded."""
@@ -35,9 +35,10 @@ NOBODY = "nobody"
 class Distributor:
     """All groups of one channel; used by one thread."""
 
-    def __init__(self, journal: Journal | None = None) -> None:
-        """Keep accounts in `journal`; without one, in memory only."""
+    def __init__(self, journal: Journal | None = None, aside: Aside | None = None) -> None:
+        """Keep accounts in `journal`, without one, in memory only; `aside` is given what killed two members."""
         self.journal = journal or Journal()
+        self.aside = aside
         self.groups: dict[int, Group] = {}
         self.last_end: EndOfSeries | None = None
         self._seated: list[tuple[Group, Seat]] = []
@@ -109,6 +110,7 @@ class Distributor:
         if seat is None:
             account = self.journal.account(group.shape.name, name)
             seat = Seat(name, set_number, group.shape.limits, False, account)
+            seat.aside = self.aside
             group.seats.append(seat)
         link.expect_acknowledgement(group.shape.acknowledgement)
         self._sit(group, seat, link)
@@ -135,6 +137,8 @@ class Distributor:
 
     def hand_on(self) -> None:
         """Give what members left who have gone for good, under Acknowledged, to those who have come since."""
+        if self.aside is not None:
+            self.aside.tend()
         for group in self.groups.values():
             for seat in group.seats:
                 if seat.queue.frames and not seat.expected and not seat.present and seat.wanted:
@@ -237,7 +241,7 @@ class Distributor:
             if seat.link is not None:
                 seat.link.expect_acknowledgement(shape.acknowledgement)
             if seat.name in group.members:
-                index = group.members.index(seat.name)
+                index = group.members[seat.name]
                 seat.wanted = seat.expected = index < shape.count
                 if seat.wanted:
                     seat.set_number = set_of(index, shape.sets_in_effect)
@@ -273,6 +277,11 @@ class Distributor:
                     seat.shed(frame)
                 return True
         return False
+
+    def close(self) -> None:
+        """Finish what is under way beside the stream."""
+        if self.aside is not None:
+            self.aside.close()
 
     def _pump_seat(self, group: Group, seat: Seat) -> bool:
         link = seat.link
@@ -326,10 +335,11 @@ class Distributor:
         for seat in group.seats:
             if seat.name == name:
                 return seat
-        index = len(group.members) if index is None else index
+        index = len(group.members) if index is None else index  # who joins first is not who comes first in the group
         account = self.journal.account(group.shape.name, name)
         seat = Seat(name, set_of(index, group.shape.sets_in_effect), group.shape.limits, True, account)
-        group.members.append(name)
+        seat.aside = self.aside
+        group.members[name] = index
         group.seats.append(seat)
         self._changed = True
         return seat

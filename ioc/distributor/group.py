@@ -45,7 +45,7 @@ class Roster:
 
 @dataclass(slots=True)
 class Group:
-    """One group: its shape, its seats and whose turn it is. `members` names the seats of local members.
+    """One group: its shape, its seats and whose turn it is. `members` are the places of local members, from 0, by name.
 
     `account` is that of nobody: of the frames that no member was there for. It counts the turns, too.
     """
@@ -53,7 +53,7 @@ class Group:
     slot: int
     shape: GroupShape
     account: Account
-    members: list[str] = field(default_factory=list)
+    members: dict[str, int] = field(default_factory=dict)
     seats: list[Seat] = field(default_factory=list)
     turn: Turn = START
     turns: int = 0

@@ -8,6 +8,7 @@ is booked as dropped, by id, otherwise. `assigned = completed + dropped + queued
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from typing import Protocol
 
 from ioc.channels.acknowledged import AcknowledgedLink
 from ioc.channels.base import Link
@@ -24,8 +25,27 @@ MOST_DEATHS = 2
 """A frame that was being worked on by this many members that died is not handed out again."""
 
 
+class Aside(Protocol):
+    """Takes frames that killed two members; used by the thread of the distributor."""
+
+    def set_aside(self, name: str, frame: PooledFrame) -> None:
+        """Keep a frame that `name` died with; its memory may be used again once it is let go of. Waits for nothing."""
+        ...
+
+    def tend(self) -> None:
+        """Let go of what is kept elsewhere by now."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is under way, and end."""
+        ...
+
+
 class Seat:
     """The place of one member."""
+
+    aside: Aside | None = None
+    """Who keeps a copy of what is set aside; None: nobody."""
 
     def __init__(self, name: str, set_number: int, limits: Limits, expected: bool, account: Account) -> None:
         """Make an empty seat; `expected` means that a member is (re)started for it, so it is worth waiting for.
@@ -235,13 +255,23 @@ class Seat:
                 self.account.fail(series, unique_id)
 
     def _survivors(self, left: list[Waiting]) -> list[Waiting]:
-        suspect = next((item for item in left if isinstance(item, PooledFrame)), None)
-        if suspect is not None:
-            suspect.deaths += 1
-            if suspect.deaths >= MOST_DEATHS:
-                left.remove(suspect)
-                self._drop(suspect, Reason.QUARANTINED)
-        return left
+        """Return what is to be handed out again; a frame that was the first of two that died is set aside.
+
+        The member may have worked on several at once, so all are suspect, and are worked on one by one from now on.
+        """
+        suspects = [item for item in left if isinstance(item, PooledFrame)]
+        for frame in suspects:
+            frame.suspect = True
+        if not suspects:
+            return left
+        first = suspects[0]
+        first.deaths += 1
+        if first.deaths < MOST_DEATHS:
+            return left
+        if self.aside is not None:
+            self.aside.set_aside(self.name, first)
+        self._drop(first, Reason.QUARANTINED)
+        return [item for item in left if item is not first]
 
     def _drop(self, frame: PooledFrame, reason: Reason) -> None:
         self.dropped[reason] += 1

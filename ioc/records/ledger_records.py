@@ -1,8 +1,13 @@
-"""The records of the supervisor: the ledger, the appliance's health, and one slot `Proc1:` ... a process."""
+"""The records of the supervisor: the ledger, the appliance's health, and one slot `Process1:` ... a process."""
 
+from ioc.core.config import MOST_MEMBERS
 from ioc.core.status import State
-from ioc.records.table import Access, Alarms, Kind, Record, Severity, under
+from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity, under
+from ioc.records.usage_records import USAGE
 
+CHAIN_SLOTS = 8
+"""Groups behind other groups or collectors that have records of their own; those before them have theirs at the
+detector."""
 PROCESS_SLOTS = 16
 """Processes that have records of their own."""
 TEXT_SIZE = 256
@@ -50,9 +55,26 @@ APPLIANCE = (
     Record("StatusMessage", STRING, "What happened last", size=TEXT_SIZE),
     Record("Processes", INT, "Processes that run"),
     Record("Restarts", INT, "Restarts since the start", alarms=Alarms(high=1)),
+    Record("RestartLimit", INT, "Failures until a process is given up"),
     Record("Uptime", FLOAT, "Time since the start", unit="s", precision=0),
     Record("Heartbeat", INT, "Counts on while the supervisor lives"),
     Record("Drain", BOOL, "Finish all frames, then stop everything", Access.COMMAND),
+)
+
+QUARANTINE = (
+    Record("Frames", COUNT, "Frames set aside, on file", unit=FRAMES, alarms=ANY_LOSS),
+    Record("Bytes", COUNT, "Bytes of their files", unit="byte"),
+    Record("MostFrames", COUNT, "Frames kept, the newest", Access.PAIR, FRAMES, accepted=Limits(0, 100_000)),
+    Record("MostBytes", COUNT, "Bytes kept, the newest", Access.PAIR, "byte", accepted=Limits(0, 1 << 50)),
+    Record("Names", STRING, "Process_series_id of the newest", size=TEXT_SIZE),
+    Record("LastFile", STRING, "File of the newest", size=TEXT_SIZE),
+)
+
+CHAIN = (
+    Record("Name", STRING, "Name of the group", size=TEXT_SIZE),
+    Record("Input", STRING, "Who gives it frames", size=TEXT_SIZE),
+    Record("Count", INT, "Members of the group", Access.PAIR, accepted=Limits(0, MOST_MEMBERS)),
+    Record("Running", INT, "Members that run"),
 )
 
 PROCESS = (
@@ -72,13 +94,19 @@ PROCESS = (
     Record("Job", STRING, "Id of the batch job, empty: none"),
     Record("JobState", STRING, "State of the batch job, empty: none"),
     Record("Restarts", INT, "Restarts since the start"),
+    Record("Failures", INT, "Failures lately, see RestartLimit"),
+    Record("Backoff", FLOAT, "Time until it is started again", unit="s", precision=1),
+    Record("Message", STRING, "Why it is in that state, empty: well", size=TEXT_SIZE),
     Record("LastError", STRING, "Last error, empty: none", size=TEXT_SIZE),
+    *USAGE,
 )
 
 
 def supervisor_records() -> list[Record]:
     """Return all records of the supervisor process."""
-    records = [*under("Ledger:", LEDGER), *APPLIANCE]
+    records = [*under("Ledger:", LEDGER), *APPLIANCE, *under("Quarantine:", QUARANTINE)]
+    for slot in range(1, CHAIN_SLOTS + 1):
+        records += under(f"Chain{slot}:", CHAIN)
     for slot in range(1, PROCESS_SLOTS + 1):
-        records += under(f"Proc{slot}:", PROCESS)
+        records += under(f"Process{slot}:", PROCESS)
     return records

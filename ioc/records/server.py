@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from epicscorelibs.ioc import Com, dbCore
+from numpy.typing import NDArray
 from softioc import builder, softioc
 
 from ioc.core.errors import ConfigError, RayfanBug, RefusedError, mismatch
@@ -144,7 +145,7 @@ class RecordServer:
             self._log.start()
         for record in self._records:
             for name in record.names:
-                if name in self._readbacks:
+                if name in self._readbacks and record.kind is not Kind.ARRAY:
                     self.set(name, record.start_value)
 
     def restore(self) -> None:
@@ -195,6 +196,10 @@ class RecordServer:
                     self.set(name, value)
             elif name not in shown or shown[name] != value:
                 self.set(name, value)
+
+    def set_array(self, name: str, values: NDArray) -> None:
+        """Write an ARRAY record, one dimension, and post it before returning."""
+        self._readbacks[name].put_array(values)
 
     def get(self, name: str) -> Value:
         """Return the value of a record: the last one set, or put and accepted."""

@@ -10,8 +10,11 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from softioc import builder, fields, imports
 
+from ioc.core.frame import DataType
 from ioc.records.table import (
     INT32,
     INT64,
@@ -31,6 +34,20 @@ _TYPES: Any = fields
 
 _STATE_PREFIXES = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
 """Field prefixes of the states of an mbbi (EPICS base, mbbiRecord.dbd)."""
+
+ELEMENT_TYPES = {
+    DataType.INT8: "CHAR",
+    DataType.UINT8: "UCHAR",
+    DataType.INT16: "SHORT",
+    DataType.UINT16: "USHORT",
+    DataType.INT32: "LONG",
+    DataType.UINT32: "ULONG",
+    DataType.INT64: "INT64",
+    DataType.UINT64: "UINT64",
+    DataType.FLOAT32: "FLOAT",
+    DataType.FLOAT64: "DOUBLE",
+}
+"""Types of a waveform's elements (EPICS base, menuFtype)."""
 
 IOC_STATS_WRITABLE = ("ACCESS", "READACF", "SYSRESET", "START_CNT", "HEARTBEAT")
 """Records of devIocStats that are not for clients to write."""
@@ -54,7 +71,8 @@ class Readback:
         self._record = record
         self._choices = choices_of(record)
         self._disabled = False
-        builder_type = "waveform" if is_long(record) else _INPUT_TYPES[record.kind]
+        waveform = is_long(record) or record.kind is Kind.ARRAY
+        builder_type = "waveform" if waveform else _INPUT_TYPES[record.kind]
         made = getattr(builder.records, builder_type)(full_name, **_readback_fields(record))
         if is_long(record):
             made.add_info("Q:form", "String")
@@ -66,6 +84,12 @@ class Readback:
             self._disabled = False
             self._put_field("DISA", 0)
         imports.db_put_field_process(self._full_name, code, ctypes.addressof(data), count, True)
+
+    def put_array(self, values: NDArray) -> None:
+        """Write, process and post a row of numbers, in the record's type; what does not fit in is cut off."""
+        row = np.ascontiguousarray(values[: self._record.size], self._record.element.dtype)
+        code = getattr(_TYPES, f"DBF_{ELEMENT_TYPES[self._record.element]}")
+        imports.db_put_field_process(self._full_name, code, row.ctypes.data, len(row), True)
 
     def invalidate(self) -> None:
         """Disable the record until the next value: alarm INVALID, status DISABLE."""
@@ -206,6 +230,8 @@ def _readback_fields(record: Record) -> dict[str, Any]:
     choices = choices_of(record)
     if is_long(record):
         return made | {"FTVL": "CHAR", "NELM": record.size}
+    if record.kind is Kind.ARRAY:
+        return made | {"FTVL": ELEMENT_TYPES[record.element], "NELM": record.size, "EGU": record.unit}
     if record.kind is Kind.STRING:
         return made
     if record.kind is Kind.ENUM:

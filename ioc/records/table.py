@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ioc.core.config import LONGEST_PV_NAME
 from ioc.core.errors import ConfigError, RefusedError, mismatch
+from ioc.core.frame import DataType
 
 Value = float | int | bool | str
 
@@ -35,7 +36,8 @@ INT64 = (-(2**63), 2**63 - 1)
 class Kind(Enum):
     """What a record holds; the value is the word of the listing.
 
-    INT has 32 bits like ADCore's integers. COUNT has 64; over Channel Access it arrives as a double.
+    INT has 32 bits like ADCore's integers. COUNT has 64; over Channel Access it arrives as a double. An ARRAY is a
+    row of numbers that only the owner writes (`RecordServer.set_array`).
     """
 
     FLOAT = "float"
@@ -44,6 +46,7 @@ class Kind(Enum):
     BOOL = "bool"
     ENUM = "enum"
     STRING = "string"
+    ARRAY = "array"
 
 
 class Access(Enum):
@@ -100,7 +103,8 @@ class Record:
     `name` is relative to the prefix and without `_RBV`, for example `cam1:AcquireTime`. `accepted` refuses puts,
     `display` is what screens scale to (left out: `accepted`). `severities` are alarms of choices, in order, on
     read-backs. `shown` are the choices of the read-backs of a BUSY, where they differ from those of its demand. `size`
-    is the bytes of a STRING with its closing NUL. `kept` says whether autosave keeps what is put to a PAIR or a WRITE.
+    is the bytes of a STRING with its closing NUL, or the elements of an ARRAY, which are of the type `element`.
+    `kept` says whether autosave keeps what is put to a PAIR or a WRITE.
 
     Raises:
         ConfigError: a text is longer than EPICS allows, or the choices do not fit the kind.
@@ -120,6 +124,7 @@ class Record:
     severities: tuple[Severity, ...] = ()
     initial: Value | None = None
     size: int = SHORT_STRING
+    element: DataType = DataType.FLOAT64
     kept: bool = True
 
     def __post_init__(self) -> None:
@@ -130,6 +135,8 @@ class Record:
         fitting = {Kind.ENUM: range(1, MOST_CHOICES + 1), Kind.BOOL: (0, 2)}.get(self.kind, (0,))
         if len(self.choices) not in fitting:
             raise ConfigError(mismatch(f"record {self.name}", f"choices that fit {self.kind.value}", self.choices))
+        if self.kind is Kind.ARRAY and self.access not in (Access.READ, Access.SHOWN):
+            raise ConfigError(mismatch(f"record {self.name}", "an array that is only shown", self.access.value))
         if self.initial is not None:
             self.check(self.initial)
 

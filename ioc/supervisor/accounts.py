@@ -13,7 +13,7 @@ from typing import Any
 
 from ioc.channels.book import Counts
 from ioc.channels.journal import ABORTED, ENDED, FAILED, MOVED, REASONS, Figures, JournalReader
-from ioc.core.config import IMAGE_GROUP, egress_group, writer_group
+from ioc.core.config import IMAGE_GROUP, PLUGINS_GROUP, egress_group, writer_group
 from ioc.core.status import ProcessSpec, Role
 from ioc.supervisor.appliance import SeriesView
 from ioc.supervisor.balancers import BalancerAccount, Passage, account_of, book_lost
@@ -28,7 +28,7 @@ from ioc.supervisor.tracks import MemberTrack, Track, before_of, kept, remaining
 from ioc.supervisor.wires import LOST, Wire, split
 from ioc.supervisor.worker import Worker
 
-MEMBERS = (Role.CONSUMER, Role.WRITER, Role.EGRESS)
+MEMBERS = (Role.CONSUMER, Role.PLUGINS, Role.WRITER, Role.EGRESS)
 BOOKED = (Role.INGRESS, *MEMBERS)
 """Who has a book, in the order of reading: what arrived was sent by then."""
 SAVE_SECONDS = 0.2
@@ -395,5 +395,7 @@ class Accounts:
 
 def place_of(spec: ProcessSpec) -> Place:
     """Return the place of a process in the ledger."""
+    if spec.role is Role.PLUGINS:
+        return Place(PLUGINS_GROUP, spec.name)
     group_of = {Role.EGRESS: egress_group, Role.WRITER: writer_group}.get(spec.role, str)
     return Place(group_of(spec.table or ""), spec.name)

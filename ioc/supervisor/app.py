@@ -14,6 +14,7 @@ from ioc.supervisor.appliance import Appliance
 from ioc.supervisor.child import Child, run
 from ioc.supervisor.plan import MODULES
 from ioc.supervisor.prefix_claim import PrefixClaim
+from ioc.supervisor.quarantine import Quarantine
 from ioc.supervisor.run_folder import RunFolder
 from ioc.supervisor.supervisor import Supervisor, Surroundings
 from ioc.supervisor.worker import Rules
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 FAREWELL_SECONDS = 0.3
 """How long the last values stay on the records, so that monitors see them."""
+BOUNDS = {"Quarantine:MostFrames": "most_frames", "Quarantine:MostBytes": "most_bytes"}
+"""Records of the limits that can be changed, and what they are called here."""
 Stop = Callable[[], None]
 Serve = Callable[[Supervisor, Child], Stop]
 
@@ -39,9 +42,14 @@ def serve(supervisor: Supervisor, child: Child) -> Stop:
     prefix = supervisor.spec.config.prefix
     name = f"{prefix}Status"
 
-    def on_put(_name: str, value: Value) -> Future | None:
-        if value:  # Drain is the only record that can be put to
+    def on_put(name: str, value: Value) -> Future | None:
+        if name == "Drain" and value:
             supervisor.ask_to_drain()
+        if name.startswith("Chain"):
+            number = int(name.removeprefix("Chain").partition(":")[0])
+            return supervisor.submit(lambda: supervisor.set_count(number, int(value)))
+        if name in BOUNDS:
+            return supervisor.submit(lambda: set_bound(supervisor.quarantine, name, int(value)))
         return None
 
     records = RecordServer(
@@ -65,6 +73,12 @@ def serve(supervisor: Supervisor, child: Child) -> Stop:
 
     supervisor.watchers.append(show)
     return stop
+
+
+def set_bound(quarantine: Quarantine, name: str, value: int) -> None:
+    """Keep to another limit from now on."""
+    setattr(quarantine, BOUNDS[name], value)
+    quarantine.tidy()
 
 
 def serve_nothing(_supervisor: Supervisor, _child: Child) -> Stop:
@@ -125,8 +139,14 @@ def main(modules: Mapping[Role, str] = MODULES, rules: Rules | None = None, serv
     parser.add_argument("--lock", type=int, help="descriptor that holds the lock of the run folder")
     parser.add_argument("--launcher", type=int, help="process whose end means: drain and stop")
     arguments = parser.parse_args()
-    surroundings = Surroundings(modules, rules or Rules(), launcher=arguments.launcher)
-    run(partial(body, arguments=arguments, surroundings=surroundings, serve=serve))
+    run(
+        partial(
+            body,
+            arguments=arguments,
+            surroundings=Surroundings(modules, rules, launcher=arguments.launcher),
+            serve=serve,
+        )
+    )
 
 
 if __name__ == "__main__":

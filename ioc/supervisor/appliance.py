@@ -10,7 +10,9 @@ OK, DEGRADED, FAILED = "OK", "Degraded", "Failed"
 class ProcessView(BaseModel):
     """One process: `lag`, `processed`, `failed` and `lost` in frames, `rate` in Hz.
 
-    `job` and `job_state`: the scheduler's id of a batch job, and its state in PSI/J's words.
+    `failures` are those that count against it now; `backoff` in s until it is started again; `usage` is what
+    limits.py tells of memory and processor time. `job` and `job_state`: the scheduler's id of a batch job, and its
+    state in PSI/J's words.
     """
 
     name: str
@@ -26,6 +28,30 @@ class ProcessView(BaseModel):
     failed: int = 0
     lost: int = 0
     last_error: str = ""
+    message: str = ""
+    failures: int = 0
+    backoff: float = 0.0
+    usage: dict[str, float | int | str] = {}
+
+
+class QuarantineView(BaseModel):
+    """The frames that killed a process twice: their number, their files' bytes, the newest names and the last path."""
+
+    frames: int = 0
+    bytes: int = 0
+    names: list[str] = []
+    last: str = ""
+    most_frames: int = 0
+    most_bytes: int = 0
+
+
+class ChainView(BaseModel):
+    """A group of a chain: who gives it frames, how many members it is to have, and how many run."""
+
+    name: str
+    input: str
+    count: int
+    running: int
 
 
 class SeriesView(BaseModel):
@@ -63,4 +89,7 @@ class Appliance(BaseModel):
     failed: int = 0
     queued: int = 0
     processes: list[ProcessView] = []
+    chains: list[ChainView] = []
+    quarantine: QuarantineView = QuarantineView()
+    most_failures: int = 0
     exit_code: int | None = None

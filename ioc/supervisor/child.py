@@ -18,7 +18,9 @@ from typing import NoReturn, Protocol
 from pydantic import ValidationError
 
 from ioc.core.errors import ConfigError, UserError
+from ioc.core.repeats import Repeats
 from ioc.core.status import ExitCode, ProcessSpec, State, Status
+from ioc.supervisor.log_file import LogFile
 from ioc.supervisor.stop_request import StopRequest
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,14 @@ class Child:
         self._over = threading.Event()
         self.state = State.STARTING
         self.last_error = ""
+        self._repeats = Repeats()
+        self._log: LogFile | None = None
+
+    def log_to(self, handler: logging.Handler) -> None:
+        """Keep the log on standard error within bounds: entries that repeat, and its length."""
+        handler.addFilter(self._repeats)
+        path = self.spec.run_dir / f"{self.spec.name}.log"
+        self._log = LogFile(path, self.spec.config.supervision.log_bytes)
 
     def report_with(self, sample: Callable[[], Status]) -> None:
         """Write what `sample` returns to the status file from now on, about five times a second."""
@@ -48,6 +58,11 @@ class Child:
         if self._sampler is None:
             self._sampler = threading.Thread(target=self._keep_reporting, name="status", daemon=True)
             self._sampler.start()
+
+    def quarantining(self) -> None:
+        """Say that what killed the last life is put aside."""
+        self.state = State.QUARANTINING
+        self.report()
 
     def running(self) -> None:
         """Say that the process is ready."""
@@ -98,8 +113,15 @@ class Child:
         while not self._over.wait(STATUS_SECONDS):
             try:
                 self.report()
+                self._look_after_log()
             except Exception:  # stage boundary: a status that cannot be told must not end the process
                 log.exception("the status could not be written")
+
+    def _look_after_log(self) -> None:
+        for sentence in self._repeats.overdue():
+            log.warning("%s", sentence)
+        if self._log is not None:
+            self._log.look()
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -107,6 +129,13 @@ def write_whole(path: Path, text: str) -> None:
     fresh = path.with_name(path.name + ".new")
     fresh.write_text(text)
     fresh.replace(path)
+
+
+def stand_still(status: Status, since_ns: int, limit: float, what: str) -> None:
+    """Let the heartbeat stand still from `limit` s after `since_ns` (CLOCK_MONOTONIC) on: the supervisor will act."""
+    if status.heartbeat_ns - since_ns > limit * 1e9:
+        status.heartbeat_ns = since_ns + round(limit * 1e9)
+        status.last_error = what
 
 
 class Stage(Protocol):
@@ -144,6 +173,7 @@ def live(child: Child, make: Callable[[Child], Stage]) -> ExitCode:
 def run(body: Callable[[Child], ExitCode]) -> None:
     """Run a process's body and exit with the truth."""
     faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # what the supervisor sends before it kills what hangs
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's business: it drains in flow order
     text = sys.stdin.read()
     try:
@@ -153,6 +183,7 @@ def run(body: Callable[[Child], ExitCode]) -> None:
         sys.exit(ExitCode.BAD_CONFIGURATION)
     log_to_stderr(spec.debug)
     child = Child(spec)
+    child.log_to(logging.getLogger().handlers[0])
     signal.signal(signal.SIGTERM, lambda *_: child.stopping.set())
     leave(guarded(child, body))
 

@@ -4,10 +4,21 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ioc.core.config import MOST_MEMBERS
 from ioc.core.status import ProcessSpec, Role
 from ioc.core.topology import DETECTOR, takers
+from ioc.supervisor.counts import Counts
 from ioc.supervisor.jobs import Jobs
-from ioc.supervisor.plan import another_member, balancer_of, bound_to, destination, jobs_of, needs_port_of, plan
+from ioc.supervisor.plan import (
+    another_member,
+    balancer_of,
+    bound_to,
+    destination,
+    jobs_of,
+    needs_port_of,
+    node_of,
+    plan,
+)
 from ioc.supervisor.run_folder import Birth, RunFolder
 from ioc.supervisor.worker import Fate, Rules, Worker, find_alive
 
@@ -23,6 +34,7 @@ class Crew:
     modules: Mapping[Role, str]
     rules: Rules
     workers: list[Worker] = field(default_factory=list)
+    counts: Counts | None = None
     jobs: Jobs = field(default_factory=Jobs)
 
     def __iter__(self) -> Iterator[Worker]:
@@ -80,7 +92,8 @@ class Crew:
                 worker.restarts += not birth.over
 
     def reconcile(self, now_ns: int) -> None:
-        """Have as many consumers of each group as the detector says; its PVs may have changed that."""
+        """Have as many consumers of each group as is asked for; PVs may have changed that."""
+        self._reconcile_chains(now_ns)
         detector = self.detector
         if not detector.running or detector.status is None:
             return
@@ -90,12 +103,33 @@ class Crew:
             kind, _, name = by_slot.get(group.slot, "").partition(".")
             if kind != "groups" or config.groups[name].placement == "remote":
                 continue
-            members = {one.spec.member: one for one in self.of(Role.CONSUMER) if one.spec.table == name}
-            for member in range(group.count):
-                self._want(name, member, members.get(member))
-            for member, worker in members.items():
-                if member is not None and member >= group.count:
-                    worker.leave(now_ns, self.rules.drain)
+            self._have(name, group.count, group.count, now_ns)
+
+    def _reconcile_chains(self, now_ns: int) -> None:
+        counts = self.counts
+        if counts is None:
+            return
+        for name in counts.groups:
+            count = counts.of(name)
+            self._have(name, count, max([count, *self._believed(name)]), now_ns)
+
+    def _believed(self, table: str) -> Iterator[int]:
+        """Yield how many members each giver of a group deals frames out to; one that has not told may think of any."""
+        giver = self.spec.config.groups[table].input
+        for one in self.workers:
+            if one.spec.role not in (Role.CONSUMER, Role.COLLECTOR) or node_of(one.spec) != giver or not one.alive:
+                continue
+            told = one.status.groups if one.status is not None and one.current else None
+            yield next((group.count for group in told if group.name == table), 0) if told else MOST_MEMBERS
+
+    def _have(self, table: str, count: int, beyond: int, now_ns: int) -> None:
+        """Have `count` members of a group; those from `beyond` on are to leave."""
+        members = {one.spec.member: one for one in self.of(Role.CONSUMER) if one.spec.table == table}
+        for member in range(count):
+            self._want(table, member, members.get(member))
+        for member, worker in members.items():
+            if member is not None and member >= beyond:
+                worker.leave(now_ns, self.rules.drain)
 
     def start_due(self, now_ns: int) -> None:
         """Start what is wanted, not there, and due."""

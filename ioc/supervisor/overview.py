@@ -1,14 +1,16 @@
 """Looks over all workers and their ledger: the view that console and records show, and the verdict at the end."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 
 from ioc.core.config import IMAGE_GROUP
 from ioc.core.ledger import Ledger, Stage
-from ioc.core.status import ExitCode, State
+from ioc.core.status import ExitCode, Role, State
 from ioc.core.topology import DETECTOR
-from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ProcessView
+from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ChainView, ProcessView
 from ioc.supervisor.crew import Crew
+from ioc.supervisor.limits import Limits, usage_figures
 from ioc.supervisor.plan import drain_step
 from ioc.supervisor.report import lost, waiting
 from ioc.supervisor.worker import Fate, Worker
@@ -52,8 +54,21 @@ def look_over(crew: Crew, ledger: Ledger, life: Life, now_ns: int) -> Appliance:
         dropped=sum(lost(stage) for stage in ledger.stages if stage.group != IMAGE_GROUP),
         failed=sum(stage.failed for stage in ledger.stages),
         queued=sum(waiting(stage) for stage in ledger.stages),
-        processes=[_process_view(worker, stages.get(worker.name) or Stage(worker.name)) for worker in ordered],
+        processes=[_process_view(worker, stages.get(worker.name) or Stage(worker.name), now_ns) for worker in ordered],
+        most_failures=crew.rules.most_failures,
+        chains=_chains(crew),
     )
+
+
+def _chains(crew: Crew) -> list[ChainView]:
+    counts, groups = crew.counts, crew.spec.config.groups
+    running = Counter(one.spec.table for one in crew.of(Role.CONSUMER) if one.running)
+    names = counts.groups if counts is not None else []
+    return [
+        ChainView(name=name, input=groups[name].input, count=counts.of(name), running=running[name])
+        for name in names
+        if counts is not None
+    ]
 
 
 def verdict(crew: Crew, ledger: Ledger, life: Life) -> tuple[ExitCode, str]:
@@ -76,7 +91,7 @@ def _lag(stage: Stage) -> int:
     return max(0, stage.queued + stage.in_flight)
 
 
-def _process_view(worker: Worker, stage: Stage) -> ProcessView:
+def _process_view(worker: Worker, stage: Stage, now_ns: int) -> ProcessView:
     status = worker.status
     return ProcessView(
         name=worker.name,
@@ -92,6 +107,10 @@ def _process_view(worker: Worker, stage: Stage) -> ProcessView:
         failed=stage.failed,
         lost=lost(stage),
         last_error=worker.last_error or (status.last_error if status else ""),
+        message=worker.message(now_ns),
+        failures=worker.failures,
+        backoff=worker.backoff(now_ns),
+        usage=usage_figures(worker.usage, Limits.of(worker.spec)),
     )
 
 

@@ -25,6 +25,7 @@ MODULES: Mapping[Role, str] = {
     Role.INGRESS: "consumers.app",
     Role.WRITER: "consumers.app",
     Role.INTAKE: "consumers.app",
+    Role.PLUGINS: "consumers.app",
 }
 """What is run as `python -m` for each role."""
 
@@ -37,7 +38,7 @@ NODES: Mapping[Role, Callable[[str], str]] = {
 }
 """What the process of a table is called in the graph of givers and takers, by role."""
 
-DRAINED_LAST = (Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
+DRAINED_LAST = (Role.PLUGINS, Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
 """With the flow of frames, who sends stops before who receives: after the detector and all that lies behind it in
 chains (see `drain_step`) these, one role after the other."""
 
@@ -59,10 +60,11 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     collectors = [spec(Role.COLLECTOR, f"Coll{n}", table) for n, table in enumerate(config.collectors, 1)]
     egresses = [spec(Role.EGRESS, f"Ejfat{n}", table) for n, table in enumerate(config.egress, 1)]
     writers = [spec(Role.WRITER, f"HDF{n}", table) for n, table in enumerate(config.writers, 1)]
+    plugins = [spec(Role.PLUGINS, "Plug1")] if config.plugins is not None else []
     balancers = [spec(Role.BALANCER, f"EjfatLb{n}", table) for n, table in enumerate(config.balancers, 1)]
     intakes = [spec(Role.INTAKE, f"In{n}", table) for n, table in enumerate(config.intake, 1)]
     source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR), *intakes]
-    return [*source, *consumers, *collectors, *writers, *egresses]
+    return [*source, *consumers, *collectors, *plugins, *writers, *egresses]
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:

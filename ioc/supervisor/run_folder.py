@@ -1,10 +1,12 @@
 """The run folder of an appliance: who owns it, its files, and the lock that lets only one supervisor in.
 
 Files: `lock` (held while a supervisor lives), `<name>.spec` (how a process was started: a `Birth`), `<name>.status`,
-`<name>.book`, `<name>.<giver>.book`, `<name>.journal` and `<name>.log` of each process, `frames` (the detector's
+`<name>.book`, `<name>.<giver>.book`, `<name>.journal`, `<name>.settings`, `<name>.log` and `<name>.log.1` of each
+process, `quarantine` (a folder of frames that killed a process twice, which is not removed), `frames` (the detector's
 socket) and `frames.N.<name>` (those of a chain), `<name>.ended` and `<name>.place` (how far a stream got, for the next
-life), `appliance.json` (what the supervisor sees, several times a second), `ledger.json` (all, at the end) and
-`ledger.sqlite` (the accounts of this run and of those before it, which is not removed).
+life), `counts.json` (members of groups in chains, if they were changed), `appliance.json` (what the supervisor sees,
+several times a second), `ledger.json` (all, at the end) and `ledger.sqlite` (the accounts of this run and of those
+before it, which is not removed).
 """
 
 import fcntl
@@ -38,8 +40,9 @@ OURS = (
     "*.uri",
     "*.journal",
     "*.log",
+    "*.log.1",
+    "*.settings",
     "*.new",
-    "*.quarantine",
     "*.autosave",
     "*.gone",
     "*.leave",
@@ -47,6 +50,7 @@ OURS = (
     "*.ended",
     "*.place",
     "appliance.json",
+    "counts.json",
     "ledger.json",
     SOCKET,
     f"{SOCKET}.*",
@@ -193,8 +197,22 @@ class RunFolder:
 
     def log_end(self, name: str) -> str:
         """Return the last few thousand characters of a process's log."""
+        return self.log_since(name, 0)
+
+    def log_size(self, name: str) -> int:
+        """Return how many bytes a process's log has."""
         try:
-            return (self.path / f"{name}.log").read_bytes()[-LOG_END:].decode(errors="replace")
+            return (self.path / f"{name}.log").stat().st_size
+        except OSError:
+            return 0
+
+    def log_since(self, name: str, start: int, most: int = LOG_END) -> str:
+        """Return what was written to a log from byte `start` on, the last `most` bytes of it."""
+        try:
+            with (self.path / f"{name}.log").open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(start if start <= size else 0, size - most))  # it may have begun anew since
+                return file.read(most).decode(errors="replace")
         except OSError:
             return ""
 

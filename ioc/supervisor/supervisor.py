@@ -8,23 +8,29 @@ that the loop takes up. If the supervisor dies, its processes go on, and the nex
 import json
 import logging
 import os
+import queue
 import select
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ioc.core.clock import Clock, SystemClock
+from ioc.core.errors import RefusedError, UserError, mismatch
 from ioc.core.joining import new_token
 from ioc.core.ledger import Ledger
 from ioc.core.status import ExitCode, ProcessSpec, Role, State
 from ioc.supervisor.accounts import Accounts
-from ioc.supervisor.appliance import Appliance
+from ioc.supervisor.appliance import Appliance, QuarantineView
+from ioc.supervisor.counts import Counts
 from ioc.supervisor.crew import Crew
 from ioc.supervisor.jobs import write_secret
 from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
+from ioc.supervisor.limits import Patrol
 from ioc.supervisor.overview import Life, look_over, verdict
 from ioc.supervisor.plan import MODULES, drain_step, drain_steps
+from ioc.supervisor.quarantine import Quarantine
 from ioc.supervisor.report import build
 from ioc.supervisor.run_folder import Birth, RunFolder
 from ioc.supervisor.worker import Fate, Rules, Worker
@@ -35,15 +41,21 @@ LOOK_SECONDS = 0.1
 SETTLING = 1.0
 """s that a frame may take from an egress to its ingress, besides the time that an event may take to become whole."""
 VIEW_SECONDS = 0.2
+SHOWN_NAMES = 8
+"""Frames in quarantine that are named."""
 Watcher = Callable[[Appliance], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a supervisor is handed besides its spec. `launcher` is the pid whose end means: drain."""
+    """What a supervisor is handed besides its spec. `rules` None: those of the configuration.
+
+    `launcher` is the pid whose end means: drain.
+    """
 
     modules: Mapping[Role, str] = field(default_factory=lambda: MODULES)
-    rules: Rules = field(default_factory=Rules)
+    rules: Rules | None = None
     clock: Clock = field(default_factory=SystemClock)
     launcher: int | None = None
 
@@ -56,7 +68,11 @@ class Supervisor:
         self.folder = folder
         self.watchers: list[Watcher] = []
         self._around = surroundings or Surroundings()
-        self.crew = Crew(spec, folder, self._around.modules, self._around.rules)
+        self._rules = self._around.rules or Rules.of(spec.config)
+        self.crew = Crew(spec, folder, self._around.modules, self._rules)
+        self.quarantine = Quarantine(spec.quarantine_folder, spec.config.quarantine)
+        self._patrol = Patrol()
+        self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
         self._clock = self._around.clock
         longest = max((one.event_timeout for one in spec.config.ingress.values()), default=0.0)
         self._settling = SETTLING + longest
@@ -90,6 +106,7 @@ class Supervisor:
         if not births or not self.spec.token_file.exists():
             write_secret(self.spec.token_file, new_token())
         self.folder.write("supervisor.spec", Birth(spec=self.spec, pid=os.getpid()).model_dump_json())
+        self.crew.counts = Counts(self.spec.config, self.folder.path)  # behind the cleaning: of those that still run
         self.crew.muster(births, now)
         self._tick()
 
@@ -104,6 +121,25 @@ class Supervisor:
         """Ask that everything finish and stop, in flow order; asked again: at once. Safe from signals and threads."""
         self._requests += 1
         os.eventfd_write(self._wake, 1)
+
+    def submit(self, command: Callable[[], T]) -> "Future[T]":
+        """Run `command` in the loop; the Future has its result or its error. Safe from threads."""
+        future: Future[T] = Future()
+        self._commands.put((command, future))
+        os.eventfd_write(self._wake, 1)
+        return future
+
+    def set_count(self, number: int, count: int) -> None:
+        """Have so many members in the `number`-th group of a chain (from 1); to be called in the loop.
+
+        Raises:
+            RefusedError: there is no such group, or a group never has so many.
+        """
+        counts = self.crew.counts
+        groups = counts.groups if counts is not None else []
+        if counts is None or not 1 <= number <= len(groups):
+            raise RefusedError(mismatch(f"Chain{number}:Count", f"a group of a chain, of {len(groups)}", number))
+        counts.set(groups[number - 1], count)
 
     def drain(self, deadline: float) -> None:
         """Begin to drain; what has not finished `deadline` seconds from now is killed."""
@@ -120,7 +156,7 @@ class Supervisor:
     def abandon(self) -> None:
         """Tell every process to finish, because nobody will watch it any more."""
         for worker in self.crew:
-            worker.leave(self._clock.monotonic_ns(), self._around.rules.drain)
+            worker.leave(self._clock.monotonic_ns(), self._rules.drain)
         self.crew.jobs.close()
 
     def close(self) -> None:
@@ -154,7 +190,7 @@ class Supervisor:
         """Complete the ledger of a run whose processes were all killed, from what they left behind."""
         assert self._store is not None
         accounts.recall(state)
-        workers = [Worker(birth.spec, "", self.folder, self._around.rules) for birth in self.folder.births()]
+        workers = [Worker(birth.spec, "", self.folder, self._rules) for birth in self.folder.births()]
         workers = [worker for worker in workers if worker.spec.role is not Role.SUPERVISOR]
         accounts.sample(workers, 0)
         accounts.finish(workers, 0)
@@ -166,7 +202,7 @@ class Supervisor:
 
     @property
     def _drain_seconds(self) -> float:
-        return self._around.rules.drain * drain_steps(self.spec.config)
+        return self._rules.drain * drain_steps(self.spec.config)
 
     def _watch_launcher(self) -> int | None:
         if self._around.launcher is None:
@@ -178,7 +214,7 @@ class Supervisor:
             return None
 
     def _end_earlier(self, spec: ProcessSpec) -> None:
-        around = Surroundings(self._around.modules, self._around.rules, self._clock)
+        around = Surroundings(self._around.modules, self._rules, self._clock)
         earlier = Supervisor(spec, self.folder, around)
         earlier._accounts = earlier._open_ledger(True)
         earlier.crew.muster(self.folder.births(), self._clock.monotonic_ns())
@@ -207,10 +243,13 @@ class Supervisor:
         for worker in self.crew:
             worker.look(now)
         self._take_up_requests(now)
+        self._run_commands()
+        self.quarantine.look(self.crew, now)
         self._judge(now)
         if self._life.draining:
             self._advance_drain(now)
         else:
+            self._patrol.look(self.crew, now)
             self.crew.reconcile(now)
         assert self._accounts is not None
         self._accounts.sample(self.crew, now)  # first: what a process that is gone left is read before its next life
@@ -229,6 +268,16 @@ class Supervisor:
             log.warning("asked again: what has not finished is killed")
             for worker in self.crew:
                 worker.hurry(now_ns)
+
+    def _run_commands(self) -> None:
+        for _ in range(self._commands.qsize()):
+            command, future = self._commands.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(command())
+            except UserError as error:
+                future.set_exception(error)
 
     def _judge(self, now_ns: int) -> None:
         life = self._life
@@ -250,7 +299,7 @@ class Supervisor:
             ours = [worker for worker in self.crew if drain_step(worker.spec) == self._step]
             left = max(0.0, (self._drain_until_ns - now_ns) / 1e9)
             for worker in ours:
-                worker.leave(now_ns, min(self._around.rules.drain, left))
+                worker.leave(now_ns, min(self._rules.drain, left))
             if any(worker.alive for worker in ours):
                 return
             self._step += 1
@@ -283,6 +332,15 @@ class Supervisor:
 
     def _show(self, view: Appliance) -> None:
         view.series = self._accounts.newest() if self._accounts is not None else None
+        kept = self.quarantine.kept
+        view.quarantine = QuarantineView(
+            frames=len(kept.names),
+            bytes=kept.size_bytes,
+            names=list(kept.names[-SHOWN_NAMES:]),
+            last=kept.last,
+            most_frames=self.quarantine.most_frames,
+            most_bytes=self.quarantine.most_bytes,
+        )
         self.view = view
         self.folder.write("appliance.json", view.model_dump_json())
         for watcher in self.watchers:

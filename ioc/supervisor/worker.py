@@ -2,30 +2,46 @@
 
     new -> alive -> (ended, hung: killed) -> waiting for its next start -> alive ...
                                           -> given up        too many failures within a minute, or exit code 2
-    asked to leave -> alive, draining -> over                never restarted; killed when its time is up
+    too much memory -> alive, draining -> waiting for its next start
+    asked to leave  -> alive, draining -> over               never restarted; killed when its time is up
+
+States: Starting (no word yet, or waiting for its start), Running, Draining, Stopped (over, or by command),
+Failed (given up), Quarantining (a frame that it died of twice is being put aside).
 
 Rules: the first restart is at once, the next ones after 0.5, 1, 2, ... s. A process is hung when it says that it runs
 and its heartbeat stands still for `hang` seconds of ours; time in which the supervisor itself was not scheduled counts
-little, so that a machine that was suspended or overloaded does not kill what is healthy. A process may be a batch job
-(ioc/supervisor/jobs.py): nothing is expected of one before it runs, nor of one whose worker has left, and one that has
-fallen silent is ended after its own `patience`.
+little, so that a machine that was suspended or overloaded does not kill what is healthy. What hangs is asked for the
+stacks of its threads before it is killed. A process may be a batch job (ioc/supervisor/jobs.py): nothing is expected of
+one before it runs, nor of one whose worker has left, and one that has fallen silent is ended after its own `patience`.
 """
 
+import json
 import logging
 import signal
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
+from ioc.core.config import Config
+from ioc.core.quarantine import Death
 from ioc.core.status import ExitCode, ProcessSpec, State, Status
+from ioc.supervisor.death import LOG_BYTES, death_of
 from ioc.supervisor.jobs import Job, Jobs
 from ioc.supervisor.plan import jobs_of
 from ioc.supervisor.process import Process, runs_module, start_time
 from ioc.supervisor.run_folder import Birth, RunFolder
+from ioc.supervisor.usage import Usage, UsageMeter
 
 log = logging.getLogger(__name__)
 
 LONGEST_LOOK = 0.5
 """s; silence longer than this between two looks counts as this much."""
+STACKS_SECONDS = 0.2
+"""s in which a process that hangs writes down what its threads do."""
+ASIDE_SECONDS = 0.5
+"""s that the state Quarantining stays at least, so that it is seen."""
+DEATHS_KEPT = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +57,24 @@ class Rules:
     most_failures: int = 6
     """Failures within `window` after which a process is given up."""
 
+    @classmethod
+    def of(cls, config: Config) -> "Rules":
+        """Return the times that a configuration asks for."""
+        told = config.supervision
+        return cls(
+            hang=told.hang,
+            first_delay=told.first_delay,
+            longest_delay=told.longest_delay,
+            window=told.window,
+            most_failures=told.most_failures,
+        )
+
 
 class Fate(Enum):
     """What is to become of a process."""
 
     WANTED = "wanted"
+    RENEWING = "renewing"
     LEAVING = "leaving"
     OVER = "over"
     GIVEN_UP = "given up"
@@ -70,11 +99,18 @@ class Worker:
     killed_late: bool = False
     retry_ns: int | None = None
     deadline_ns: int | None = None
+    usage: Usage = field(default_factory=Usage)
+    deaths: deque[Death] = field(default_factory=lambda: deque(maxlen=DEATHS_KEPT))
+    settings: dict[str, Any] = field(default_factory=dict)
     _failures: list[int] = field(default_factory=list)
     _heartbeat: int = 0
     _silent: float = 0.0
     _looked_ns: int = 0
     _hung: bool = False
+    _meter: UsageMeter | None = None
+    _log_start: int = 0
+    _kill_ns: int | None = None
+    _aside_ns: int | None = None
 
     @property
     def name(self) -> str:
@@ -91,9 +127,11 @@ class Worker:
         """The state to show."""
         if self.fate is Fate.GIVEN_UP:
             return State.FAILED
+        if self._aside_ns is not None and self.fate is Fate.WANTED:
+            return State.QUARANTINING
         if self.process is None:
             return State.STOPPED if self.fate is Fate.OVER else State.STARTING
-        if self.fate is Fate.LEAVING:
+        if self.fate in (Fate.LEAVING, Fate.RENEWING):
             return State.DRAINING
         return self.status.state if self.status is not None and self.current else State.STARTING
 
@@ -108,6 +146,29 @@ class Worker:
         return self.fate is Fate.WANTED and self.state is State.RUNNING
 
     @property
+    def failures(self) -> int:
+        """How often it failed lately."""
+        return len(self._failures)
+
+    def backoff(self, now_ns: int) -> float:
+        """Return in how many s it is started again, 0: now, or it is there."""
+        return max(0.0, (self.retry_ns - now_ns) / 1e9) if self.retry_ns is not None else 0.0
+
+    def message(self, now_ns: int) -> str:
+        """Return why it is in the state that it is in, empty: all is well."""
+        rules = self.rules
+        lately = f"failure {self.failures} of {rules.most_failures} within {rules.window:g} s"
+        if self.fate is Fate.GIVEN_UP:
+            return f"given up after {self.failures} failures within {rules.window:g} s: {self.last_error}"
+        if self.fate is Fate.RENEWING:
+            return f"finishes what it has and starts anew: {self.last_error}"
+        if self.fate is Fate.WANTED and self.process is None and self.last_error:
+            return f"starts again in {self.backoff(now_ns):.1f} s, {lately}: {self.last_error}"
+        if self.state is State.QUARANTINING:
+            return "a frame that it died of twice is put aside"
+        return self.status.message if self.status is not None and self.current else ""
+
+    @property
     def job(self) -> Job | None:
         """The job that the process is, if it is one."""
         return self.process if isinstance(self.process, Job) else None
@@ -120,6 +181,8 @@ class Worker:
     def start(self, now_ns: int) -> None:
         """Start the process."""
         self.folder.remove(f"{self.name}.gone")
+        self._log_start = self.folder.log_size(self.name)
+        self.spec = self.spec.model_copy(update={"last_end": self.last_error})
         self._write_birth()
         if jobs_of(self.spec) is not None:
             self.process = self.jobs.launch(self.spec)
@@ -152,6 +215,8 @@ class Worker:
         status = self.folder.read_status(self.name)
         if status is not None:
             self.status = status
+        if self._aside_ns is not None and now_ns >= self._aside_ns:
+            self._aside_ns = None
         if self.process is None:
             return False
         if isinstance(self.process, Job) and self.process.news():
@@ -166,12 +231,25 @@ class Worker:
     def leave(self, now_ns: int, seconds: float) -> None:
         """Ask the process to finish and go, and give it so long."""
         self.retry_ns = None
-        if self.fate is Fate.WANTED:
+        if self.fate in (Fate.WANTED, Fate.RENEWING):
             self.fate = Fate.LEAVING if self.alive else Fate.OVER
             self._write_birth()
             if self.process is not None:
                 self.process.send(signal.SIGTERM)
                 self.deadline_ns = now_ns + round(seconds * 1e9)
+
+    def renew(self, now_ns: int, why: str) -> None:
+        """Ask a process to finish and go, and start another one in its place."""
+        if self.fate is Fate.WANTED and self.process is not None:
+            log.warning("%s: %s", self.name, why)
+            self.fate = Fate.RENEWING
+            self.last_error = why
+            self.process.send(signal.SIGTERM)
+            self.deadline_ns = now_ns + round(self.rules.drain * 1e9)
+
+    def put_aside(self, now_ns: int) -> None:
+        """Show that a frame that it died of is put aside."""
+        self._aside_ns = now_ns + round(ASIDE_SECONDS * 1e9)
 
     def revive(self) -> None:
         """Want a process again that was over."""
@@ -195,7 +273,11 @@ class Worker:
         self._heartbeat = 0
         self._looked_ns = now_ns
         self._hung = False
+        self._kill_ns = None
         self.exit_code = None
+        assert self.process is not None
+        self._meter = UsageMeter(self.process.pid) if self.job is None and self.process.pid is not None else None
+        self.usage = Usage()
 
     def _watch(self, now_ns: int) -> None:
         assert self.process is not None
@@ -205,18 +287,30 @@ class Worker:
         self._silent = 0.0 if heartbeat != self._heartbeat else self._silent + elapsed
         self._heartbeat = heartbeat
         self.ran = self.ran or self.running
+        if self._meter is not None and self._meter.look(now_ns):
+            self.usage = self._meter.usage
+        if self._kill_ns is not None and now_ns >= self._kill_ns:
+            self._kill_ns = None
+            self.process.send(signal.SIGKILL)
         if self.deadline_ns is not None and now_ns >= self.deadline_ns:
             log.error("%s did not finish in time and is killed", self.name)
-            self.killed_late = True
-            self.last_error = "did not finish in time and was killed"
-            self.process.send(signal.SIGKILL)
+            if self.fate is Fate.LEAVING:
+                self.killed_late = True
+                self.last_error = "did not finish in time and was killed"
+            self._kill_with_stacks(now_ns)
             self.deadline_ns = None
         elif self.fate is Fate.WANTED and not self._hung and self._silent > self._patience():
             self._hung = True
             said = self.status.last_error if self.status is not None and self.current else ""
             self.last_error = f"no sign of life for {self._patience():g} s: killed" + (f" ({said})" if said else "")
             log.error("%s: %s", self.name, self.last_error)
-            self.process.send(signal.SIGKILL)
+            self._kill_with_stacks(now_ns)
+
+    def _kill_with_stacks(self, now_ns: int) -> None:
+        """Let a process write down where its threads are, and kill it a moment later."""
+        assert self.process is not None
+        self.process.send(signal.SIGUSR1)
+        self._kill_ns = now_ns + round(STACKS_SECONDS * 1e9)
 
     def _patience(self) -> float:
         config = jobs_of(self.spec)
@@ -226,27 +320,43 @@ class Worker:
 
     def _ended(self, now_ns: int) -> None:
         assert self.process is not None
-        code = self.process.exit_code()
+        code, pid = self.process.exit_code(), self.process.pid
         self.exit_code = int(self._told()) if code is None else code
         failure = self._explain()
         self.close()
         self.deadline_ns = None
         if self.fate is Fate.LEAVING:
             self.fate = Fate.OVER
+            if self.exit_code == -signal.SIGTERM:  # it had not got as far as to listen, so it had nothing to finish
+                self.exit_code = ExitCode.DRAINED
             log.info("%s ended with exit code %d", self.name, self.exit_code)
             if self.exit_code != ExitCode.DRAINED and not self.killed_late:
                 self.last_error = failure
             return
-        self.last_error = self.last_error if self._hung else failure
+        renewed = self.fate is Fate.RENEWING
+        self.fate = Fate.WANTED
+        self.last_error = self.last_error if self._hung or renewed else failure
+        self._note_death(pid or 0)
         self._failures = [*(at for at in self._failures if now_ns - at < self.rules.window * 1e9), now_ns]
         log.error("%s ended: %s", self.name, self.last_error)
-        if self.exit_code == ExitCode.BAD_CONFIGURATION or len(self._failures) >= self.rules.most_failures:
+        bad = self.exit_code == ExitCode.BAD_CONFIGURATION and not renewed
+        if bad or len(self._failures) >= self.rules.most_failures:
             self.fate = Fate.GIVEN_UP
             self.folder.write(f"{self.name}.gone", self.last_error)
             log.error("%s is given up", self.name)
             return
         self.restarts += 1
         self.retry_ns = now_ns + round(self._delay() * 1e9)
+
+    def _note_death(self, pid: int) -> None:
+        """Keep how it ended, and what its processor was set to: for a frame that turns out to be the cause."""
+        assert self.exit_code is not None
+        written = self.folder.log_since(self.name, self._log_start, LOG_BYTES)
+        self.deaths.append(death_of(self.name, pid, self.exit_code, self.last_error, written))
+        try:
+            self.settings = json.loads(self.folder.read(self.spec.settings_file.name) or "{}")
+        except ValueError as error:
+            log.warning("%s: what its processor was set to cannot be read: %s", self.name, error)
 
     def _delay(self) -> float:
         if len(self._failures) == 1:
@@ -267,7 +377,7 @@ class Worker:
             return f"{words} ({said})" if said else words
         if self.exit_code < 0:
             return f"was killed by {signal.Signals(-self.exit_code).name}"
-        if self.status is not None and self.current and self.status.last_error:
+        if self.status is not None and self.current and self.status.state is State.FAILED and self.status.last_error:
             return self.status.last_error
         if self.exit_code == ExitCode.NOT_DRAINED:
             return "could not finish its frames in time"

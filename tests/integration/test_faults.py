@@ -108,6 +108,9 @@ UNFIT = f"""{DETECTOR}
 processor = "processors.py:NoModel"
 """
 HOPELESS = f"""{DETECTOR}
+[supervision]
+most_failures = 4
+window = 600.0
 [groups.a]
 processor = "processors.py:CrashLoop"
 [groups.b]

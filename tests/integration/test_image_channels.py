@@ -195,7 +195,7 @@ def change_count(user: User) -> None:
     user.put("Dist1:Count", 1)
     user.wait("Dist1:Members_RBV", 1)
     user.wait("Dist1:Member1:Present_RBV", "Yes")
-    states = {f"Proc{slot}:State_RBV" for slot in range(1, 17) if user.get(f"Proc{slot}:Name_RBV") in ENDED}
+    states = {f"Process{slot}:State_RBV" for slot in range(1, 17) if user.get(f"Process{slot}:Name_RBV") in ENDED}
     assert len(states) == len(ENDED)
     for name in states:
         user.wait(name, "Stopped")

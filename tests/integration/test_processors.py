@@ -116,3 +116,28 @@ def check_files(folder: Path) -> None:
                 assert unique_id == number
                 np.testing.assert_array_equal(data, image(number))
     assert number == FRAMES
+
+
+def test_what_is_sealed_is_opened_and_inferred_and_saved(tmp_path: Path) -> None:
+    patterns = np.random.default_rng(1).integers(-50, 50, (20, 128, 128), np.int16)
+    np.save(tmp_path / "patterns.npy", patterns)
+    (tmp_path / "network.onnx").write_bytes(magnitude((8, 1, 128, 128)))
+    keys = {
+        "detector.source": f'{{ kind = "replay", path = "{tmp_path}/patterns.npy", loop = false }}',
+        "groups.sealed.count": 1,
+        "groups.network.input": "groups.opened",
+        "groups.network.processor": "ptychonn",
+        "groups.network.settings.Model": f"{tmp_path}/network.onnx",
+        "groups.saved.input": "groups.network",
+        "groups.saved.processor": "save",
+        "groups.saved.settings": f'{{ Folder = "{tmp_path}/saved", Pattern = "{{series}}/{{id:08}}.npy" }}',
+    }
+    given = [word for key, value in keys.items() for word in ("--set", f"{key}={_toml(value)}")]
+    with appliance(tmp_path, str(EXAMPLE.with_name("sealed.toml")), *given, RAYFAN_KEYS=f"first {'07' * 32}") as run:
+        run.wait_until(lambda: done(run, "Cons4") == len(patterns), "all images are saved", 60.0)
+        run.stop()
+        assert figures(run, "Cons2")["Stat:Refused"] == 0
+    names = sorted((tmp_path / "saved").glob("*/*.npy"))
+    assert [path.stem for path in names] == [f"{number:08}" for number in range(1, len(patterns) + 1)]
+    for path, pattern in zip(names, patterns, strict=True):
+        np.testing.assert_array_equal(np.load(path), np.abs(pattern.astype(np.float32)))

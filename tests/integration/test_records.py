@@ -376,9 +376,9 @@ def test_readbacks_go_into_alarm_by_their_limits_states_and_when_unknown(stand: 
         assert stand.client("severity", name) == severity, name
         stand.ioc.ask("set", name, good)
         assert stand.client("severity", name) == NO_ALARM, name
-    stand.ioc.ask("invalidate", ["Cons1:Processed_RBV", "Proc1:State_RBV"])
+    stand.ioc.ask("invalidate", ["Cons1:Processed_RBV", "Process1:State_RBV"])
     assert stand.client("severity", "Cons1:Processed_RBV") == INVALID
-    assert stand.client("severity", "Proc1:State_RBV") == INVALID
+    assert stand.client("severity", "Process1:State_RBV") == INVALID
     stand.ioc.ask("set_many", {"Cons1:Processed_RBV": 0})
     assert stand.client("severity", "Cons1:Processed_RBV") == NO_ALARM
 

@@ -132,9 +132,9 @@ def test_jobs_come_and_go(site: Site) -> None:
         first, second = ids(site.cluster)
         wait_done(run, "Cons1", "Cons2")
         with user_of(run) as user:
-            shown = {user.get(f"Proc{slot}:Name_RBV"): user.get(f"Proc{slot}:Job_RBV") for slot in (2, 3)}
+            shown = {user.get(f"Process{slot}:Name_RBV"): user.get(f"Process{slot}:Job_RBV") for slot in (2, 3)}
             assert sorted(shown) == ["Cons1", "Cons2"] and sorted(shown.values(), key=int) == [first, second]
-            assert user.get("Proc2:JobState_RBV") == "ACTIVE"
+            assert user.get("Process2:JobState_RBV") == "ACTIVE"
 
             site.cluster.run("scancel", first)  # somebody cancels a job: another one takes its seat
             run.wait_until(lambda: first not in site.cluster.jobs(), "the job is over", 30.0)

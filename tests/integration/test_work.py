@@ -87,9 +87,9 @@ def test_workers_join_work_and_leave(tmp_path: Path) -> None:
             wait_done(run, "Cons1", 20)
             wait_done(run, "Cons1001", 20)
             assert user.get("Cons1:State_RBV") == user.get("Cons1001:State_RBV") == "Running", "IOCs of their own"
-            assert user.get("Proc2:Name_RBV") == "Cons1"
-            assert user.get("Proc2:JobState_RBV") == "ACTIVE"
-            assert re.fullmatch(r"\d+", user.get("Proc2:Job_RBV"))
+            assert user.get("Process2:Name_RBV") == "Cons1"
+            assert user.get("Process2:JobState_RBV") == "ACTIVE"
+            assert re.fullmatch(r"\d+", user.get("Process2:Job_RBV"))
             user.put("Dist1:Count", 0)  # the job's worker is asked to leave, and the job ends
             wait_present(run, "Cons1001")
             job = run.status("Cons1")["pid"]

@@ -1,4 +1,4 @@
-"""Clients that drive areaDetector IOCs, unmodified, at the detector and its file writer: they notice no difference."""
+"""Clients that drive areaDetector IOCs, unmodified, at detector, writer and plug-ins: they notice no difference."""
 
 import json
 import subprocess
@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.appliance import RunningAppliance, appliance
-from tests.support.bluesky_client import FRAMES_A_POINT
+from tests.support.bluesky_client import FLOWN, FRAMES_A_POINT
+from tests.support.plugin_client import FRAMES
 
 CONFIG = """
 [detector]
@@ -18,9 +19,11 @@ frame_rate = 100
 size = [64, 48]
 acquire_at_start = false
 [writers.files]
+[plugins]
+names = ["image1", "Stats1", "Stats2", "ROI1", "Proc1", "Trans1", "Codec1", "CB1"]
 """
 CLIENT_SECONDS = 100.0
-COUNT, FLOWN = 3, 5
+COUNT = 3
 ROOT = Path(__file__).parents[2]
 
 
@@ -30,18 +33,23 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAppliance]:
     (folder / "rayfan.toml").write_text(CONFIG)
     (folder / "data").mkdir()
     with appliance(folder, "rayfan.toml") as run:
-        run.wait_running("detector", "HDF1")
+        run.wait_running("detector", "HDF1", "Plug1")
         yield run
         report = run.stop()
-    (stage,) = (stage for stage in report["stages"] if stage["name"] == "HDF1")
-    assert stage["received"] == stage["processed"] == report["published"] > 0
+    for name in ("HDF1", "Plug1"):
+        (stage,) = (stage for stage in report["stages"] if stage["name"] == name)
+        assert stage["received"] == stage["processed"] == report["published"] > 0
 
 
 def client(run: RunningAppliance, name: str, number: int) -> dict[str, Any]:
     """Return what a client of another process saw."""
-    command = [sys.executable, "-m", "tests.support.bluesky_client", name, run.prefix, str(run.folder / "data")]
+    return asked(run, "tests.support.bluesky_client", name, run.prefix, str(run.folder / "data"), str(number))
+
+
+def asked(run: RunningAppliance, module: str, *arguments: str) -> dict[str, Any]:
+    """Return what a module of clients printed."""
     done = subprocess.run(
-        [*command, str(number)],
+        [sys.executable, "-m", module, *arguments],
         env=run.environment,
         cwd=ROOT,
         capture_output=True,
@@ -49,7 +57,7 @@ def client(run: RunningAppliance, name: str, number: int) -> dict[str, Any]:
         timeout=CLIENT_SECONDS,
         check=False,
     )
-    assert done.returncode == 0, f"{name}: {done.stderr[-4000:]}\n{run.logs()}"
+    assert done.returncode == 0, f"{module} {arguments[0]}: {done.stderr[-4000:]}\n{run.logs()}"
     return json.loads(done.stdout)
 
 
@@ -63,6 +71,8 @@ def test_classic_ophyd_counts_into_files(run: RunningAppliance) -> None:
 def test_ophyd_async_counts_and_flies_into_files(run: RunningAppliance, scheme: str) -> None:
     seen = client(run, scheme, COUNT)
     documents = seen["documents"]
+    arrays, total = seen["total"]
+    assert arrays == COUNT + FLOWN and total > 0, "Stats2 has seen every frame"
     assert seen["idle"][0] is False and seen["idle"][1].endswith("Idle")
     resources = {one["uid"]: one for name, one in documents if name == "stream_resource"}
     datums = [one for name, one in documents if name == "stream_datum"]
@@ -85,3 +95,26 @@ def test_pyepics_device_class_acquires(run: RunningAppliance) -> None:
     seen = client(run, "pyepics", COUNT)
     assert (seen["counter"], seen["size"]) == (COUNT, [64, 48])
     assert seen["unconnected"] == ["TriggerSoftware"], "a PV of other cameras that simDetector has not, either"
+
+
+def test_classic_ophyd_and_pyepics_use_the_plugins(run: RunningAppliance) -> None:
+    seen = asked(run, "tests.support.plugin_client", run.prefix)
+    look = seen["look"]
+    assert look["image"]["shape"] == [48, 64] and look["image"]["total"] == look["first_total"] > 0
+    assert look["read"]["det_stats_total"] == look["region"]["total"] > 0
+    assert 0 < look["read"]["det_stats_centroid_x"] < 16
+    assert look["figures"] == [look["region"]["max"], pytest.approx(look["region"]["sigma"]), FRAMES]
+    assert look["histogram"] == 16 * 24 and look["profile"] == pytest.approx(look["profile_expected"])
+    assert "det_cam_acquire_time" in look["configuration"], "found along the ports"
+    assert look["roi"][:3] == [16, 24, 64] and look["roi"][3][:2] == [16, 24]
+    assert look["trans"] == [[0, 24, 16]] * 2, "depth, height and width of what came in"
+    assert look["codec"][0] > 0 and look["codec"][1] == "Success"
+    assert look["queue"] == [64, 0, 64, 0] and look["blocking"] == ["Yes", "No"]
+    assert seen["background"] == {"oc3": 1.0, "background": "Valid"}
+    assert seen["buffer"] == {"wrapping": "Buffer Wrapping", "completed": "Acquisition Completed", "after": 1}
+    behind: dict[str, str] = dict.fromkeys(("STATS1", "TRANS1"), "ROI1")
+    ports = ("CB1", "CODEC1", "Image1", "PROC1", "ROI1", "STATS1", "STATS2", "TRANS1")
+    assert seen["graph"]["edges"] == sorted([behind.get(port, "SIM1"), port] for port in ports)
+    assert seen["graph"]["pipeline"] == ["SimDetectorCam", "ROIPlugin_V35", "StatsPlugin_V35"]
+    assert seen["end"] == {"counter": FRAMES, "id": FRAMES, "dropped": 0, "region": [24, 16]}
+    assert seen["pyepics"] == {"missing": ["UniqueId"], "elements": 48 * 64, "width": 64}

@@ -17,7 +17,7 @@ RAYFAN = Path(sys.executable).with_name("rayfan")
 START_SECONDS = 60.0
 CHAINED = ("Cons", "Coll", "In")
 """What the names of processes begin with that may give frames to others, besides the detector."""
-DEALT = {"Cons", "Ejfat", "HDF"}
+DEALT = {"Cons", "Ejfat", "HDF", "Plug"}
 """Members of groups that deal out every frame once, or show it to all of a set."""
 
 

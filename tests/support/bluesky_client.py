@@ -14,6 +14,8 @@ import h5py
 import numpy as np
 
 FRAMES_A_POINT = 20
+FLOWN = 5
+"""Frames of the flight of `ophyd_async`."""
 TIMEOUT = 20
 
 
@@ -23,13 +25,18 @@ def ophyd_async(scheme: str, prefix: str, folder: Path, number: int) -> dict[str
     import bluesky.plans as bp
     from bluesky.run_engine import RunEngine
     from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
-    from ophyd_async.epics.adcore import ADWriterFactory
+    from ophyd_async.epics.adcore import NDROIIO, ADWriterFactory, NDCircularBuffIO, NDPluginBaseIO, NDStatsIO
     from ophyd_async.epics.adsimdetector import SimDetector
 
     engine = RunEngine({}, call_returns_result=True)
     provider = StaticPathProvider(UUIDFilenameProvider(), folder)
     with init_devices(timeout=TIMEOUT):
-        detector = SimDetector(f"{scheme}://{prefix}", ADWriterFactory.hdf(provider), name="det")
+        start = f"{scheme}://{prefix}"
+        stats = NDStatsIO(f"{start}Stats2:")
+        plugins: dict[str, NDPluginBaseIO] = {"stats": stats, "roi": NDROIIO(f"{start}ROI1:")}
+        plugins["buffer"] = NDCircularBuffIO(f"{start}CB1:")
+        detector = SimDetector(start, ADWriterFactory.hdf(provider), plugins=plugins, name="det")
+    asyncio.run_coroutine_threadsafe(_enable(stats), engine.loop).result(TIMEOUT)
     documents: list[tuple[str, dict]] = []
     read: list[int] = []
 
@@ -46,7 +53,7 @@ def ophyd_async(scheme: str, prefix: str, folder: Path, number: int) -> dict[str
     def fly() -> Any:
         yield from bps.open_run()
         yield from bps.stage(detector, wait=True)
-        yield from bps.prepare(detector, TriggerInfo(number_of_events=5), wait=True)
+        yield from bps.prepare(detector, TriggerInfo(number_of_events=FLOWN), wait=True)
         yield from bps.declare_stream(detector, name="flown", collect=True)
         yield from bps.kickoff(detector, wait=True)
         yield from bps.collect_while_completing([detector], [detector], flush_period=0.2, stream_name="flown")
@@ -55,7 +62,24 @@ def ophyd_async(scheme: str, prefix: str, folder: Path, number: int) -> dict[str
 
     engine(fly())
     idle = asyncio.run_coroutine_threadsafe(_idle(detector), engine.loop).result(TIMEOUT)
-    return {"documents": documents, "readable": read, "idle": idle, "seconds": seconds, "files": _files(documents)}
+    total = asyncio.run_coroutine_threadsafe(_total(stats), engine.loop).result(TIMEOUT)
+    seen = {"documents": documents, "readable": read, "idle": idle, "seconds": seconds, "files": _files(documents)}
+    return {**seen, "total": total}
+
+
+async def _enable(stats: Any) -> None:
+    from ophyd_async.core import EnableDisable
+
+    await stats.enable_callbacks.set(EnableDisable.ENABLE)
+    await stats.array_counter.set(0)
+
+
+async def _total(stats: Any) -> list[float]:
+    """Return ArrayCounter and Total once the last frame of both runs is in."""
+    from ophyd_async.core import wait_for_value
+
+    await wait_for_value(stats.unique_id, FLOWN, TIMEOUT)
+    return [await stats.array_counter.get_value(), await stats.total.get_value()]
 
 
 async def _idle(detector: Any) -> list[Any]:

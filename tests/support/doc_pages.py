@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ioc.core import camera_config, config
+from ioc.core import camera_config, config, config_metadata
 from ioc.core.config import Config
 from ioc.core.demo import DEMO
 from tests.support.processor_page import processors_page
@@ -33,21 +33,29 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("detector.readout", camera_config.ReadoutConfig),
     ("detector.simulation", camera_config.SimulationConfig),
     ("detector.simulation.x_sines", camera_config.SineConfig),
+    ("detector.metadata.NAME", config_metadata.SimulatedChannel),
     ("groups.NAME", config.GroupConfig),
     ("groups.NAME.jobs", config.JobsConfig),
+    ("groups.NAME.metadata", config_metadata.MetadataConfig),
+    ("groups.NAME.metadata.channels.NAME", config_metadata.ChannelConfig),
     ("collectors.NAME", config.CollectorConfig),
     ("egress.NAME", config.EgressConfig),
     ("ingress.NAME", config.IngressConfig),
     ("writers.NAME", config.WriterConfig),
+    ("plugins", config.PluginsConfig),
     ("balancers.NAME", config.BalancerConfig),
     ("intake.NAME", config.IntakeConfig),
+    ("supervision", config.SupervisionConfig),
+    ("quarantine", config.QuarantineConfig),
 )
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Path": "path", "dict": "table"}
 LIMITS: tuple[tuple[type, str, str], ...] = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
 
 GROUPS = (
     (r"Ledger:", "Ledger, `$(P)Ledger:`"),
-    (r"Proc\d+:", "Processes, `$(P)Proc1:` to `$(P)Proc16:`"),
+    (r"Chain\d+:", "Groups of chains, `$(P)Chain1:` to `$(P)Chain8:`"),
+    (r"Quarantine:", "Quarantine, `$(P)Quarantine:`"),
+    (r"Process\d+:", "Processes, `$(P)Process1:` to `$(P)Process16:`"),
     (r"cam1:", "Detector, `$(P)cam1:`"),
     (r"Pva1:", "Image channel, `$(P)Pva1:`"),
     (r"Dist\d+:Member\d+:", "Members of a group, `$(P)Dist1:Member1:` to `$(P)Dist8:Member8:`"),
@@ -57,6 +65,14 @@ GROUPS = (
     (r"Ejfat\d+:", "EJFAT egress, `$(P)Ejfat1:`, ..."),
     (r"HDF\d+:", "File writer, `$(P)HDF1:`, ..."),
     (r"In\d+:", "Intake, `$(P)In1:`, ..."),
+    (r"Plug1:", "Process of the plug-ins, `$(P)Plug1:`"),
+    (r"image1:", "Plug-in, NDPluginStdArrays, `$(P)image1:`, ..."),
+    (r"Stats1:", "Plug-in, NDPluginStats, `$(P)Stats1:`, ..."),
+    (r"ROI1:", "Plug-in, NDPluginROI, `$(P)ROI1:`, ..."),
+    (r"Proc1:", "Plug-in, NDPluginProcess, `$(P)Proc1:`, ..."),
+    (r"Trans1:", "Plug-in, NDPluginTransform, `$(P)Trans1:`, ..."),
+    (r"Codec1:", "Plug-in, NDPluginCodec, `$(P)Codec1:`, ..."),
+    (r"CB1:", "Plug-in, NDPluginCircularBuff, `$(P)CB1:`, ..."),
     (r"EjfatLb\d+:", "EJFAT load balancer for labs, `$(P)EjfatLb1:`, ..."),
     (r"EjfatIn\d+:", "EJFAT ingress, `$(P)EjfatIn1:`, ..."),
     (r"", "Appliance, `$(P)`"),
@@ -95,7 +111,8 @@ that may be longer than 39 characters is an array of characters over Channel Acc
 What a processor declares is added to its consumers: the statistic `Mean` is `$(P)Cons1:Stat:Mean_RBV`, the setting
 `Level` the pair `$(P)Cons1:Set:Level`, `$(P)Cons1:Set:Level_RBV`. Records derived from these (`$(P)Alarm_RBV`,
 `$(P)Ledger:LossPercent_RBV`) come from `db/*.template`. Channels that are not records: `$(P)Pva1:Image`,
-`$(P)Cons1:Image`, `$(P)Coll1:Image`, `$(P)EjfatIn1:Image` and `$(P)Dist1:Set1:Member1:Image` (NTNDArray), and
+`$(P)Cons1:Image`, `$(P)Cons1:Quarantine:Image`, `$(P)Coll1:Image`, `$(P)EjfatIn1:Image` and
+`$(P)Dist1:Set1:Member1:Image` (NTNDArray), and
 `$(P)Status`, `$(P)cam1:Status`, `$(P)Cons1:Status`, `$(P)Coll1:Status`, `$(P)Ejfat1:Status`, `$(P)EjfatIn1:Status`
 (structures).
 """

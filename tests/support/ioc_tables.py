@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from consumers.plugins.kinds import NAMES
+from consumers.plugins.kinds import all_records as plugin_records
+from consumers.plugins.sizes import Sizes
 from consumers.records import (
     balancer_records,
     collector_records,
@@ -9,9 +12,11 @@ from consumers.records import (
     egress_records,
     ingress_records,
     intake_records,
+    metadata_records,
 )
 from consumers.writer_records import writer_records
 from detector_sim.records import detector_records
+from ioc.core.config_metadata import ChannelConfig
 from ioc.records.ledger_records import supervisor_records
 from ioc.records.table import Record, listing, write_listing
 
@@ -24,12 +29,14 @@ def all_records() -> list[Record]:
         *supervisor_records(),
         *detector_records(),
         *consumer_records("Cons1"),
+        *metadata_records("Cons1", {"NAME": ChannelConfig(channel="pva://NAME")}),
         *collector_records("Coll1"),
         *egress_records("Ejfat1"),
         *balancer_records("EjfatLb1"),
         *ingress_records("EjfatIn1"),
         *writer_records("HDF1"),
         *intake_records("In1"),
+        *plugin_records("Plug1", NAMES, Sizes()),
     ]
 
 

@@ -335,3 +335,13 @@ def test_a_process_that_grows_is_told_from_one_that_only_wavers(capsys: pytest.C
     assert soak.verdict({**good, "residue": 1}, 1.0, [wavering]) == 1
     assert soak.verdict({**good, **report(dropped={"queue_full": 1})}, 1.0, [wavering]) == 1
     assert "GROWS" in capsys.readouterr().out
+
+
+def test_a_case_with_metadata_has_the_same_channels_on_both_sides() -> None:
+    case = Case(metadata=2)
+    config = load(toml(case, None), "bench")
+    channels = config.groups["bench"].metadata.channels
+    assert list(config.detector.metadata) == list(channels) == ["M1", "M2"]
+    assert not config.detector.acquire_at_start
+    assert channels["M1"].under("B:").name == "B:Meta:M1"
+    assert pvapy.metadata_channels(case) == "pva://bench:M1,pva://bench:M2"

@@ -1,17 +1,23 @@
 """The links of a chain in one process: frames, ends of series and accounts when those before and behind come and go."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from consumers.inputs import Givers, open_books
+from consumers.local_output import LocalOutput
+from ioc.channels.local_givers import Member
 from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_separate import SeparateInputs
 from ioc.channels.local_store import FrameStore
-from ioc.core.errors import UserError
-from ioc.core.frame import EndOfSeries, Frame
-from tests.support.chains import TEXT, Chain, frame
+from ioc.channels.local_wire import Hello
+from ioc.core.errors import RefusedError, UserError
+from ioc.core.frame import EndOfSeries, Frame, Item
+from ioc.supervisor.counts import Counts
+from tests.support.chains import DEADLINE, TEXT, Chain, frame
 
 
 @pytest.fixture
@@ -206,3 +212,62 @@ def test_a_frame_without_a_pixel_goes_through_a_chain(chain: Chain) -> None:
     assert (empty.data.shape, empty.data.dtype) == ((0, 5), np.uint16)
     assert (full.data == 2).all()
     chain.settled()
+
+
+def test_members_of_a_later_group_come_and_go_and_nothing_is_lost(chain: Chain) -> None:
+    first = chain.outputs["Cons1"]
+    counts = Counts(chain.config, chain.folder)
+    assert (counts.groups, counts.of("second")) == (["second"], 1)
+    counts.set("second", 3)
+    spec = chain.specs["Cons3"].model_copy(update={"name": "Cons5", "member": 2})
+    books = open_books(spec)
+    other = LocalInputs(Member(Givers(spec, "groups.first"), Hello("Cons5", "second", 2), books))
+    limit = time.monotonic() + DEADLINE
+    while sum(seat.present for seat in first.distributor.seats()) < 2:
+        chain.tend()
+        assert (chain.received_now(), other.receive(1, 0.01)) == ([], [])
+        assert time.monotonic() < limit, "the third member has not joined"
+    assert {seat.name: seat.expected for seat in first.distributor.seats()} == {"Cons3": True, "Cons5": True}
+    first.publish([frame(unique_id) for unique_id in range(1, 9)])
+    counts.set("second", 2)  # member 2 is to go, although it was the second to come
+    until(chain, lambda: not {seat.name: seat.expected for seat in first.distributor.seats()}["Cons5"], "it is known")
+    first.publish([frame(unique_id) for unique_id in range(9, 13)])
+    other.leave()
+    theirs: list[Item] = []
+    while not other.finished:
+        chain.tend()
+        items = other.receive(4, 0.01)
+        theirs += items
+        books.counts.processed += len(items)
+        books.counts.published += len(items)
+        other.release(len(items))
+        assert time.monotonic() < limit, "what waited for it is not delivered"
+    mine = ids(chain.receive(12 - len(theirs)))
+    assert sorted([*mine, *(item.unique_id for item in theirs if isinstance(item, Frame))]) == list(range(1, 13))
+    assert mine[-4:] == [9, 10, 11, 12], "whoever is to go is given nothing more"
+    chain.settled()
+    other.close(drain=False)
+    books.close()
+    again = LocalOutput.of(chain.specs["Cons2"])
+    assert again is not None
+    assert [group.shape.count for group in again.distributor.groups.values()] == [2], "a new life knows it, too"
+    again.close(drain=False)
+
+
+def until(chain: Chain, true: Callable[[], bool], what: str) -> None:
+    """Tend the outputs until something is true."""
+    limit = time.monotonic() + DEADLINE
+    while not true():
+        chain.tend()
+        assert time.monotonic() < limit, what
+
+
+def test_a_count_that_cannot_be_is_refused_and_a_file_that_is_none_ignored(chain: Chain) -> None:
+    counts = Counts(chain.config, chain.folder)
+    with pytest.raises(RefusedError, match="0 to 64"):
+        counts.set("second", 65)
+    counts.set("second", 0)
+    assert Counts(chain.config, chain.folder).of("second") == 0
+    for nonsense in ("[]", "{", '{"second": "many"}', '{"another": 3}'):
+        (chain.folder / "counts.json").write_text(nonsense)
+        assert Counts(chain.config, chain.folder).of("second") == 1

@@ -28,8 +28,9 @@ def test_page_is_what_the_code_says(name: str, page: Callable[[], str]) -> None:
 
 def test_every_key_has_a_line() -> None:
     page = configuration_page()
-    inner = {"jobs", "source", "readout", "simulation", "x_sines", "y_sines"}
-    tables = {"detector", "groups", "collectors", "egress", "ingress", "balancers", "writers", "intake", *inner}
+    inner = {"jobs", "source", "readout", "simulation", "x_sines", "y_sines", "metadata", "channels"}
+    tables = {"detector", "groups", "collectors", "egress", "ingress", "balancers", "writers", "plugins", *inner}
+    tables |= {"supervision", "quarantine", "intake"}
     for name, model in TABLES:
         section = page.split(f"## `[{name}]`" if name else "## Top level")[1].split("\n## ")[0]
         for key in set(model.model_fields) - tables:
@@ -41,7 +42,7 @@ def test_every_record_of_the_first_of_its_kind_has_one_line() -> None:
     page = records_page()
     with LISTING.open(newline="", encoding="utf-8") as file:
         names = [row["name"].removeprefix("$(P)") for row in csv.DictReader(file)]
-    first = [name for name in names if not re.search(r"(Proc|Dist|Member)([2-9]|\d\d):", name)]
+    first = [name for name in names if not re.search(r"(Process|Dist|Member|Chain)([2-9]|\d\d):", name)]
     assert len(first) > 100
     for name in first:
         assert page.count(f"\n| `{name}` |") == 1, name

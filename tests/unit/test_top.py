@@ -14,15 +14,15 @@ RECORDS: dict[str, Any] = {
     "Ledger:Published_RBV": 123456,
     "Ledger:Residue_RBV": 0,
     "Uptime_RBV": 61.0,
-    **{f"Proc{slot}:State_RBV": "Absent" for slot in range(3, 17)},
-    "Proc1:Name_RBV": "detector",
-    "Proc1:Role_RBV": "detector",
-    "Proc1:State_RBV": "Running",
-    "Proc2:Name_RBV": "Cons1",
-    "Proc2:Role_RBV": "consumer",
-    "Proc2:State_RBV": "Failed",
-    "Proc2:Restarts_RBV": 2,
-    "Proc2:LastError_RBV": "it broke",
+    **{f"Process{slot}:State_RBV": "Absent" for slot in range(3, 17)},
+    "Process1:Name_RBV": "detector",
+    "Process1:Role_RBV": "detector",
+    "Process1:State_RBV": "Running",
+    "Process2:Name_RBV": "Cons1",
+    "Process2:Role_RBV": "consumer",
+    "Process2:State_RBV": "Failed",
+    "Process2:Restarts_RBV": 2,
+    "Process2:LastError_RBV": "it broke",
 }
 
 
@@ -59,7 +59,7 @@ def test_processes_groups_and_ledger_are_drawn() -> None:
 
 def test_the_worst_state_is_that_of_the_appliance() -> None:
     assert view_of("RF:", RECORDS, {}).state is State.FAILED
-    assert view_of("RF:", RECORDS | {"Proc2:State_RBV": "Draining"}, {}).state is State.DRAINING
+    assert view_of("RF:", RECORDS | {"Process2:State_RBV": "Draining"}, {}).state is State.DRAINING
     assert view_of("RF:", {}, {}).state is State.STOPPED
 
 

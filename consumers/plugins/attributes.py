@@ -1,0 +1,68 @@
+"""The NDAttributes that a plug-in adds to the frames that it puts out: constants, and its own parameters.
+
+PARAM attributes name parameters of the plug-in as in ADCore, for example `TOTAL` of NDPluginStats. EPICS_PV
+attributes are the detector's: `cam1:NDAttributesFile`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ioc.core.errors import mismatch
+from ioc.core.frame import Attribute
+from ioc.core.nd_attributes import LONGEST_TEXT, AttributesError, Definition, MacroError, Origin, is_text, parse
+from ioc.records.areadetector import ATTRIBUTE_STATES
+
+FILE_OK, NOT_FOUND, BAD_XML, BAD_MACRO = ATTRIBUTE_STATES
+
+
+class PluginAttributes:
+    """What is put on every frame of a plug-in; `status` is that of `NDAttributesStatus`, `message` says why."""
+
+    def __init__(self) -> None:
+        self.status = FILE_OK
+        self.message = ""
+        self._definitions: tuple[Definition, ...] = ()
+
+    def read(self, file: str, macros: str) -> None:
+        """Take the attributes of an XML file, or of the XML text itself; of an empty one, none."""
+        self.status, self.message, self._definitions = FILE_OK, "", ()
+        try:
+            self._definitions = _own(parse(_text(file), macros)) if file.strip() else ()
+        except OSError as error:
+            self.status, self.message = NOT_FOUND, f"NDAttributesFile: {file}: {error.strerror}"
+        except MacroError as error:
+            self.status, self.message = BAD_MACRO, str(error)
+        except (AttributesError, UnicodeDecodeError) as error:
+            self.status, self.message = BAD_XML, str(error)
+
+    def of(self, parameter: Callable[[str], Attribute | None]) -> dict[str, Attribute]:
+        """Return the attributes, with the values that `parameter` has for the names of ADCore; None: left out."""
+        found: dict[str, Attribute] = {}
+        for one in self._definitions:
+            value = one.constant if one.origin is Origin.CONST else parameter(one.source.upper())
+            if value is not None:
+                found[one.name] = value
+        return found
+
+
+def _own(definitions: tuple[Definition, ...]) -> tuple[Definition, ...]:
+    for one in definitions:
+        if one.origin is Origin.PV:
+            expected = f"{Origin.CONST.value} or {Origin.PARAM.value}"
+            raise AttributesError(
+                mismatch(f"attribute {one.name}, type", expected, one.origin.value, "put it to cam1:NDAttributesFile")
+            )
+    return definitions
+
+
+def _text(file: str) -> str:
+    """Return the XML.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: it is no text.
+    """
+    if is_text(file):
+        return file
+    with Path(file).expanduser().open(encoding="utf-8") as opened:
+        return opened.read(LONGEST_TEXT + 1)

@@ -1,0 +1,172 @@
+"""Simulated metadata: channels `$(P)Meta:NAME` that are updated with the frames, as well or as badly as is wanted.
+
+How it works: the flow hands over ids and time stamps of frames; a thread of its own makes the updates and sends them
+when they are due. Should it fall behind, the oldest frames make no updates, and are counted.
+"""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from typing import Protocol
+
+from ioc.channels.pva_stamped import StampedChannel
+from ioc.core.config_metadata import SimulatedChannel
+from ioc.core.frame import Frame
+from ioc.records.table import Access, Kind, Record
+
+MOST_BEHIND = 65_536
+"""Frames of which the updates may wait to be made."""
+SEED = 20_260_101
+LONGEST_SLEEP = 0.1
+JOIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An update: when it is sent (monotonic ns), and what it says; `stamp_ns` counts from 1970 UTC."""
+
+    due_ns: int
+    value: float
+    stamp_ns: int
+    unique_id: int
+
+
+class Sink(Protocol):
+    """Where updates of one channel go."""
+
+    def send(self, update: Planned) -> None:
+        """Send one update now."""
+        ...
+
+
+class PvaSink:
+    """A channel of pvAccess."""
+
+    def __init__(self) -> None:
+        self.channel = StampedChannel()
+
+    def send(self, update: Planned) -> None:
+        self.channel.post(update.value, update.stamp_ns, update.unique_id)
+
+
+class RecordSink:
+    """A record, which takes its time stamp from the moment of the put."""
+
+    def __init__(self, name: str, put: Callable[[str, float], None]) -> None:
+        self._name = name
+        self._put = put
+
+    def send(self, update: Planned) -> None:
+        self._put(self._name, update.value)
+
+
+class Script:
+    """What one channel does with frames: a pure function of their ids and stamps, and of chance with a fixed seed."""
+
+    def __init__(self, config: SimulatedChannel, seed: int = SEED) -> None:
+        self._config = config
+        self._chance = random.Random(seed)
+        self._seen = 0
+        self._first_ns: int | None = None
+        self._held: Planned | None = None
+
+    def plan(self, unique_id: int, stamp_ns: int, now_ns: int) -> list[Planned]:
+        """Return the updates that a frame makes, in the order in which they are sent."""
+        config, chance = self._config, self._chance
+        self._seen += 1
+        if (self._seen - 1) % config.every or (config.gaps and chance.random() < config.gaps):
+            return []
+        if self._first_ns is None:
+            self._first_ns = stamp_ns
+        stamp = stamp_ns + round(config.offset * 1e9 + (stamp_ns - self._first_ns) * config.drift * 1e-6)
+        if config.jitter:
+            stamp += round(chance.uniform(-config.jitter, config.jitter) * 1e9)
+        update = Planned(now_ns + round(config.delay * 1e9), unique_id + config.shift, stamp, unique_id)
+        found = [update]
+        if config.doubles and chance.random() < config.doubles:
+            found.append(update)
+        if self._held is not None:
+            found.append(self._held)
+            self._held = None
+        elif config.swaps and chance.random() < config.swaps:
+            self._held = update
+            return found[1:]
+        return found
+
+
+class MetadataSimulator:
+    """All simulated channels of a detector. `frames` is called by the flow, everything else by the owner."""
+
+    def __init__(self, channels: Mapping[str, SimulatedChannel], put: Callable[[str, float], None]) -> None:
+        """Prepare; `put` writes a record of `records`, by its name."""
+        self.behind = 0
+        self._channels = channels
+        pva = {name: PvaSink() for name, one in channels.items() if one.protocol == "pva"}
+        self._pvs = {name: sink.channel.pv for name, sink in pva.items()}
+        sinks: dict[str, Sink] = {**pva}
+        sinks |= {name: RecordSink(f"Meta:{name}", put) for name in channels if name not in pva}
+        self._ways = [(Script(one, SEED + at), sinks[name]) for at, (name, one) in enumerate(channels.items())]
+        self._frames: deque[tuple[int, int]] = deque(maxlen=MOST_BEHIND)
+        self._there = threading.Event()
+        self._stopping = False
+        self._later: list[tuple[int, int, Sink, Planned]] = []
+        self._numbers = count()
+        self._thread = threading.Thread(target=self._run, name="metadata simulator", daemon=True)
+
+    def provider(self, prefix: str) -> dict[str, object]:
+        """Return the PVA channels by full name, for a p4p server."""
+        return {f"{prefix}Meta:{name}": pv for name, pv in self._pvs.items()}
+
+    def records(self) -> list[Record]:
+        """Return the records of the CA channels."""
+        names = (name for name in self._channels if name not in self._pvs)
+        return [Record(f"Meta:{name}", Kind.FLOAT, "Simulated metadata", Access.SHOWN) for name in names]
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def frames(self, frames: Sequence[Frame]) -> None:
+        """Take notice of frames that are published; never waits."""
+        self.behind += max(0, len(self._frames) + len(frames) - MOST_BEHIND)
+        self._frames.extend((frame.unique_id, frame.timestamp_ns) for frame in frames)
+        self._there.set()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._stopping = True
+        self._there.set()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._there.wait(self._patience())
+            self._there.clear()
+            while self._frames:
+                self._make(*self._frames.popleft())
+            self._send_due()
+
+    def _patience(self) -> float:
+        if not self._later:
+            return LONGEST_SLEEP
+        return min(LONGEST_SLEEP, max(0.0, (self._later[0][0] - time.monotonic_ns()) / 1e9))
+
+    def _make(self, unique_id: int, stamp_ns: int) -> None:
+        now = time.monotonic_ns()
+        for script, sink in self._ways:
+            for update in script.plan(unique_id, stamp_ns, now):
+                if update.due_ns <= now:
+                    sink.send(update)
+                else:
+                    heappush(self._later, (update.due_ns, next(self._numbers), sink, update))
+
+    def _send_due(self) -> None:
+        while self._later and self._later[0][0] <= time.monotonic_ns():
+            _, _, sink, update = heappop(self._later)
+            sink.send(update)
