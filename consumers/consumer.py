@@ -136,8 +136,9 @@ class Consumer:
             withheld={Reason.FILTERED.value: counts.withheld} if counts.withheld else {},
         )
         status.groups = self.output.groups if self.output is not None else []
-        status.figures = self._figures()
-        self.records.set_many(self._values(status))
+        figures = self._figures()
+        status.figures = figures | (self.metadata.figures() if self.metadata is not None else {})
+        self.records.set_many(self._values(status, figures))
         self.status_channels.post(self.status_name, status)
         return status
 
@@ -237,7 +238,6 @@ class Consumer:
         self.quarantined.look()
         self.usage.look(time.monotonic_ns())
         return {
-            **(self.metadata.figures() if self.metadata is not None else {}),
             "Missed": self.receiver.missed,
             "Dropped": self.receiver.missed,
             "Published": counts.published,
@@ -265,10 +265,10 @@ class Consumer:
             **{f"Stat:{name}": _figure(value) for name, value in now.statistics.items()},
         }
 
-    def _values(self, status: Status) -> dict[str, Value]:
+    def _values(self, status: Status, figures: Mapping[str, float | int | str]) -> dict[str, Value]:
         """Return what the records show: all that the status tells."""
         values: dict[str, Value] = {
-            **status.figures,
+            **figures,
             "State": status.state.value,
             "Received": status.stage.received,
             "Processed": status.stage.processed,
