@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from ioc.bench.workplace import check_interrupt
 from ioc.core.errors import PeerError
 
 log = logging.getLogger(__name__)
@@ -161,6 +162,7 @@ def wait_while(processes: Sequence[Started], seconds: float) -> None:
     """
     limit = time.monotonic() + seconds
     while (rest := limit - time.monotonic()) > 0:
+        check_interrupt()
         for one in processes:
             if not one.alive():
                 raise PeerError(f"{one.name}: ended early (exit code {one.process.returncode}); {one.words()}")

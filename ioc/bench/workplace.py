@@ -15,12 +15,16 @@ from ioc.core.errors import PeerError
 
 MOST_TRIES = 50
 
+_interrupts: list[int] = []
+"""Signals that asked for the end; a list, because a handler may take no lock."""
+
 
 @contextmanager
 def workplace() -> Iterator[Path]:
     """Yield an empty folder, removed at the end; SIGTERM and SIGHUP end the benchmark as Ctrl-C does."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
     before = {number: signal.signal(number, _interrupt) for number in numbers}
+    _interrupts.clear()
     folder = Path(tempfile.mkdtemp(prefix="rf-bench-"))
     try:
         yield folder
@@ -56,7 +60,18 @@ def environment() -> dict[str, str]:
     return variables
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def check_interrupt() -> None:
+    """Raise KeyboardInterrupt if the benchmark was to end: one that came within a finalizer was lost.
+
+    Raises:
+        KeyboardInterrupt: somebody has asked for the end.
+    """
+    if _interrupts:
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _interrupts.append(number)
     raise KeyboardInterrupt
 
 

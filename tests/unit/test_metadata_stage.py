@@ -110,6 +110,7 @@ class Feed:
         self._items = items
         self.finished = False
         self.released = 0
+        self.suspects: set[tuple[int, int]] = set()
 
     def receive(self, max_items: int, timeout: float) -> list[Item]:
         found, self._items = self._items[:max_items], self._items[max_items:]
@@ -119,6 +120,9 @@ class Feed:
 
     def release(self, count: int) -> None:
         self.released += count
+
+    def fail(self, frames: Sequence[Frame]) -> None:
+        raise AssertionError(f"{len(frames)} frames failed")
 
     def leave(self) -> None:
         self.finished = not self._items

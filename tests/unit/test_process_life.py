@@ -33,6 +33,9 @@ class Puppet:
         self.code: int | None = None
         self.sent: list[signal.Signals] = []
 
+    def owns(self, status: Status) -> bool:
+        return status.pid == self.pid
+
     def ended(self) -> bool:
         return self.code is not None
 
