@@ -143,9 +143,7 @@ class Consumer:
         status.groups = [*status.groups, *(remote.status() for remote in self.remote)]
         status.last_error = status.last_error or next((one.last_error for one in self.remote if one.last_error), "")
         figures = self._figures()
-        status.figures = figures | {"UndeliveredIds": undelivered_ids(self.remote)}
-        if self.metadata is not None:
-            status.figures |= self.metadata.figures()
+        status.figures = figures | (self.metadata.figures() if self.metadata is not None else {})
         self.records.set_many(self._values(status, figures))
         self.status_channels.post(self.status_name, status)
         return status
@@ -263,6 +261,7 @@ class Consumer:
             "Filtered": counts.withheld,
             "Shed": self.shown.shed,
             "Undelivered": sum(remote.counters().errors for remote in self.remote),
+            "UndeliveredIds": undelivered_ids(self.remote),
             "MemoryUsed": self.memory.used,
             "MemoryLimit": self.memory.limit,
             "LatencyP50": now.latency_p50,
