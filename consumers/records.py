@@ -60,7 +60,7 @@ CONSUMER = (
     Record("Filtered", COUNT, "Frames that it put nothing out for", unit="frame"),
     Record("Shed", COUNT, "Frames not put out for lack of memory", unit="frame", alarms=ANY_LOSS),
     Record("Undelivered", COUNT, "Frames that no remote output took", unit="frame", alarms=ANY_LOSS),
-    Record("UndeliveredIds", STRING, "Their ids, present series", size=TEXT_SIZE),
+    Record("UndeliveredIds", STRING, "Newest of them, as series:id", size=TEXT_SIZE),
     MEMORY_USED,
     MEMORY_LIMIT,
     Record("Rate", FLOAT, "Frames processed per second", unit="Hz", precision=2),
