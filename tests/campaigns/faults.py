@@ -135,13 +135,21 @@ def run(faults: int, seed: int, kinds: list[str], names: list[str], everything: 
             pids = {name: pid_of(running, name) for name in (*NAMES, SUPERVISOR)}
             report = kill_everything(running, pids) if everything else running.stop()
             left = [path.name for path in running.run_dir.glob("frames")]
-            left += [f"process {name}" for name, pid in pids.items() if Path(f"/proc/{pid}").exists()]
+            left += [f"process {name}" for name, pid in pids.items() if _lives(pid)]
             left += [path.name for path in Path("/dev/shm").glob("*rayfan*")]
     print(f"seed {seed}: {Counter(fault.kind for fault in done)}")
     for stage in report["stages"]:
         print(f"  {stage['name']:9s} received {stage['received']:8d} dropped {stage['dropped']}")
     print(f"published {report['published']}, residue {report['residue']}, left behind: {left or 'nothing'}")
     return 0 if report["residue"] == 0 and not left else 1
+
+
+def _lives(pid: int) -> bool:
+    """Return whether a process is there and is more than an entry that nobody has asked for yet (proc(5), Z)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def kill_everything(running: RunningAppliance, pids: dict[str, int]) -> dict[str, Any]:
