@@ -58,6 +58,7 @@ class Balancer:
         self.records.set_many({f"{self.name}:{name}": getattr(self._faults, key) for name, key in FAULTS.items()})
         self.pva.start()
         self.lab.start()
+        self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
 
@@ -110,6 +111,7 @@ class Balancer:
 
     def close(self) -> bool:
         """Send on what has arrived and shut down."""
+        self.records.finish()
         self.lab.close()
         self.pva.stop()
         return True

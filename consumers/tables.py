@@ -10,6 +10,7 @@ from consumers.records import (
     egress_records,
     ingress_records,
     intake_records,
+    metadata_records,
 )
 from consumers.writer_records import writer_records
 from ioc.core.status import ProcessSpec, Role
@@ -25,7 +26,8 @@ def records_of(spec: ProcessSpec) -> list[Record]:
     if spec.role is Role.CONSUMER:
         assert spec.table is not None
         processor = load_processor(spec.config.groups[spec.table].processor, f"groups.{spec.table}.processor")
-        return consumer_records(spec.name, processor.declared_settings, processor.declared_statistics)
+        records = consumer_records(spec.name, processor.declared_settings, processor.declared_statistics)
+        return [*records, *metadata_records(spec.name, spec.config.groups[spec.table].metadata.channels)]
     if spec.role is Role.PLUGINS:
         assert spec.config.plugins is not None
         return all_records(spec.name, spec.config.plugins.names, Sizes())

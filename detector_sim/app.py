@@ -17,7 +17,7 @@ from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
 from detector_sim.metadata import MetadataSimulator
 from detector_sim.readout import read_out
-from detector_sim.records import detector_records
+from detector_sim.records import records_of
 from detector_sim.remote import IMAGE_SLOT, Remote
 from detector_sim.source import open_source
 from detector_sim.work_desk import WorkDesk
@@ -98,7 +98,7 @@ class Detector:
         self.pva = PvaServer([*self.images.beside_acknowledgements(self.acknowledgements), *providers])
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions.of(spec, templates, self._refused)
-        self.records = RecordServer(self.prefix, [*detector_records(), *self.metadata.records()], self._put, options)
+        self.records = RecordServer(self.prefix, records_of(spec), self._put, options)
         self.forwarding = forwarding_of(self.config.detector.source, lambda: self.flow.snapshot.published)
         self._rate = RateMeter()
         self._forecasts = Forecasts()

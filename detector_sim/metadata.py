@@ -17,7 +17,6 @@ from typing import Protocol
 from ioc.channels.pva_stamped import StampedChannel
 from ioc.core.config_metadata import SimulatedChannel
 from ioc.core.frame import Frame
-from ioc.records.table import Access, Kind, Record
 
 MOST_BEHIND = 65_536
 """Frames of which the updates may wait to be made."""
@@ -103,9 +102,8 @@ class MetadataSimulator:
     """All simulated channels of a detector. `frames` is called by the flow, everything else by the owner."""
 
     def __init__(self, channels: Mapping[str, SimulatedChannel], put: Callable[[str, float], None]) -> None:
-        """Prepare; `put` writes a record of `records`, by its name."""
+        """Prepare; `put` writes the record of a CA channel, by its name."""
         self.behind = 0
-        self._channels = channels
         pva = {name: PvaSink() for name, one in channels.items() if one.protocol == "pva"}
         self._pvs = {name: sink.channel.pv for name, sink in pva.items()}
         sinks: dict[str, Sink] = {**pva}
@@ -121,11 +119,6 @@ class MetadataSimulator:
     def provider(self, prefix: str) -> dict[str, object]:
         """Return the PVA channels by full name, for a p4p server."""
         return {f"{prefix}Meta:{name}": pv for name, pv in self._pvs.items()}
-
-    def records(self) -> list[Record]:
-        """Return the records of the CA channels."""
-        names = (name for name in self._channels if name not in self._pvs)
-        return [Record(f"Meta:{name}", Kind.FLOAT, "Simulated metadata", Access.SHOWN) for name in names]
 
     def start(self) -> None:
         """Begin to send."""

@@ -144,6 +144,9 @@ def detector_records() -> list[Record]:
     return [*camera_records(), *distributor_records()]
 
 
-def records_of(_spec: ProcessSpec) -> list[Record]:
-    """Return the records of a detector, which are the same whatever is configured."""
-    return detector_records()
+def records_of(spec: ProcessSpec) -> list[Record]:
+    """Return the records of a detector: the same whatever is configured, but for simulated metadata over CA."""
+    channels = spec.config.detector.metadata
+    names = [name for name, channel in channels.items() if channel.protocol == "ca"]
+    simulated = [Record(f"Meta:{name}", FLOAT, "Simulated metadata", SHOWN) for name in names]
+    return [*detector_records(), *simulated]

@@ -96,6 +96,10 @@ def _structures(spec: "ProcessSpec") -> "Iterator[Row]":
     yield Row(f"{prefix}{device}Status", "structure", "", "All that the process tells of itself", "no", "")
     for image in _images(spec):
         yield Row(prefix + image, "NTNDArray", "", "Frames, over pvAccess", "no", "")
+    if spec.role is Role.DETECTOR:
+        for name, channel in spec.config.detector.metadata.items():
+            if channel.protocol == "pva":
+                yield Row(f"{prefix}Meta:{name}", "NTScalar", "", "Simulated metadata", "no", "")
 
 
 def _images(spec: "ProcessSpec") -> list[str]:
@@ -107,7 +111,7 @@ def _images(spec: "ProcessSpec") -> list[str]:
         return [f"{name}:Image" for name in names if not name.startswith(PASSING)]
     if spec.role is Role.DETECTOR:
         return ["Pva1:Image"]
-    return [f"{spec.name}:Image"] if spec.role in (Role.CONSUMER, Role.COLLECTOR, Role.INGRESS) else []
+    return [f"{spec.name}:Image"] if spec.role in (Role.CONSUMER, Role.COLLECTOR, Role.INGRESS, Role.INTAKE) else []
 
 
 def _database(name: str) -> Path:

@@ -1,11 +1,16 @@
 """What the simulated metadata channels do with frames: by plan, without a server."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
 from detector_sim.metadata import MetadataSimulator, Script
+from detector_sim.records import records_of
+from ioc.core.config import Config
 from ioc.core.config_metadata import SimulatedChannel
+from ioc.core.status import ProcessSpec, Role
+from ioc.pvlist_command import rows
 
 SECOND = 1_000_000_000
 
@@ -53,7 +58,11 @@ def test_an_update_is_due_later_by_its_delay() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["pva", "ca"])
-def test_a_channel_is_served_by_one_protocol(protocol: str) -> None:
-    simulator = MetadataSimulator({"A": SimulatedChannel(protocol=protocol)}, lambda _name, _value: None)  # pyright: ignore[reportArgumentType]
-    served = list(simulator.provider("RF:")), [record.name for record in simulator.records()]
+def test_a_channel_is_served_by_one_protocol_and_listed(protocol: str) -> None:
+    config = Config.model_validate({"detector": {"metadata": {"A": {"protocol": protocol}}}})
+    simulator = MetadataSimulator(config.detector.metadata, lambda _name, _value: None)
+    spec = ProcessSpec(role=Role.DETECTOR, name="detector", config=config, run_dir=Path())
+    records = [record.name for record in records_of(spec) if record.name.startswith("Meta:")]
+    served = list(simulator.provider("RF:")), records
     assert served == ((["RF:Meta:A"], []) if protocol == "pva" else ([], ["Meta:A"]))
+    assert [row.name for row in rows(config, "detector")].count("RF:Meta:A") == 1
