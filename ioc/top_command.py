@@ -33,8 +33,10 @@ class Watcher:
 
     def __init__(self, context: "Context", prefix: str) -> None:
         """Begin to monitor."""
+        from ioc.channels.pva_scalars import scalar
         from ioc.top_view import summary_records
 
+        self._scalar = scalar
         self.records: dict[str, Any] = {}
         self.statuses: dict[str, Any] = {}
         self._context = context
@@ -107,7 +109,7 @@ class Watcher:
             if isinstance(value, Exception):
                 self.records.pop(name, None)
             else:
-                self.records[name] = _plain(value)
+                self.records[name] = self._scalar(value)
             self._guard.notify_all()
 
     def _status(self, process: str, value: Any) -> None:
@@ -117,17 +119,6 @@ class Watcher:
             else:
                 self.statuses[process] = _structure(value.todict())
             self._guard.notify_all()
-
-
-def _plain(value: Any) -> Any:
-    """Return a record's value as a number or text; an enum's as the text of its choice."""
-    raw = getattr(value, "raw", value)
-    inner = raw.value if hasattr(raw, "value") else raw
-    if hasattr(inner, "choices"):
-        return str(inner.choices[inner.index])
-    if hasattr(inner, "tolist"):  # a long string of EPICS
-        return bytes(inner.astype("uint8")).split(b"\0", 1)[0].decode(errors="replace")
-    return inner
 
 
 def _structure(status: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +139,7 @@ def _top(options: argparse.Namespace) -> int:
 
     if options.interval <= 0:
         raise UserError(mismatch("--interval", "more than 0 s", options.interval))
-    context = Context("pva")
+    context = Context("pva", nt=False)
     watcher = Watcher(context, options.prefix)
     console = Console(width=None if Console().is_terminal else WIDTH)
     try:
