@@ -34,9 +34,9 @@ class ClientTable:
         """Ask `visits` for the rows."""
         self._visits = visits
         self._guard = threading.Lock()
-        self._watched = False
+        self._watched = self._open = False
         self._shown: list[dict[str, Any]] = []
-        self.pv = SharedPV(handler=self, nt=NTTable(COLUMNS), initial=[])
+        self.pv = SharedPV(handler=self, nt=NTTable(COLUMNS))  # closed while nobody looks: a get waits for fresh rows
 
     def post(self) -> None:
         """Send the table if somebody looks and it has changed; any thread may call."""
@@ -50,10 +50,11 @@ class ClientTable:
             self._watched = True
             self._send()
 
-    def onLastDisconnect(self, _pv: SharedPV) -> None:  # noqa: N802 - p4p's name
+    def onLastDisconnect(self, pv: SharedPV) -> None:  # noqa: N802 - p4p's name
         """Stop sending: the last client has left."""
         with self._guard:
-            self._watched = False
+            self._watched = self._open = False
+            pv.close()
 
     def put(self, _pv: SharedPV, operation: ServerOperation) -> None:
         """Refuse: the table is read only."""
@@ -61,9 +62,11 @@ class ClientTable:
 
     def _send(self) -> None:
         rows = [row_of(one) for one in self._visits()]
-        if rows != self._shown:
-            self._shown = rows
+        if not self._open:
+            self.pv.open(rows)
+        elif rows != self._shown:
             self.pv.post(rows)
+        self._open, self._shown = True, rows
 
 
 def row_of(visit: Visit) -> dict[str, Any]:

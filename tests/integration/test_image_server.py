@@ -404,6 +404,49 @@ def test_a_search_by_multicast_is_answered(name: str, listens: str, sends: str) 
     assert answer[3] == Command.SEARCH_RESPONSE and answer[-4:] == b"\x05\x00\x00\x00"
 
 
+def asked(name: str, udp: int, by: str) -> socket.socket:
+    """Return a socket on which the answer to a search comes that was sent to a UDP port from a loopback address."""
+    asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asker.bind((by, 0))
+    asker.settimeout(DEADLINE)
+    asker.sendto(Sender().search([(5, name)]), ("127.0.0.1", udp))
+    return asker
+
+
+def test_who_is_to_be_ignored_gets_no_answer(name: str) -> None:
+    udp = free_port(socket.SOCK_DGRAM)
+    server = {"EPICS_PVAS_BROADCAST_PORT": str(udp), "EPICS_PVAS_SERVER_PORT": "0"}
+    server |= {"EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO", "EPICS_PVAS_IGNORE_ADDR_LIST": "127.0.0.2"}
+    images = ImageServer("choosy", environment=server)
+    images.add(name)
+    try:
+        images.start()
+        with asked(name, udp, "127.0.0.2") as ignored, asked(name, udp, "127.0.0.1") as other:
+            assert other.recv(1 << 16)[3] == Command.SEARCH_RESPONSE
+            ignored.setblocking(False)  # the one behind it has its answer: this one gets none
+            with pytest.raises(BlockingIOError):
+                ignored.recv(1 << 16)
+    finally:
+        images.close()
+
+
+def test_beacons_go_where_the_environment_says(name: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(DEADLINE)
+        to = f"127.0.0.1:{listener.getsockname()[1]}"
+        server = {"EPICS_PVAS_BEACON_ADDR_LIST": to, "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO"}
+        server |= {"EPICS_PVAS_SERVER_PORT": "0", "EPICS_PVA_BROADCAST_PORT": str(free_port(socket.SOCK_DGRAM))}
+        images = ImageServer("beacons", environment=server)
+        try:
+            images.start()
+            data = listener.recv(1 << 16)
+            assert images.port is not None and data[3] == Command.BEACON
+            assert data[40:42] == images.port.to_bytes(2, "little")  # behind guid, counters and address
+        finally:
+            images.close()
+
+
 class Closed:
     """Rules that let nobody read while they are closed, and note what is refused."""
 
