@@ -11,6 +11,8 @@ import pytest
 from ioc.bench.case import Case
 from ioc.bench.knee import Knees
 from ioc.bench.pva import configuration, figures
+from ioc.bench.pva_table import ROWS, missed
+from ioc.bench.pvapy import judge, with_server
 from ioc.bench.search import Trial
 from ioc.channels.base import Accepted, Refusal
 from ioc.channels.pva_images_addresses import Addresses, Endpoint, from_environment
@@ -353,3 +355,29 @@ def test_the_benchmark_shows_both_sides() -> None:
     assert (alone["ratio"], alone["peer_fps"], alone["peer_cpu_seconds_per_frame"]) == (None, None, None)
     config = load(configuration(Case(64), 100.0), "bench")
     assert config.groups["bench"].placement == "remote"
+
+
+def test_the_table_names_what_misses_its_floor() -> None:
+    good = {f"ratio_{row.name}": 2.0 for row in ROWS} | {
+        "server_cpu_ratio_one_client": 0.7,
+        "lost_slow_fast_bounded": 0,
+    }
+    assert missed(good) == []
+    bad = {
+        "ratio_two_members_4096": 1.5,
+        "server_cpu_ratio_broadcast": 1.0,
+        "lost_broadcast": 3,
+        "ratio_one_client": None,
+    }
+    assert missed(good | bad) == ["ratio_two_members_4096", "server_cpu_ratio_broadcast", "lost_broadcast"]
+
+
+def test_clients_that_get_every_frame_have_groups_of_their_own_and_are_judged_apart() -> None:
+    case = Case(64, consumers=2, broadcast=True)
+    assert set(load(configuration(case, None), "bench").groups) == {"bench0", "bench1"}
+    times = np.arange(1, 5) * 100_000_000
+    notes = [np.array([[1, 2, 3, 4], times]), np.array([[1, 2, 4], times[[0, 1, 3]]])]
+    trial = judge(case, notes, (0, 1_000_000_000), 0.8, None)
+    assert (trial.reached, trial.lost) == (3.0, 1)
+    assert judge(Case(64, consumers=2), notes, (0, 1_000_000_000), 0.8, None).lost == 3  # got twice, if they take turns
+    assert with_server(trial, 0.3, (0, 1_000_000_000)).server_cpu_seconds == pytest.approx(0.1)
