@@ -217,7 +217,7 @@ def test_of_what_a_member_that_died_had_exactly_what_reached_its_host_is_done(
 
         def full() -> bool:
             arrived.append(client.arrived_bytes())
-            return arrived[-1] == arrived[max(0, len(arrived) - 100)]
+            return images.visits()[0].waiting == 0 and arrived[-1] == arrived[max(0, len(arrived) - 100)]
 
         wait_until(full, "the client to be full")
         whole = sum(end <= client.arrived_bytes() for end in ends[1:])
