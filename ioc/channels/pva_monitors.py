@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from ioc.channels import pva_wire_asking as asking
-from ioc.channels.pva_images_addresses import Endpoint, searching
+from ioc.channels.pva_images_addresses import Target, searching
 from ioc.channels.pva_monitors_connection import ServerConnection
 from ioc.channels.pva_monitors_search import Searcher, server_of
 from ioc.channels.pva_wire_hearing import (
@@ -97,7 +97,7 @@ class Monitors:
         self._where = searching(os.environ if environment is None else environment)
         self._searcher = Searcher(self._where)
         self._monitors: dict[int, Monitor] = {}
-        self._connections: dict[Endpoint, ServerConnection] = {}
+        self._connections: dict[Target, ServerConnection] = {}
         self._last = 0
         self._name_servers_due = 0.0
 
@@ -213,7 +213,7 @@ class Monitors:
             if connection is not None and connection.ready:
                 connection.say(b"".join(told))
 
-    def _found(self, numbers: Sequence[int], server: Endpoint) -> None:
+    def _found(self, numbers: Sequence[int], server: Target) -> None:
         for number in numbers:
             monitor = self._monitors.get(number)
             if monitor is None or monitor.state is not State.SEARCHED:
@@ -227,7 +227,7 @@ class Monitors:
             if connection.ready:
                 connection.say(asking.create(number, monitor.name))
 
-    def _connect(self, server: Endpoint) -> ServerConnection | None:
+    def _connect(self, server: Target) -> ServerConnection | None:
         connection = self._connections.get(server)
         if connection is None:
             try:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 
 from ioc.channels import pva_wire_asking as asking
-from ioc.channels.pva_images_addresses import Endpoint
+from ioc.channels.pva_images_addresses import Target
 from ioc.channels.pva_wire_hearing import Accepted, Event, Greeted, Hearing
 from ioc.core.errors import PeerError
 
@@ -32,7 +32,7 @@ MOST_UNSENT = 1 << 20
 class ServerConnection:
     """A TCP connection to one server."""
 
-    def __init__(self, server: Endpoint, timeout: float) -> None:
+    def __init__(self, server: Target, timeout: float) -> None:
         """Begin to connect; `timeout` s without a word from the server end it."""
         self.server = server
         self.ready = False

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv6Address
 
-from ioc.channels.pva_images_addresses import Endpoint, Searching
+from ioc.channels.pva_images_addresses import Searching, Target
 from ioc.channels.pva_wire_asking import portions, search
 from ioc.channels.pva_wire_search import ANY, LARGEST_DATAGRAM, Address, Answer, address_of, read_answers
 from ioc.core.errors import ProtocolError
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 64
 """Datagrams that are heard before others get their turn."""
-Found = tuple[Answer, Endpoint]
+Found = tuple[Answer, Target]
 
 
 class Searcher:
@@ -69,14 +69,14 @@ class Searcher:
         for answer in found:
             yield answer, server_of(answer, sender)
 
-    def _send(self, one: socket.socket, data: bytes, to: Endpoint) -> None:
+    def _send(self, one: socket.socket, data: bytes, to: Target) -> None:
         try:
             one.sendto(data, (str(to[0]), to[1]))
         except OSError as error:
             log.debug("search: nothing is sent to %s:%d: %s", *to, error)
 
 
-def server_of(answer: Answer, sender: Address) -> Endpoint:
+def server_of(answer: Answer, sender: Address) -> Target:
     """Return where the server is that an answer speaks of."""
     unsaid = answer.address == ANY or int(answer.address) == 0
     return (sender if unsaid else answer.address), answer.port
