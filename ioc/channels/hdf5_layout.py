@@ -12,7 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ioc.core.frame import Attribute, Frame
+from ioc.core.compressed import codec_of, without_note
+from ioc.core.frame import Attribute, ColorMode, Frame
 
 DATA = "/entry/instrument/detector/data"
 PLOTTED = "/entry/data/data"
@@ -64,8 +65,11 @@ class Column:
         return f"{self.group}/{self.name}"
 
 
-def make_groups(file: h5py.File, created: str, frame: Frame) -> None:
-    """Make the groups, and the attributes by which viewers find what to plot; `created` is ISO 8601."""
+def make_groups(file: h5py.File, created: str, dimensions: int) -> None:
+    """Make the groups, and the attributes by which viewers find what to plot; `created` is ISO 8601.
+
+    `dimensions`: of a frame.
+    """
     for path, kind in _GROUPS:
         file.create_group(path).attrs["NX_class"] = kind
     file.attrs["default"] = "entry"
@@ -78,7 +82,7 @@ def make_groups(file: h5py.File, created: str, frame: Frame) -> None:
     entry["definition"] = "NXdata"
     plotted = file["/entry/data"]
     plotted.attrs["signal"] = "data"
-    plotted.attrs["axes"] = ["."] * (frame.data.ndim + 1)
+    plotted.attrs["axes"] = ["."] * (dimensions + 1)
 
 
 def columns_of(frame: Frame, attributes: bool) -> tuple[Column, ...]:
@@ -94,7 +98,7 @@ def columns_of(frame: Frame, attributes: bool) -> tuple[Column, ...]:
     if attributes:
         columns += [
             Column(ATTRIBUTES, name.replace("/", "_"), _type_of(value), "", "Attribute")
-            for name, value in frame.attributes.items()
+            for name, value in without_note(frame.attributes).items()
             if name not in taken
         ]
     return (*columns, Column(ATTRIBUTES, UNIQUE_ID, np.dtype("i4"), "Id of the frame in its series", "Driver"))
@@ -102,6 +106,8 @@ def columns_of(frame: Frame, attributes: bool) -> tuple[Column, ...]:
 
 def row_of(frame: Frame, columns: tuple[Column, ...]) -> tuple[Attribute | bytes, ...]:
     """Return the values of a frame in the order of the columns; one that it lacks is 0, NaN or empty."""
+    codec = codec_of(frame)
+    dimensions = len(codec.shape) if codec is not None else frame.data.ndim
     stamp = max(0, frame.timestamp_ns - EPICS_EPOCH * NS)
     known: dict[str, Attribute] = {
         **frame.attributes,
@@ -109,7 +115,7 @@ def row_of(frame: Frame, columns: tuple[Column, ...]) -> tuple[Attribute | bytes
         "NDArrayEpicsTSSec": (stamp // NS) & 0xFFFF_FFFF,
         "NDArrayEpicsTSnSec": stamp % NS,
         "Series": frame.series,
-        "ColorMode": int(frame.color_mode),
+        "ColorMode": int(ColorMode.RGB1 if dimensions == 3 else ColorMode.MONO),
         UNIQUE_ID: (frame.unique_id + (1 << 31)) % (1 << 32) - (1 << 31),
     }
     return tuple(_fitting(known.get(column.name), column.dtype) for column in columns)
