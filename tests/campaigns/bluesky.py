@@ -61,6 +61,7 @@ def rounds(scheme: str, prefix: str, folder: Path, number: int, until: float) ->
             found = [f"{type(error).__name__}: {error}"[:600]]
         line = {"scheme": scheme, "round": at, "seconds": time.monotonic() - begun, "faults": found, "plan": plan}
         print(json.dumps(line), flush=True)
+    session.run(put(f"{scheme}://{prefix}HDF1:NDArrayPort", "SIM1"))  # what classic ophyd knows nothing of, it refuses
 
 
 def chosen(dice: random.Random) -> dict[str, Any]:

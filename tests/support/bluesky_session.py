@@ -29,10 +29,11 @@ class Session:
         provider = StaticPathProvider(UUIDFilenameProvider(), folder)
         with init_devices(timeout=TIMEOUT):
             start = f"{scheme}://{prefix}"
-            self.stats = NDStatsIO(f"{start}Stats2:")
-            plugins: dict[str, NDPluginBaseIO] = {"stats": self.stats, "roi": NDROIIO(f"{start}ROI1:")}
+            stats = NDStatsIO(f"{start}Stats2:")
+            plugins: dict[str, NDPluginBaseIO] = {"stats": stats, "roi": NDROIIO(f"{start}ROI1:")}
             plugins["buffer"] = NDCircularBuffIO(f"{start}CB1:")
-            self.detector = SimDetector(start, ADWriterFactory.hdf(provider), plugins=plugins, name="det")
+            detector = SimDetector(start, ADWriterFactory.hdf(provider), plugins=plugins, name="det")
+        self.stats, self.detector = stats, detector  # the context connects what it finds among local names
         self.documents: list[tuple[str, dict]] = []
         self.read: list[int] = []
         self.engine.subscribe(self._note)
@@ -68,9 +69,9 @@ class Session:
 
     async def idle(self) -> list[Any]:
         """Return what Acquire, DetectorState and Capture show."""
-        driver, writer = self.detector.driver, self.detector.get_plugin("hdf")
-        acquire, capture = await driver.acquire.get_value(), await writer.capture.get_value()  # pyright: ignore
-        return [bool(acquire), str(await driver.detector_state.get_value()), bool(capture)]
+        detector: Any = self.detector
+        acquire, capture = await detector.driver.acquire.get_value(), await detector.hdf.capture.get_value()
+        return [bool(acquire), str(await detector.driver.detector_state.get_value()), bool(capture)]
 
     def forget(self) -> None:
         """Forget the documents of earlier runs."""
@@ -112,4 +113,4 @@ def _readable(resource: dict) -> int:
     """Return how many frames a reader finds at once in the file of a resource."""
     with h5py.File(path_of(resource), "r", swmr=True, libver="latest") as file:
         data: Any = file[resource["parameters"]["dataset"]]
-        return int(data.shape[0])
+        return data.shape[0]
