@@ -61,7 +61,9 @@ def rounds(scheme: str, prefix: str, folder: Path, number: int, until: float) ->
             found = [f"{type(error).__name__}: {error}"[:600]]
         line = {"scheme": scheme, "round": at, "seconds": time.monotonic() - begun, "faults": found, "plan": plan}
         print(json.dumps(line), flush=True)
-    session.run(put(f"{scheme}://{prefix}HDF1:NDArrayPort", "SIM1"))  # what classic ophyd knows nothing of, it refuses
+    start = f"{scheme}://{prefix}HDF1:"
+    session.run(put(f"{start}NDArrayPort", "SIM1"))  # what classic ophyd knows nothing of, it refuses
+    session.run(put(f"{start}LazyOpen", 0))  # and it wants the number of a file before the first frame
 
 
 def chosen(dice: random.Random) -> dict[str, Any]:
