@@ -30,6 +30,7 @@ from consumers.plugins.lane import Lane
 from consumers.plugins.ledger import Noting
 from consumers.plugins.ports import port_of
 from consumers.plugins.throttle import Throttle
+from ioc.core.attribute_types import joined
 from ioc.core.clock import Clock
 from ioc.core.compressed import NAME
 from ioc.core.frame import Attribute, Frame
@@ -191,7 +192,7 @@ class Plugin:
         """Give a frame on to those who take it, without the lock."""
         with self.guard:
             added = self.attributes.of(self.parameter)
-            frame = replace(frame, attributes={**frame.attributes, **added}) if added else frame
+            frame = replace(frame, attributes=joined(frame.attributes, added)) if added else frame
             before, self.output = self.output, frame
             if not self.chosen["ArrayCallbacks"]:
                 return

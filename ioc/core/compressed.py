@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ioc.core.attribute_types import without_types
 from ioc.core.dimensions import without_dimensions
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import Attribute, DataType, Frame
@@ -82,8 +83,8 @@ def unpacked(frame: Frame, pixels: NDArray) -> Frame:
 
 
 def without_note(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
-    """Return the attributes that are for others: neither how a frame is packed, nor what of a sensor it shows."""
-    return without_dimensions(_without_codec(attributes))
+    """Return the attributes that are for others: not how a frame is packed, what it shows, of which types they are."""
+    return without_types(without_dimensions(_without_codec(attributes)))
 
 
 def _without_codec(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:

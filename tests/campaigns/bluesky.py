@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.appliance import RunningAppliance, appliance
-from tests.support.bluesky_session import Session
+from tests.support.bluesky_session import FRAMES, Session
 
 CONFIG = """
 [detector]
@@ -38,6 +38,14 @@ CLIENT_SECONDS = 200.0
 ROOT = Path(__file__).parents[2]
 PORTS = ("SIM1", "ROI1", "STATS2", "CODEC1")
 TYPES = {"UInt8": "|u1", "UInt16": "<u2", "Int32": "<i4", "Float32": "<f4"}
+ATTRIBUTES = {
+    "Number": 'type="PARAM" source="ARRAY_COUNTER" datatype="INT"',
+    "Exposure": 'type="PARAM" source="ACQ_TIME" datatype="DOUBLE"',
+    "Long": 'type="CONST" source="5" datatype="INT64"',
+    "Absent": 'type="EPICS_PV" source="NO:SUCH:PV" dbrtype="DBR_FLOAT"',
+}
+"""NDAttributes that the detector adds; of the last one there is never a value. No text: the type that ophyd-async 0.21
+says for one, S40, is none to event_model."""
 COMPRESSIONS = ("None", "zlib", "Blosc", "BSLZ4", "LZ4")
 
 
@@ -85,6 +93,8 @@ async def prepare(session: Session, scheme: str, prefix: str) -> None:
         await put(f"{start}{name}:EnableCallbacks", 1)
         await put(f"{start}{name}:QueueSize", 200)
     await put(f"{start}Codec1:Compressor", 6)  # BSLZ4
+    texts = (f'<Attribute name="{name}" {rest} />' for name, rest in ATTRIBUTES.items())
+    await session.detector.driver.nd_attributes_file.set(f"<Attributes>{''.join(texts)}</Attributes>")
 
 
 async def choose(scheme: str, prefix: str, plan: dict[str, Any]) -> None:
@@ -125,7 +135,8 @@ def faults(session: Session, plan: dict[str, Any]) -> list[str]:
         if readable < indices["stop"]:
             found.append(f"{indices['stop']} frames announced, {readable} can be read")
         frames[uid] = indices["stop"]
-    if sorted(frames.values()) != sorted([plan["count"], plan["fly"]]):
+    datasets = {uid: one["parameters"]["dataset"] for uid, one in resources.items()}
+    if Counter(zip(datasets.values(), frames.values(), strict=True)) != expected_frames(plan):
         found.append(f"announced {sorted(frames.values())} frames, wanted {plan['count']} and {plan['fly']}")
     keys = {}
     for name, one in documents:
@@ -133,10 +144,20 @@ def faults(session: Session, plan: dict[str, Any]) -> list[str]:
             keys |= one["data_keys"]
     for uid, file in session.files().items():
         found += mistaken(file, resources[uid], keys, frames[uid], plan)
+    for key, parameters, seen in session.columns():
+        said = keys[key]["dtype_numpy"]
+        if seen is None or [*parameters["chunk_shape"]] != [*seen[2]] or (said != seen[1] and not said.startswith("S")):
+            found.append(f"NDAttribute {key}: said {said} {parameters['chunk_shape']}, found {seen}")
     idle = session.run(session.idle())
     if idle[0] or idle[2] or not idle[1].endswith("Idle"):
         found.append(f"not idle afterwards: {idle}")
     return found
+
+
+def expected_frames(plan: dict[str, Any]) -> Counter[tuple[str, int]]:
+    """Return how many frames are to be announced of which data sets."""
+    names = [FRAMES, *(f"/entry/instrument/NDAttributes/{name}" for name in ATTRIBUTES)]
+    return Counter((name, plan[what]) for name in names for what in ("count", "fly"))
 
 
 def mistaken(file: dict[str, Any], resource: dict, keys: dict, frames: int, plan: dict[str, Any]) -> list[str]:

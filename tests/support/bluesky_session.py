@@ -12,6 +12,7 @@ import h5py
 import hdf5plugin  # noqa: F401 - registers the filters that reading needs
 
 TIMEOUT = 20
+FRAMES = "/entry/data/data"
 IDS = "/entry/instrument/NDAttributes/NDArrayUniqueId"
 
 
@@ -78,13 +79,24 @@ class Session:
         self.documents.clear()
         self.read.clear()
 
+    def columns(self) -> list[tuple[str, dict, Any]]:
+        """Return name, parameters and what lies in the data set of each stream_resource of an NDAttribute."""
+        found: list[tuple[str, dict, Any]] = []
+        for name, document in self.documents:
+            if name == "stream_resource" and document["parameters"]["dataset"] != FRAMES:
+                with h5py.File(path_of(document)) as file:
+                    data: Any = file.get(document["parameters"]["dataset"])
+                    seen = None if data is None else (data.shape, data.dtype.str, data.chunks)
+                    found.append((document["data_key"], document["parameters"], seen))
+        return found
+
     def files(self) -> dict[str, Any]:
         """Return what lies in the data set of each stream_resource of frames."""
         found: dict[str, Any] = {}
         for name, document in self.documents:
-            if name == "stream_resource":
+            if name == "stream_resource" and document["parameters"]["dataset"] == FRAMES:
                 with h5py.File(path_of(document)) as file:
-                    data: Any = file[document["parameters"]["dataset"]]
+                    data: Any = file[FRAMES]
                     ids: Any = file[IDS]
                     complete: Any = file.attrs["complete"]
                     found[document["uid"]] = {

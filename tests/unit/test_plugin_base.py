@@ -8,6 +8,7 @@ import pytest
 
 from consumers.plugins.plugin import Plugin
 from consumers.plugins.throttle import Throttle
+from ioc.core.attribute_types import types_of, without_types
 from ioc.core.clock import SystemClock
 from ioc.core.compressed import packed
 from ioc.core.frame import Frame
@@ -262,7 +263,9 @@ def test_attributes_are_put_on_what_goes_out() -> None:
     rig = Rig()
     rig.add("Stats1", NDAttributesFile=XML)
     rig.feed(image([[1, 2]], Energy=12.4))
-    assert rig.published["Stats1"][0].attributes == {"Energy": 12.4, "Sum": 3.0, "Who": "me"}
+    attributes = rig.published["Stats1"][0].attributes
+    assert without_types(attributes) == {"Energy": 12.4, "Sum": 3.0, "Who": "me"}
+    assert types_of(attributes) == {"Sum": "f8", "Who": "S"}
     assert rig.see("Stats1")["NDAttributesStatus"] == "Attributes file OK"
     rig.put("Stats1", "NDAttributesFile", XML.replace("CONST", "EPICS_PV"))
     assert rig.see("Stats1")["NDAttributesStatus"] == "XML syntax error"
