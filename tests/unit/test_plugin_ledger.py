@@ -129,14 +129,15 @@ def test_a_supervisor_that_is_started_again_goes_on(path: Path) -> None:
 def test_many_drops_do_not_hide_what_was_in_hand(path: Path) -> None:
     """The ring of drops runs over; what the queue held is known all the same, because it is the newest."""
     ledger = PluginLedger("Plug1", path)
-    entry = ledger.entry("Stats1")
+    account = ledger.account("Stats1")
+    account.touch()
     for number in range(1, 60_001):
+        account.came.add(7, number)
         if number % 3:
-            entry.refuse(frame(number), Reason.QUEUE_FULL)
-        else:
-            entry.offer(frame(number))
-            if number < 59_990:
-                entry.finish(frame(number), True)
+            account.drop(7, number, Reason.QUEUE_FULL)
+        elif number < 59_990:
+            account.done.add(7, number)
+    ledger.commit()
     ledger.close()
     follower = Follower(path)
     PluginLedger("Plug1", path).close()

@@ -6,19 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ophyd.areadetector import plugins
-from ophyd.areadetector.base import EpicsSignalWithRBV
-from ophyd.signal import EpicsSignalBase
 
-from consumers.plugins.kinds import table_of
-from consumers.plugins.sizes import Sizes
 from consumers.plugins.stats import Stats
-from consumers.plugins.time_series import POINTS, SIGNALS
+from consumers.plugins.time_series import POINTS
 from tests.support.plugin_rig import Rig, image, images
 
 SECONDS = 20.0
-NOT_SERVED = {"TSTimePerPointLink"}
-"""A link in the database of an IOC."""
 
 
 def stats(**chosen: Any) -> tuple[Rig, Stats]:
@@ -127,16 +120,3 @@ def test_the_points_are_bounded() -> None:
     rig, _ = stats()
     assert str(POINTS) in rig.refused("Stats1", "TS:TSNumPoints", POINTS + 1)
     assert "1 to" in rig.refused("Stats1", "TS:TSNumPoints", 0)
-
-
-def test_what_ophyds_classes_ask_for_is_there() -> None:
-    served = {name for record in table_of("Stats1", Sizes()) for name in record.names}
-    assert {f"TS{name}" for name in SIGNALS} <= served
-    asked: set[str] = set()
-    for walked in plugins.TimeSeriesPlugin_V34.walk_components():
-        one = walked.item
-        if (one.suffix or "").startswith("TS") and isinstance(one.cls, type) and issubclass(one.cls, EpicsSignalBase):
-            asked.add(one.suffix)
-            asked |= {f"{one.suffix}_RBV"} if issubclass(one.cls, EpicsSignalWithRBV) else set()
-    assert len(asked) > 10
-    assert asked - {name.removeprefix("TS:") for name in served} == NOT_SERVED
