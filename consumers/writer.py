@@ -77,8 +77,8 @@ class Writer:
         )
         self._tell_of_an_earlier_life()
         self.pva.start()
-        self.worker.start()
         self.records.restore()
+        self.worker.start()
         self.child.report_with(self.sample)
         self.child.running()
 

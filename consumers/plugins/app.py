@@ -94,8 +94,8 @@ class Plugins:
         self.images.start()
         self.taps.start()
         self.pva.start()
+        self.records.restore()  # before frames come: none is to pass by a plug-in that is enabled
         self.worker.start()
-        self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
 

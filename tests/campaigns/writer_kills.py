@@ -5,8 +5,8 @@
 Frames flow all the time. Each round captures into a file of its own, asks for FlushNow, and kills the writer a random
 moment later. Asked of each round: a reader beside the writer (SWMR) finds all frames that NumCaptured_RBV counted when
 FlushNow was put, their ids without a gap, pixels that are those of the id; `rayfan repair` makes a whole file with at
-least those; the next life names the file. Every other round the writer has the frames of a plug-in, compressed. The
-ledger has the last word.
+least those; the next life names the file. Every other round the writer has the frames of a plug-in, compressed. In the
+end the process of the plug-ins is killed, too. The ledger has the last word.
 """
 
 import argparse
@@ -102,6 +102,15 @@ def one_round(user: User, number: int, dice: random.Random) -> tuple[str, list[s
     return f"{port:6s} said {said:4d}, read {len(ids):4d}, repaired {len(repaired):4d}", wrong
 
 
+def kill_plugins(user: User) -> None:
+    """Kill the process of the plug-ins, too, once, and let frames flow through the next one."""
+    run = user.run
+    pid = run.status("Plug1")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    run.wait_until(lambda: run.runs("Plug1") and run.status("Plug1")["pid"] != pid, "Plug1 is back")
+    user.wait_until("Codec1:ArrayCounter_RBV", lambda count: count > 0, "above 0")
+
+
 def campaign(kills: int, seconds: float, seed: int) -> int:
     """Run the campaign; return the exit code."""
     dice, until = random.Random(seed), time.monotonic() + seconds
@@ -121,6 +130,7 @@ def campaign(kills: int, seconds: float, seed: int) -> int:
                     if time.monotonic() > until:
                         break
                     time.sleep(max(0.0, REST_SECONDS - (time.monotonic() - begun)))
+                kill_plugins(user)
                 user.put("cam1:Acquire", 0)
             report = run.stop()
     for stage in report["stages"]:
@@ -130,7 +140,15 @@ def campaign(kills: int, seconds: float, seed: int) -> int:
     print(
         f"seed {seed}: {rounds} kills, {len(wrong)} faults; {report['published']} frames, residue {report['residue']}"
     )
-    return 0 if not wrong and report["residue"] == 0 else 1
+    return 0 if not wrong and report["residue"] == 0 and complete(report) else 1
+
+
+def complete(report: dict[str, Any]) -> bool:
+    """Return whether every frame that came to a plug-in, or to a writer behind one, came to an end that is named."""
+    waiting = [row for row in report["accounts"] if row["group"] == "Plug1" and (row["waiting"] or not row["exact"])]
+    for row in waiting:
+        print(f"  not accounted for: {row}")
+    return not waiting
 
 
 def main() -> int:
