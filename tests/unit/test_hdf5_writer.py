@@ -100,9 +100,11 @@ def test_attributes_of_frames_are_columns_whatever_becomes_of_them(tmp_path: Pat
 def test_attributes_are_of_the_type_that_their_definition_says_also_those_that_are_not_there_yet(
     tmp_path: Path,
 ) -> None:
-    types = note({"Count": "i4", "Small": "i2", "Ratio": "f4", "Late": "f8", "Name": "S", "State": "i4"})
+    types: dict[str, Any] = note(
+        {"Count": "i4", "Small": "i2", "Ratio": "f4", "Late": "f8", "Name": "S", "State": "i4"}
+    )
     first = frame(1, **types, Count=3, Small=70_000, Ratio=0.5, Name=5, State="open", Free=2)
-    with opened(written(tmp_path / "a.h5", [first, frame(2, **types, **{"Late": 1.5, "a/b": 7}), frame(3)])) as file:
+    with opened(written(tmp_path / "a.h5", [first, frame(2, **types, Late=1.5), frame(3)])) as file:
         at = file[layout.ATTRIBUTES]
         kinds = {name: at[name].dtype.str for name in (*types_of(types), "Free")}
         assert kinds == {
@@ -124,7 +126,8 @@ def test_attributes_are_of_the_type_that_their_definition_says_also_those_that_a
 
 
 def test_a_name_that_would_be_a_path_is_none(tmp_path: Path) -> None:
-    with opened(written(tmp_path / "a.h5", [frame(1, **{"a/b": 7})])) as file:
+    odd: dict[str, Any] = {"a/b": 7}
+    with opened(written(tmp_path / "a.h5", [frame(1, **odd)])) as file:
         assert list(file[f"{layout.ATTRIBUTES}/a_b"]) == [7]
 
 
