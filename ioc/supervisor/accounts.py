@@ -249,11 +249,8 @@ class Accounts:
                 self.book.drop(place, run, REASONS[run.mark].value)
 
     def _follow_member(self, worker: Worker, workers: list[Worker], now_ns: int) -> None:
-        trails, place, counts = (
-            self._readers.trails_of(worker.spec),
-            place_of(worker.spec),
-            self._counts[worker.name][0],
-        )
+        trails, place = self._readers.trails_of(worker.spec), place_of(worker.spec)
+        counts = self._counts[worker.name][0]
         if trails is None:
             return
         track = self._members.setdefault(worker.name, MemberTrack())
