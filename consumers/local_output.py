@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from ioc.channels.base import Accepted, Counters, Link
+from ioc.channels.journal import Journal
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame
 from ioc.channels.local_store import FEWEST_SLOTS, FrameStore
@@ -73,15 +74,15 @@ class LocalOutput:
         self.distributor.last_end = _read_end(outlet.spec)
 
     @classmethod
-    def of(cls, spec: ProcessSpec, reserved: int = 0) -> Self | None:
-        """Return the output that a process needs; None if nobody takes its frames.
+    def of(cls, spec: ProcessSpec, journal: Journal | None, reserved: int = 0) -> Self | None:
+        """Return the output that a process needs, with its accounts in `journal`; None if nobody takes its frames.
 
         `reserved` bytes of the process's share of the memory are for frames that wait elsewhere in it.
         """
         node, config = node_of(spec), spec.config
-        if not takers(config.inputs, node):
+        if journal is None or not takers(config.inputs, node):
             return None
-        distributor = Distributor(aside=Spool(spec.quarantine_folder, config.quarantine.most_bytes))
+        distributor = Distributor(journal, aside=Spool(spec.quarantine_folder, config.quarantine.most_bytes))
         for taker in takers_of(config, node):
             distributor.add_group(taker.slot, taker.shape, taker.members)
         server = LocalServer(spec.output_socket(node, spec.name), spec.name)
@@ -108,7 +109,7 @@ class LocalOutput:
                     self._give(item)
         finally:
             self.waiting = False
-        self.distributor.pump()
+        self._pump()
         return Accepted(len(items))
 
     def counters(self) -> Counters:
@@ -118,7 +119,7 @@ class LocalOutput:
         """Let members in, hand them what waits; return whether anything moved."""
         if self._at_the_door:
             self._open_door()
-        moved = self.distributor.pump()
+        moved = self._pump()
         if time.monotonic() >= self._due:
             self._look_around()
         return moved
@@ -153,6 +154,7 @@ class LocalOutput:
             seat.vacate(politely=True)
             seat.abandon()
         self._look_around()
+        self.distributor.commit()
         self.close(drain=False)
         return finished
 
@@ -161,11 +163,16 @@ class LocalOutput:
         self._server.close()
         self._store.close()
 
+    def _pump(self) -> bool:
+        """Move frames on; return whether any moved."""
+        self.distributor.commit()  # before anybody is given what it says was assigned
+        return self.distributor.pump()
+
     def _give(self, frame: Frame) -> None:
         pooled = self._place(frame)
         size = frame.data.nbytes
         if self.distributor.room(2, size) < 2:
-            self.distributor.pump()  # let what waits move on before anything is dropped for this one
+            self._pump()  # let what waits move on before anything is dropped for this one
         while not self.distributor.room(1, size):
             self._wait()
         self.distributor.offer([pooled])

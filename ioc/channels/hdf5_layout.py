@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from ioc.core.frame import Attribute, Frame
+from ioc.core.metadata import QUALITY_SUFFIX
 
 DATA = "/entry/instrument/detector/data"
 PLOTTED = "/entry/data/data"
@@ -96,6 +97,12 @@ def columns_of(frame: Frame, attributes: bool) -> tuple[Column, ...]:
             Column(ATTRIBUTES, name.replace("/", "_"), _type_of(value), "", "Attribute")
             for name, value in frame.attributes.items()
             if name not in taken
+        ]
+        lacking = [name.removesuffix(QUALITY_SUFFIX) for name in frame.attributes if name.endswith(QUALITY_SUFFIX)]
+        columns += [  # a channel that had no value for the first frame may have one later
+            Column(ATTRIBUTES, name, np.dtype("f8"), "", "Attribute")
+            for name in lacking
+            if name and name not in frame.attributes and name not in taken
         ]
     return (*columns, Column(ATTRIBUTES, UNIQUE_ID, np.dtype("i4"), "Id of the frame in its series", "Driver"))
 

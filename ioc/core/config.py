@@ -124,7 +124,7 @@ class GroupConfig(Remote, _Limited):
     """s that the processor may take for one frame or batch; a consumer that takes longer is killed and restarted."""
     input: str = DETECTOR
     """Where the members' frames come from: `detector`, `groups.NAME` (what that group puts out), `collectors.NAME`,
-    `intake.NAME`, or the URL of a stream from outside, as in [intake.*]."""
+    `intake.NAME`, `ingress.NAME` (what comes by EJFAT), or the URL of a stream from outside, as in [intake.*]."""
     outputs: list[Output] = ["pva"]
     """Where the processor's frames go besides those that name this group as their `input`: `pva` is the channel
     `$(P)Cons1:Image`; `put://CHANNEL` a channel of somebody else, `rpc://SERVICE` a service of somebody else. A `*`
@@ -159,7 +159,7 @@ class CollectorConfig(Remote, _Limited):
     """One stream in order out of what several consumers put out."""
 
     input: str
-    """Where the frames come from: `groups.NAME`, `collectors.NAME` or `intake.NAME`."""
+    """Where the frames come from: `groups.NAME`, `collectors.NAME`, `intake.NAME` or `ingress.NAME`."""
     wait: float = Field(default=1.0, ge=0, le=3600)
     """s that a frame waits for those before it; then these are missing, and late should they still come."""
     most_waiting: int = Field(default=1024, ge=1, le=65536)
@@ -182,6 +182,8 @@ class WriterConfig(_Table):
 
     input: str = DETECTOR
     """Where the frames come from, as in [groups.*]."""
+    metadata: MetadataConfig = MetadataConfig()
+    """Values of other channels that go with the frames, as NDAttributes in the file."""
     policy: PolicyName = Policy.BOUNDED
     """As in [groups.*]; with `bounded` a slow disk costs frames, which are counted, and never stops the detector."""
     queue_size: int = Field(default=512, ge=1, le=65536)
@@ -314,8 +316,8 @@ class Config(_Table):
 
     @property
     def intakes(self) -> list[str]:
-        """Return the givers besides the detector that take from nobody here: `intake.NAME`, in file order."""
-        return [intake_node(name) for name in self.intake]
+        """Return the givers besides the detector that take from nobody here: `intake.NAME`, then `ingress.NAME`."""
+        return [*map(intake_node, self.intake), *map(ingress_node, self.ingress)]
 
     def carried_metadata(self, giver: str) -> tuple[str, ...]:
         """Return the names of the channels whose values come as attributes with the frames of a giver."""
@@ -342,6 +344,11 @@ def egress_group(table: str) -> str:
 def writer_group(table: str) -> str:
     """Return the name of the distributor group whose one member is the writer of a table."""
     return f"writer.{table}"
+
+
+def ingress_node(table: str) -> str:
+    """Return what an ingress is in the graph of givers and takers."""
+    return f"ingress.{table}"
 
 
 def intake_node(table: str) -> str:

@@ -116,6 +116,11 @@ class ProcessSpec(_Message):
         """What became of which frame, as the process tells it; outlives it, too."""
         return self.run_dir / f"{self.name}.journal"
 
+    @property
+    def given_file(self) -> Path:
+        """What the process gave to whom behind it, and what became of it; outlives it, too."""
+        return self.run_dir / f"{self.name}.given"
+
     def gone_file(self, member: str) -> Path:
         """Where the supervisor says that it has given a member up: nobody is to wait for it."""
         return self.run_dir / f"{member}.gone"

@@ -39,6 +39,7 @@ OURS = (
     "*.book",
     "*.uri",
     "*.journal",
+    "*.given",
     "*.log",
     "*.log.1",
     "*.settings",

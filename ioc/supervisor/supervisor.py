@@ -24,12 +24,13 @@ from ioc.supervisor.accounts import Accounts
 from ioc.supervisor.appliance import Appliance, QuarantineView
 from ioc.supervisor.counts import Counts
 from ioc.supervisor.crew import Crew
+from ioc.supervisor.draining import drain_step, drain_steps
 from ioc.supervisor.jobs import write_secret
 from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.limits import Patrol
 from ioc.supervisor.overview import Life, look_over, verdict
-from ioc.supervisor.plan import MODULES, drain_step, drain_steps
+from ioc.supervisor.plan import MODULES
 from ioc.supervisor.quarantine import Quarantine
 from ioc.supervisor.report import build
 from ioc.supervisor.run_folder import Birth, RunFolder

@@ -7,6 +7,7 @@ import pytest
 from consumers.remote_output import remote_outputs
 from detector_sim.app import make_distributor
 from detector_sim.forwarding import forwarding_of
+from ioc.channels.journal import Journal
 from ioc.channels.stream import Numbering, StreamSettings
 from ioc.cli import main
 from ioc.console import picture
@@ -16,7 +17,8 @@ from ioc.core.errors import ConfigError, ProtocolError
 from ioc.core.stream_ids import LARGEST_GAP, Place, Source, StreamIds
 from ioc.core.topology import depth, takers
 from ioc.distributor.takers import takers_of
-from ioc.supervisor.plan import drain_step, plan
+from ioc.supervisor.draining import drain_step
+from ioc.supervisor.plan import plan
 
 TEXT = """
 [groups.first]
@@ -59,7 +61,7 @@ def test_intakes_stand_beside_the_detector() -> None:
     (taker,) = takers_of(config, "collectors.all")
     assert (taker.shape.name, taker.members, taker.shape.limits.frames) == ("writer.disk", ["HDF1"], 512)
     sockets = {specs["In1"].output_socket(giver, "x").name for giver in [*config.inputs, *config.intakes]}
-    assert len(sockets) == len(config.inputs) + 2
+    assert len(sockets) == len([*config.inputs, *config.intake, *config.ingress])
     assert picture(config)[-4:] == [
         "  In2: pva://Other:Pva1:Image",
         "     -> first: Cons1",
@@ -95,7 +97,7 @@ def test_what_does_not_fit_is_refused(text: str, message: str) -> None:
 def test_a_star_is_the_number_of_the_process() -> None:
     config = load(TEXT, "test")
     specs = {spec.name: spec for spec in plan(config, Path("/run"))}
-    outputs = remote_outputs(config.groups["second"], specs["Cons2"])
+    outputs = remote_outputs(config.groups["second"], specs["Cons2"], Journal())
     try:
         assert [(one.url, one.status().policy) for one in outputs] == [("put://Far:2", "bounded")]
     finally:
