@@ -80,17 +80,14 @@ input = "ingress.last"
     late = {"Cons6": 10, "HDF2": 11, "Ejfat2": 11, "EjfatIn2": 12, "Cons7": 13}
     assert {name: order[name] for name in late} == late
     assert drain_steps(behind) == 14
-    assert (
-        picture(behind)[-8:]
-        == [
-            "  EjfatIn1: ingress.in",
-            "     -> far: Cons6",
-            "        -> back: Ejfat2",
-            "        -> far: HDF2",
-            "  EjfatIn2: ingress.last",
-            "     -> end: Cons7",
-        ][-8:]
-    )
+    assert picture(behind)[-6:] == [
+        "  EjfatIn1: ingress.in",
+        "     -> far: Cons6",
+        "        -> back: Ejfat2",
+        "        -> far: HDF2",
+        "  EjfatIn2: ingress.last",
+        "     -> end: Cons7",
+    ]
     assert not gives_in_order(behind, "groups.far"), "packets overtake each other"
     circle = load(
         CHAIN.replace("[egress.out]", '[egress.out]\ninput = "groups.x"') + '[groups.x]\ninput = "ingress.in"', "t"
