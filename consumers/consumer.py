@@ -37,7 +37,7 @@ from ioc.core.status import ExitCode, ProcessSpec, StageStatus, State, Status
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
-from ioc.supervisor.child import DRAIN_SECONDS, Child, live, stand_still, write_whole
+from ioc.supervisor.child import DRAIN_SECONDS, Child, live, stand_still
 from ioc.supervisor.limits import Limits as ProcessLimits
 from ioc.supervisor.limits import usage_figures
 from ioc.supervisor.usage import UsageMeter
@@ -238,7 +238,7 @@ class Consumer:
         self.records.set_many({f"{self.name}:StatusMessage_RBV": message, f"{self.name}:ConfigureMessage_RBV": message})
 
     def _show_settings(self) -> None:
-        write_whole(self.child.spec.settings_file, json.dumps(self.settings))
+        self.child.files.write(self.child.spec.settings_file, json.dumps(self.settings))
         values: dict[str, Value] = {f"{self.name}:Configure_RBV": json.dumps(self.settings)}
         for name, value in self.settings.items():
             values[f"{self.name}:Set:{name}"] = values[f"{self.name}:Set:{name}_RBV"] = value

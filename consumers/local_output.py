@@ -25,8 +25,8 @@ from ioc.core.topology import takers
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.spool import Spool
 from ioc.distributor.takers import takers_of, useful_slots
-from ioc.supervisor.child import write_whole
 from ioc.supervisor.counts import Counts
+from ioc.supervisor.kept_file import KeptFiles
 from ioc.supervisor.plan import node_of
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class LocalOutput:
         self._opens = time.monotonic() + QUORUM_SECONDS
         self._is_open = False
         self._rung = False
+        self._files = KeptFiles()
         self._counts = Counts(outlet.spec.config, outlet.spec.run_dir)
         self._adapt()
         self.distributor.last_end = _read_end(outlet.spec)
@@ -103,7 +104,8 @@ class LocalOutput:
         try:
             for item in items:
                 if isinstance(item, EndOfSeries):
-                    write_whole(self._spec.ended_file, json.dumps([item.series, item.published, item.filtered]))
+                    told = json.dumps([item.series, item.published, item.filtered])
+                    self._files.write(self._spec.ended_file, told)
                     self.distributor.end_series(item)
                 else:
                     self._give(item)
@@ -213,6 +215,7 @@ class LocalOutput:
     def _look_around(self) -> None:
         """Do what need not be done every time: see who left or is given up, tell the accounts."""
         self._due = time.monotonic() + SNAPSHOT_SECONDS
+        self._files.retry()
         self.woken(select.select([*self._server.filenos(), *self._links()], [], [], 0)[0])
         if self._counts.look():
             self._adapt()

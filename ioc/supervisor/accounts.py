@@ -4,6 +4,8 @@ Each process that gives, the detector among them, has its accounts in giver.py; 
 wires.py; what came in from outside in intakes.py. An egress links them: what it has finished was sent.
 """
 
+import logging
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +28,8 @@ from ioc.supervisor.series import Place, SeriesBook
 from ioc.supervisor.wires import Wire, split
 from ioc.supervisor.worker import Worker
 
+log = logging.getLogger(__name__)
+
 SAVE_SECONDS = 0.2
 
 
@@ -43,6 +47,8 @@ class Accounts:
         self._wires: dict[str, Wire] = {}
         self._intakes = Intakes()
         self._saved_ns = 0
+        self.fault = ""
+        """Why the ledger cannot be stored, empty: it is."""
 
     def recall(self, state: dict[str, Any]) -> None:
         """Go on with what an earlier supervisor stored."""
@@ -78,6 +84,15 @@ class Accounts:
     def save(self, now_ns: int) -> None:
         """Store what changed since the last time."""
         self._saved_ns = now_ns
+        try:
+            self._store_changes()
+            self.fault = ""
+        except sqlite3.OperationalError as error:  # a full disk: what changed is kept, and stored when there is room
+            if not self.fault:
+                log.error("the ledger cannot be stored: %s; it will be when it can", error)
+            self.fault = f"the ledger cannot be stored: {error}"
+
+    def _store_changes(self) -> None:
         changed = {number: one for number, one in self.book if number in self.book.changed}
         self._store.save(changed, self.book.missed, self._state())
         self.book.stored()

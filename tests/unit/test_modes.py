@@ -8,6 +8,7 @@ from consumers.remote_output import remote_outputs
 from detector_sim.app import make_distributor
 from detector_sim.forwarding import forwarding_of
 from ioc.channels.journal import Journal
+from ioc.channels.pva_receiver import IdWatch
 from ioc.channels.stream import Numbering, StreamSettings
 from ioc.cli import main
 from ioc.console import picture
@@ -150,8 +151,20 @@ def test_controls_are_beside_the_channel_unless_it_is_said() -> None:
 def test_only_controls_can_be_forwarded() -> None:
     source = SourceConfig(kind="pva", channel="A:Pva1:Image", forward_controls=["ArrayRate"])
     with pytest.raises(ConfigError, match="expected controls of cam1:, such as AcquireTime"):
-        forwarding_of(source, lambda: 0)
-    assert forwarding_of(SourceConfig(kind="pva", channel="A:Pva1:Image"), lambda: 0) is None
+        forwarding_of(source, lambda: 0, lambda: True)
+    assert forwarding_of(SourceConfig(kind="pva", channel="A:Pva1:Image"), lambda: 0, lambda: True) is None
+
+
+def test_the_first_ids_of_a_series_that_began_while_somebody_listened_are_missed() -> None:
+    late, there, numbered = IdWatch(), IdWatch(), IdWatch()
+    assert late.is_new(5, 3) and not late.missed, "nobody listened when it began"
+    assert late.is_new(6, 2)
+    assert (late.missed, [(one.series, one.first, one.last) for one in late.ranges()]) == (1, [(6, 1, 1)])
+    there.listening()
+    assert there.is_new(5, 4) and there.is_new(5, 6)
+    assert there.missed == 4
+    numbered.listening()
+    assert numbered.is_new(0, 7) and not numbered.missed, "the source does not say where it began"
 
 
 def test_a_mirror_is_an_appliance_with_another_source(capsys: pytest.CaptureFixture[str]) -> None:
