@@ -98,7 +98,8 @@ class Consumer:
         assert spec.table is not None and spec.member is not None
         folder = (spec.folder or spec.run_dir) / "files" / self.name
         folder.mkdir(parents=True, exist_ok=True)
-        context = Context(self.name, spec.table, spec.member, self.group.count, folder)
+        channels = spec.config.metadata_pvs(spec.table)
+        context = Context(self.name, spec.table, spec.member, self.group.count, folder, channels)
         try:
             self.processor.start(context)
         except Exception as error:  # stage boundary: the user's code, told with its file and line

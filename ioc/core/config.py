@@ -23,7 +23,7 @@ from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
 from ioc.core.config_jobs import JobsConfig
-from ioc.core.config_metadata import ChannelName, MetadataConfig, SimulatedChannel, carried_names
+from ioc.core.config_metadata import ChannelName, MetadataConfig, SimulatedChannel, carried_names, channel_pvs
 from ioc.core.config_modes import IntakeConfig, Output, Remote, with_intakes
 from ioc.core.config_supervision import Limited as _Limited
 from ioc.core.config_supervision import QuarantineConfig, SupervisionConfig
@@ -323,6 +323,11 @@ class Config(_Table):
         """Return the names of the channels whose values come as attributes with the frames of a giver."""
         tables = {f"groups.{name}": group.metadata for name, group in self.groups.items()}
         return carried_names(giver, self.inputs, tables)
+
+    def metadata_pvs(self, group: str) -> dict[str, str]:
+        """Return the PVs whose values come with the frames of a group, by their names in `metadata`."""
+        tables = {f"groups.{name}": one.metadata for name, one in self.groups.items()}
+        return channel_pvs(f"groups.{group}", self.inputs, tables, self.prefix)
 
     def _chain_holds(self) -> None:
         remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement != "local")
