@@ -10,7 +10,7 @@ FUZZ     ?= 600
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 
-.PHONY: help run test lint unit faults facilities modes puts metadata soak ptychonn bad-processors fuzz-pva fuzz-ejfat bench slurm clean
+.PHONY: help run test lint unit faults facilities modes puts metadata soak ptychonn bad-processors full-disk fuzz-pva fuzz-ejfat bench slurm clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
 	@echo "make ptychonn MODEL=FILE.onnx  a network in two stages, inference then save, against the bare network (1 min)"
 	@echo "make bad-processors  processors that raise, leak, hang, crash ...; each time the stream goes on (6 min)"
+	@echo "make full-disk  no room under the run folder while frames flow and a process is killed; needs root (2 min)"
 	@echo "make clean  remove .venv and what was built"
 
 run: $(VENV)/.run
@@ -76,6 +77,9 @@ bench: $(VENV)/.test
 
 ptychonn: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.ptychonn --model "$(MODEL)" $(ARGS)
+
+full-disk: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.full_disk $(ARGS)
 
 bad-processors: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.processors $(ARGS)
