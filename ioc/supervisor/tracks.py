@@ -81,7 +81,12 @@ class MemberTrack:
         return self.joins[-1][0] if self.joins else 0
 
     def since(self, opened_ns: int) -> Cursor | None:
-        """Return the place from which on came what a life gave that began at `opened_ns`; None if nothing did."""
+        """Return the place from which on came what a life gave that began at `opened_ns`; None if nothing did.
+
+        Of a member that has noted no link, all came from that life.
+        """
+        if not self.joins:
+            return Cursor()
         return next((cursor for link, cursor in self.joins if link >= opened_ns), None)
 
     def forget(self, opened_ns: int) -> None:
