@@ -13,7 +13,7 @@ PVA      ?= 60
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 
-.PHONY: help run test lint unit faults facilities fuzz-pva pva modes puts fuzz-ejfat metadata soak slurm bluesky writer-kills bench ptychonn bad-processors clean
+.PHONY: help run test lint unit faults facilities fuzz-pva pva modes puts fuzz-ejfat metadata soak slurm bluesky writer-kills bench ptychonn full-disk bad-processors clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -33,6 +33,7 @@ help:
 	@echo "make bluesky  an unmodified SimDetector counts and flies again and again, by CA and PVA, BLUESKY=$(BLUESKY) s"
 	@echo "make writer-kills  kill -9 of the file writer KILLS=$(KILLS) times: what was flushed is there (2 min)"
 	@echo "make bad-processors  processors that raise, leak, hang, crash ...; each time the stream goes on (6 min)"
+	@echo "make full-disk  no room under the run folder while frames flow and a process is killed; needs root (2 min)"
 	@echo "make clean  remove .venv and what was built"
 
 run: $(VENV)/.run
@@ -91,6 +92,9 @@ bench: $(VENV)/.test
 
 ptychonn: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.ptychonn --model "$(MODEL)" $(ARGS)
+
+full-disk: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.full_disk $(ARGS)
 
 bad-processors: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.processors $(ARGS)

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from pydantic import ValidationError
 
 from consumers.gathering import Gathering, Parts
-from consumers.inputs import Givers, open_books
+from consumers.inputs import Givers, open_books, open_given
 from consumers.local_output import LocalOutput
 from consumers.outputs import ImageOutput
 from consumers.records import collector_records
@@ -26,6 +26,7 @@ from ioc.core.config import Config, Policy, collector_group
 from ioc.core.rate import RateMeter
 from ioc.core.reorder import Bounds, Reorder
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
+from ioc.core.topology import DETECTOR
 from ioc.records.image_rules import ImageRules
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
@@ -47,15 +48,16 @@ class Collector:
         self.child = child
         self.name = spec.name
         self.config = spec.config.collectors[spec.table]
-        self.output = LocalOutput.of(spec)
-        self.books = open_books(spec)
+        self.given = open_given(spec)
+        self.output = LocalOutput.of(spec, self.given)
+        self.books, self.journal = open_books(spec)
         self._withheld_before = withheld_before(spec, self.books.counts.withheld)
         who = Hello(spec.name, collector_group(spec.table), 0)
         self.inputs = SeparateInputs(Member(Givers(spec, self.config.input), who, self.books), self.output)
         self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
         prefix, clock = spec.config.prefix, SystemClock()
-        self.remote = remote_outputs(self.config, spec)
+        self.remote = remote_outputs(self.config, spec, self.given)
         outputs: list[Publisher] = [*self.remote, self.output] if self.output is not None else [*self.remote]
         self.shown = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), clock, self.memory)
         if "pva" in self.config.outputs:
@@ -166,6 +168,9 @@ class Collector:
         self.pva.stop()
         self.images.close()
         self.memory.close()
+        self.journal.close()
+        if self.given is not None:
+            self.given.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
@@ -201,17 +206,20 @@ def gives_in_order(config: Config, giver: str) -> bool:
     """Return whether each process of a giver gives rising ids, so that what it has passed it cannot bring any more.
 
     Not so where frames of a member that died go to others (Acknowledged), nor where members mix several streams, nor
-    where several streams or senders come in from outside.
+    where several streams or senders come in from outside, nor behind an ingress.
     """
     kind, _, table = giver.partition(".")
     if kind == "intake":
         urls = config.intake[table].url
         return len(urls) == 1 and urls[0].startswith(("pva://", "file://"))
+    if kind == "ingress":
+        return False  # packets overtake each other, and what is sent again comes late
     if kind != "groups":
         return True
     group = config.groups[table]
     mixes = group.input.startswith("groups.") and config.groups[group.input.removeprefix("groups.")].count > 1
-    return group.policy is not Policy.ACKNOWLEDGED and not mixes
+    ordered = group.input == DETECTOR or gives_in_order(config, group.input)
+    return ordered and group.policy is not Policy.ACKNOWLEDGED and not mixes
 
 
 def main(child: Child) -> ExitCode:

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from consumers.inputs import Inputs, open_inputs
+from consumers.inputs import Inputs, open_given, open_inputs
 from consumers.loading import load_processor
 from consumers.local_output import LocalOutput
 from consumers.metadata import open_stage
+from consumers.metadata_face import changing, demands, read_backs
 from consumers.outputs import ImageOutput
 from consumers.processor import Context, Processor, checked_settings
 from consumers.processor import Value as SettingValue
@@ -38,7 +39,7 @@ from ioc.records.image_rules import ImageRules
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
-from ioc.supervisor.child import DRAIN_SECONDS, Child, live, stand_still, write_whole
+from ioc.supervisor.child import DRAIN_SECONDS, Child, live, stand_still
 from ioc.supervisor.limits import Limits as ProcessLimits
 from ioc.supervisor.limits import usage_figures
 from ioc.supervisor.usage import UsageMeter
@@ -58,7 +59,8 @@ class Consumer:
         self.group = spec.config.groups[spec.table]
         self.prefix = spec.config.prefix
         self.processor, self.settings = open_processor(self.group, f"groups.{spec.table}")
-        self.output = LocalOutput.of(spec)
+        self.given = open_given(spec)
+        self.output = LocalOutput.of(spec, self.given)
         who = Hello(spec.name, spec.table, spec.member)
         self.inputs = inputs or open_inputs(spec, self.group.input, who, self.output)
         self.receiver, self.book = self.inputs.receiver, self.inputs.book
@@ -69,7 +71,7 @@ class Consumer:
         self.quarantined = Quarantined(spec.quarantine_folder, self.name, aside, self.memory)
         self.usage = UsageMeter(os.getpid())
         self.shown = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
-        self.remote = remote_outputs(self.group, spec)
+        self.remote = remote_outputs(self.group, spec, self.given)
         outputs: list[Publisher] = [*self.remote, self.output] if self.output is not None else [*self.remote]
         if "pva" in self.group.outputs:
             outputs.append(self.shown)
@@ -100,7 +102,8 @@ class Consumer:
         assert spec.table is not None and spec.member is not None
         folder = (spec.folder or spec.run_dir) / "files" / self.name
         folder.mkdir(parents=True, exist_ok=True)
-        context = Context(self.name, spec.table, spec.member, self.group.count, folder)
+        channels = spec.config.metadata_pvs(spec.table)
+        context = Context(self.name, spec.table, spec.member, self.group.count, folder, channels)
         try:
             self.processor.start(context)
         except Exception as error:  # stage boundary: the user's code, told with its file and line
@@ -188,6 +191,8 @@ class Consumer:
         self.memory.close()
         if self.metadata is not None:
             self.metadata.close()
+        if self.given is not None:
+            self.given.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
@@ -201,8 +206,8 @@ class Consumer:
             return self._stop()
         if field in commands:
             return self.worker.submit(commands[field])
-        if field.startswith("Meta:"):
-            return self.worker.submit(lambda: self._change_metadata(field, float(value)))
+        if self.metadata is not None and field.startswith("Meta:"):
+            return changing(self.worker, self.metadata, self.records, name, float(value))
         if field.startswith("Set:"):
             return self.worker.submit(lambda: self._configure({field.removeprefix("Set:"): value}))
         return None
@@ -234,25 +239,16 @@ class Consumer:
         self.records.set_many({f"{self.name}:ConfigureMessage_RBV": self._message})
         self._show_settings()
 
-    def _change_metadata(self, field: str, value: float) -> None:
-        assert self.metadata is not None, "there are records of metadata"
-        _, channel, key = field.split(":")
-        self.metadata.change(channel, key, value)
-        self.records.set_many({f"{self.name}:{field}_RBV": value})
-
     def _refused(self, name: str, message: str) -> None:
         self._message = message
         self.records.set_many({f"{self.name}:StatusMessage_RBV": message, f"{self.name}:ConfigureMessage_RBV": message})
 
     def _show_settings(self) -> None:
-        write_whole(self.child.spec.settings_file, json.dumps(self.settings))
+        self.child.files.write(self.child.spec.settings_file, json.dumps(self.settings))
         values: dict[str, Value] = {f"{self.name}:Configure_RBV": json.dumps(self.settings)}
         for name, value in self.settings.items():
             values[f"{self.name}:Set:{name}"] = values[f"{self.name}:Set:{name}_RBV"] = value
-        if self.metadata is not None:
-            for name, value in self.metadata.demands().items():
-                values[f"{self.name}:Meta:{name}"] = value
-        self.records.set_many(values)
+        self.records.set_many(values | demands(self.name, self.metadata))
 
     def _figures(self) -> dict[str, float | int | str]:
         """Return what the status tells besides what every status tells, by the name of its record."""
@@ -302,10 +298,8 @@ class Consumer:
             "Pid": status.pid,
             "LastError": status.last_error,
             "StatusMessage": status.message,
+            **read_backs(self.metadata),
         }
-        if self.metadata is not None:
-            told = self.metadata.values() | self.metadata.demands()
-            values |= {f"Meta:{name}": value for name, value in told.items()}
         return {f"{self.name}:{name}_RBV": value for name, value in values.items()}
 
 

@@ -5,9 +5,11 @@ import time
 from concurrent.futures import Future
 
 from consumers.inputs import open_inputs
+from consumers.metadata import open_stage
+from consumers.metadata_face import changing, demands, read_backs
 from consumers.payloads import outgoing
 from consumers.processors.passthrough import Passthrough
-from consumers.records import egress_records
+from consumers.records import egress_records, metadata_records
 from consumers.route import Route, control_plane, route_of
 from consumers.worker import Worker
 from ioc.channels.ejfat import EjfatPublisher, PublisherSettings
@@ -23,6 +25,7 @@ from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.config import EgressConfig, egress_group
+from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
 from ioc.records.server import RecordServer, ServerOptions
@@ -60,10 +63,12 @@ class Egress:
         self.receiver, self.book = self.inputs.receiver, self.inputs.book
         self.worker = Worker(self.receiver, self.book, Passthrough(), [self.publisher], SystemClock())
         prefix = spec.config.prefix
+        self.metadata = self.worker.metadata = open_stage(self.config.metadata, prefix)
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([self.status_channels.provider])
-        self.records = RecordServer(prefix, egress_records(self.name), self._put, ServerOptions.of(child.spec))
+        table = egress_records(self.name) + metadata_records(self.name, self.config.metadata.channels)
+        self.records = RecordServer(prefix, table, self._put, ServerOptions.of(child.spec))
         self._begun = time.monotonic()
         self._byte_rate = RateMeter()
 
@@ -71,6 +76,7 @@ class Egress:
         """Serve the records and begin to send."""
         self.records.start()
         self.records.set_many({f"{self.name}:TargetRate": self.config.rate or 0.0})
+        self.records.set_many(demands(self.name, self.metadata))
         self.pva.start()
         if self.link is not None:
             self.link.start()
@@ -94,6 +100,7 @@ class Egress:
             processed=counts.processed,
             failed=counts.failed,
             queued=counts.in_hand,
+            withheld={Reason.FILTERED.value: counts.withheld} if counts.withheld else {},
         )
         goodput = self._byte_rate.update(figures.bytes, time.monotonic_ns())
         away = self._reach.update(figures.unsent, time.monotonic())
@@ -124,6 +131,7 @@ class Egress:
             "Offload": figures.offload,
         }
         status.figures = {name: int(value) if isinstance(value, bool) else value for name, value in values.items()}
+        status.figures |= self.metadata.figures() if self.metadata is not None else {}
         values |= {
             "State": status.state.value,
             "Reachable": "no" if away else "yes",
@@ -139,6 +147,7 @@ class Egress:
             "Pid": status.pid,
             "Uptime": time.monotonic() - self._begun,
             "LastError": status.last_error,
+            **read_backs(self.metadata),
         }
         self.records.set_many({f"{self.name}:{name}_RBV": value for name, value in values.items()})
         self.status_channels.post(self.status_name, status)
@@ -159,11 +168,15 @@ class Egress:
         self.inputs.close()
         if self.memory is not None:
             self.memory.close()
+        if self.metadata is not None:
+            self.metadata.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
         if name == f"{self.name}:TargetRate":
             return self.worker.submit(lambda: self.publisher.set_rate(float(value) or None))
+        if self.metadata is not None and name.startswith(f"{self.name}:Meta:"):
+            return changing(self.worker, self.metadata, self.records, name, float(value))
         return None
 
 

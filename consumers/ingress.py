@@ -1,11 +1,13 @@
-"""The ingress process: takes EJFAT events, checks each frame against its sender's checksum, and shows what arrived."""
+"""The ingress process: takes EJFAT events, checks each frame against its sender's checksum, gives and shows them."""
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
+from consumers.inputs import open_given
+from consumers.local_output import LocalOutput
 from consumers.outputs import ImageOutput
 from consumers.payloads import incoming, numbers_text
 from consumers.records import ingress_records
@@ -31,25 +33,36 @@ from ioc.records.image_rules import ImageRules
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
-from ioc.supervisor.child import Child, live
+from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 
 log = logging.getLogger(__name__)
 
 BATCH = 64
+IDLE_SECONDS = 0.1
+BUSY_SECONDS = 0.005
 SERIES_REMEMBERED = 100
 SERIES_TOLD = 16
 """Series that the status tells of, the newest."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where frames go; `local` None: nobody takes them in this appliance."""
+
+    local: LocalOutput | None
+    shown: Publisher
+
+
 class IngressLoop:
     """The thread that takes frames from the network and passes them on, keeping account of every series."""
 
-    def __init__(self, receiver: EjfatReceiver, book: Book, account: Account, outputs: Sequence[Publisher]) -> None:
+    def __init__(self, receiver: EjfatReceiver, book: Book, account: Account, outlets: Outlets) -> None:
         """Keep what is needed."""
         self._receiver = receiver
+        self._local = outlets.local
+        self._shown = outlets.shown
         self._book = book
         self._account = account
-        self._outputs = outputs
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._trackers: dict[int, SequenceTracker] = {}
@@ -81,7 +94,7 @@ class IngressLoop:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._take(0.1)
+                self._step()
             self._receiver.close(drain=True)
             while self._take(0.0):
                 pass
@@ -90,12 +103,24 @@ class IngressLoop:
             log.exception("the ingress ended with an error")
             raise
 
+    def _step(self) -> None:
+        local = self._local
+        if local is None:
+            self._take(IDLE_SECONDS)
+            return
+        moved = local.tend()
+        if not local.open:
+            self._stopping.wait(BUSY_SECONDS)  # what comes meanwhile waits in the receiver
+        elif not self._take(0.0 if moved else local.patience()):
+            local.tend()
+
     def _take(self, timeout: float) -> int:
         items = self._receiver.receive(BATCH, timeout)
         for item in items:
             if self._is_new(item):
-                for output in self._outputs:
-                    output.publish([item])
+                if self._local is not None:
+                    self._local.publish([item])
+                self._shown.publish([item])
                 self._finish(item)
             self._receiver.release(1)
         return len(items)
@@ -200,8 +225,10 @@ class Ingress:
         account = open_member(self.journal, self.book, self.name)
         prefix = spec.config.prefix
         self.images = open_images(spec.config.image_server, f"{self.name} images", window=BATCH)
-        output = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock(), self.memory)
-        self.loop = IngressLoop(self.receiver, self.book, account, [output])
+        shown = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock(), self.memory)
+        self.given = open_given(spec)
+        self.output = LocalOutput.of(spec, self.given)
+        self.loop = IngressLoop(self.receiver, self.book, account, Outlets(self.output, shown))
         self._pid = Pid(Gains(config.set_point, config.kp, config.ki, config.kd))
         self.link: WorkerLink | None = None
         if self.uri is not None:
@@ -253,6 +280,7 @@ class Ingress:
         status.rate = self._rate.update(counts.processed, now)
         status.last_error = status.last_error or figures.last_error
         status.series = self.loop.series()
+        status.groups = self.output.groups if self.output is not None else []
         received = counts.received - counts.returned
         status.stage = StageStatus(
             received=received,
@@ -329,11 +357,16 @@ class Ingress:
         if self.link is not None and self.link.leave():
             log.info("left the load balancer; %g s for the events of earlier epochs", self.config.linger)
             self._lingering.wait(self.config.linger)
+        limit = time.monotonic() + DRAIN_SECONDS
         drained = self.loop.drain(10.0)
+        if drained and self.output is not None:
+            drained = self.output.drain(max(0.0, limit - time.monotonic()))
         self.pva.stop()
         self.images.close()
         self.memory.close()
         self.journal.close()
+        if self.given is not None:
+            self.given.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

@@ -15,11 +15,12 @@ from ioc.channels.local_wire import Hello
 from ioc.channels.pva_joined import JoinedReceiver
 from ioc.core.status import ProcessSpec
 from ioc.core.topology import DETECTOR
+from ioc.supervisor.plan import gives
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Where frames come from, and the accounts of them; `journal` None: a taker behind a chain keeps books only."""
+    """Where frames come from, and the accounts of them; `journal` None: of a worker elsewhere the detector's tells."""
 
     receiver: LocalReceiver | LocalInputs | JoinedReceiver
     book: Book | Books
@@ -37,24 +38,35 @@ def open_inputs(spec: ProcessSpec, giver: str, who: Hello, output: LocalOutput |
     An `output` is looked after while frames are waited for.
     """
     if giver != DETECTOR:
-        books = open_books(spec)
-        return Inputs(LocalInputs(Member(Givers(spec, giver), who, books), output), books, None)
+        books, journal = open_books(spec)
+        return Inputs(LocalInputs(Member(Givers(spec, giver), who, books), output), books, journal)
     journal = Journal(spec.journal_file, booked=True)
     if output is None:
         book = Book(spec.book_file)
         account = open_member(journal, book, spec.name)
         return Inputs(LocalReceiver(spec.socket, who, book, account), book, journal)
-    books = Books(lambda _: spec.book_file, lambda book: open_member(journal, book, spec.name))
+    books = Books(lambda _: spec.book_file, lambda _, book: open_member(journal, book, spec.name))
     books.open(DETECTOR)
     return Inputs(LocalInputs(Member(Givers(spec, giver), who, books), output), books, journal)
 
 
-def open_books(spec: ProcessSpec) -> Books:
-    """Return the books of a process behind a chain, those that an earlier life left opened again."""
-    books = Books(lambda name: spec.run_dir / book_name(spec.name, name))
+def open_books(spec: ProcessSpec) -> tuple[Books, Journal]:
+    """Return the books of a process behind a chain, those that an earlier life left opened again, and its journal.
+
+    The journal has an account for each giver, under the giver's name.
+    """
+    journal = Journal(spec.journal_file, booked=True)
+    books = Books(
+        lambda name: spec.run_dir / book_name(spec.name, name), lambda name, book: open_member(journal, book, name)
+    )
     for path in sorted(spec.run_dir.glob(f"{spec.name}.*.book")):
         books.open(path.name.removeprefix(f"{spec.name}.").removesuffix(".book"))
-    return books
+    return books, journal
+
+
+def open_given(spec: ProcessSpec) -> Journal | None:
+    """Return the journal of what a process gives; None if nobody takes it."""
+    return Journal(spec.given_file) if gives(spec) else None
 
 
 class Givers:

@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import Future
 
+from consumers.inputs import open_given
 from consumers.intake_loop import IntakeLoop, Outlets
 from consumers.local_output import LocalOutput
 from consumers.outputs import ImageOutput
@@ -43,7 +44,8 @@ class Intake:
         self.config = spec.config.intake[spec.table]
         budget, prefix, clock = spec.config.budget, spec.config.prefix, SystemClock()
         waiting = (budget.chain or budget.channels) // QUEUED_PART
-        self.output = LocalOutput.of(spec, waiting)
+        self.given = open_given(spec)
+        self.output = LocalOutput.of(spec, self.given, waiting)
         self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, budget.channels)
         self.shown = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), clock, self.memory)
@@ -126,6 +128,8 @@ class Intake:
         self.images.close()
         self.memory.close()
         self.journal.close()
+        if self.given is not None:
+            self.given.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

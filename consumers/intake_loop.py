@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 
 BATCH = 32
 BUSY_SECONDS = 0.005
-SETTLING_SECONDS = 1.0
-"""s that a life which follows a killed one waits, so that what those behind had of that one is booked before."""
 EPOCHS_KEPT = 16
 STREAMS_KEPT = 1024
 RANGES_KEPT = 256
@@ -83,8 +81,6 @@ class IntakeLoop:
         self._epoch = -1
         self._last = 0
         self._first_stream = 0
-        again = self._account.came.total > 0
-        self._opens_ns = clock.monotonic_ns() + (round(SETTLING_SECONDS * 1e9) if again else 0)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
@@ -120,8 +116,7 @@ class IntakeLoop:
         local = self._outlets.local
         self._arrived.clear()
         moved = local.tend() if local is not None else False
-        settled = self._clock.monotonic_ns() >= self._opens_ns
-        if settled and (local is None or local.open) and self._take():
+        if (local is None or local.open) and self._take():
             return
         if all(stream.ended for stream in self._streams) and self._epoch in self._series:
             self._end(self._epoch)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from ioc.channels.base import Accepted, Counters, Link
+from ioc.channels.journal import Journal
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame
 from ioc.channels.local_store import FEWEST_SLOTS, FrameStore
@@ -24,8 +25,8 @@ from ioc.core.topology import takers
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.spool import Spool
 from ioc.distributor.takers import takers_of, useful_slots
-from ioc.supervisor.child import write_whole
 from ioc.supervisor.counts import Counts
+from ioc.supervisor.kept_file import KeptFiles
 from ioc.supervisor.plan import node_of
 
 log = logging.getLogger(__name__)
@@ -68,20 +69,21 @@ class LocalOutput:
         self._opens = time.monotonic() + QUORUM_SECONDS
         self._is_open = False
         self._rung = False
+        self._files = KeptFiles()
         self._counts = Counts(outlet.spec.config, outlet.spec.run_dir)
         self._adapt()
         self.distributor.last_end = _read_end(outlet.spec)
 
     @classmethod
-    def of(cls, spec: ProcessSpec, reserved: int = 0) -> Self | None:
-        """Return the output that a process needs; None if nobody takes its frames.
+    def of(cls, spec: ProcessSpec, journal: Journal | None, reserved: int = 0) -> Self | None:
+        """Return the output that a process needs, with its accounts in `journal`; None if nobody takes its frames.
 
         `reserved` bytes of the process's share of the memory are for frames that wait elsewhere in it.
         """
         node, config = node_of(spec), spec.config
-        if not takers(config.inputs, node):
+        if journal is None or not takers(config.inputs, node):
             return None
-        distributor = Distributor(aside=Spool(spec.quarantine_folder, config.quarantine.most_bytes))
+        distributor = Distributor(journal, aside=Spool(spec.quarantine_folder, config.quarantine.most_bytes))
         for taker in takers_of(config, node):
             distributor.add_group(taker.slot, taker.shape, taker.members)
         server = LocalServer(spec.output_socket(node, spec.name), spec.name)
@@ -102,13 +104,14 @@ class LocalOutput:
         try:
             for item in items:
                 if isinstance(item, EndOfSeries):
-                    write_whole(self._spec.ended_file, json.dumps([item.series, item.published, item.filtered]))
+                    told = json.dumps([item.series, item.published, item.filtered])
+                    self._files.write(self._spec.ended_file, told)
                     self.distributor.end_series(item)
                 else:
                     self._give(item)
         finally:
             self.waiting = False
-        self.distributor.pump()
+        self._pump()
         return Accepted(len(items))
 
     def counters(self) -> Counters:
@@ -118,7 +121,7 @@ class LocalOutput:
         """Let members in, hand them what waits; return whether anything moved."""
         if self._at_the_door:
             self._open_door()
-        moved = self.distributor.pump()
+        moved = self._pump()
         if time.monotonic() >= self._due:
             self._look_around()
         return moved
@@ -153,6 +156,7 @@ class LocalOutput:
             seat.vacate(politely=True)
             seat.abandon()
         self._look_around()
+        self.distributor.commit()
         self.close(drain=False)
         return finished
 
@@ -161,11 +165,16 @@ class LocalOutput:
         self._server.close()
         self._store.close()
 
+    def _pump(self) -> bool:
+        """Move frames on; return whether any moved."""
+        self.distributor.commit()  # before anybody is given what it says was assigned
+        return self.distributor.pump()
+
     def _give(self, frame: Frame) -> None:
         pooled = self._place(frame)
         size = frame.data.nbytes
         if self.distributor.room(2, size) < 2:
-            self.distributor.pump()  # let what waits move on before anything is dropped for this one
+            self._pump()  # let what waits move on before anything is dropped for this one
         while not self.distributor.room(1, size):
             self._wait()
         self.distributor.offer([pooled])
@@ -206,6 +215,7 @@ class LocalOutput:
     def _look_around(self) -> None:
         """Do what need not be done every time: see who left or is given up, tell the accounts."""
         self._due = time.monotonic() + SNAPSHOT_SECONDS
+        self._files.retry()
         self.woken(select.select([*self._server.filenos(), *self._links()], [], [], 0)[0])
         if self._counts.look():
             self._adapt()

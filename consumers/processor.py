@@ -20,7 +20,7 @@ The names of settings and statistics become parts of PV names. Settings are chec
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -125,7 +125,8 @@ class Statistic:
 class Context:
     """Where a processor runs: as member `member` (from 0) of `members` in `group`, in the consumer `name`.
 
-    `folder` is a folder of this consumer to write to.
+    `folder` is a folder of this consumer to write to. `channels` are the PVs of the metadata that comes with the
+    frames, by their names in `metadata`.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Context:
     member: int
     members: int
     folder: Path
+    channels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Processor:

@@ -237,7 +237,7 @@ class Recorder(Processor):
     def _open(self) -> None:
         self._final = self._next_name()
         path = self._final.with_name(self._final.name + str(self.chosen["TempSuffix"]))
-        self._note_file.write_text(str(path))
+        self._note_name(path)
         frames = int(self.chosen["NumCapture"]) or None
         try:
             self._writer = Hdf5Writer(path, file_settings(self.chosen, frames))
@@ -245,6 +245,12 @@ class Recorder(Processor):
             raise WriteError(str(error)) from None
         self._opened, self._bytes = time.monotonic(), 0
         self._show({"FullFileName_RBV": str(self._final), "WriteMessage": ""})
+
+    def _note_name(self, path: Path) -> None:
+        try:
+            self._note_file.write_text(str(path))
+        except OSError as error:  # the file can be written all the same
+            log.error("%s: not noted which file is open: %s", self._note_file, error.strerror)
 
     def _next_name(self) -> Path:
         chosen = self.chosen

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from ioc.channels.base import Accepted, Counters
+from ioc.channels.journal import ELSEWHERE, Journal
 from ioc.channels.pva_delivery import Delivery
 from ioc.core.config import CollectorConfig, GroupConfig
 from ioc.core.config_modes import scheme_of
@@ -36,8 +37,8 @@ SHOWN_IDS = 16
 class RemoteOutput:
     """Delivers frames to one far end; implements base.Publisher. Used by one thread."""
 
-    def __init__(self, slot: int, delivery: Delivery, patient: bool, timeout: float) -> None:
-        """Prepare; `patient`: a frame is offered until it is taken."""
+    def __init__(self, slot: int, delivery: Delivery, journal: Journal, patient: bool, timeout: float) -> None:
+        """Prepare; `patient`: a frame is offered until it is taken. What became of it is noted in `journal`."""
         self.url = delivery.url
         self.waiting = False
         self.idle: Callable[[], None] = lambda: None
@@ -45,6 +46,8 @@ class RemoteOutput:
         self.lost: deque[MissedRange] = deque(maxlen=RANGES_KEPT)
         self._slot = slot
         self._delivery = delivery
+        self._journal = journal
+        self._account = journal.account(delivery.url, ELSEWHERE)
         self._patient = patient
         self._timeout = timeout
         self._away = False
@@ -98,6 +101,10 @@ class RemoteOutput:
 
     def _deliver(self, frame: Frame) -> None:
         self._given += 1
+        self._account.touch()
+        self._account.turns += 1
+        self._account.came.add(frame.series, frame.unique_id)
+        self._journal.commit()  # before anybody may have it
         self.waiting = True
         try:
             taken = self._offer(frame)
@@ -109,8 +116,13 @@ class RemoteOutput:
         if taken:
             self._taken += 1
             self._bytes += frame.data.nbytes
+            self._account.touch()
+            self._account.done.add(frame.series, frame.unique_id)
+            self._journal.commit()
             return
         self._dropped += 1
+        self._account.drop(frame.series, frame.unique_id, Reason.LOST)
+        self._journal.commit()
         self.lost.append(MissedRange(frame.series, frame.unique_id, frame.unique_id))
         log.warning("%s: frame %d of series %d is lost: %s", self.url, frame.unique_id, frame.series, self.last_error)
 
@@ -147,12 +159,19 @@ def undelivered_ids(outputs: Sequence[RemoteOutput]) -> str:
     return ", ".join(f"{one.series}:{one.first}" for one in lost)
 
 
-def remote_outputs(config: GroupConfig | CollectorConfig, spec: ProcessSpec) -> list[RemoteOutput]:
-    """Return the outputs of a process that are elsewhere; a `*` in their names is the process's number."""
+def remote_outputs(
+    config: GroupConfig | CollectorConfig, spec: ProcessSpec, journal: Journal | None
+) -> list[RemoteOutput]:
+    """Return the outputs of a process that are elsewhere; a `*` in their names is the process's number.
+
+    `journal` is where they keep their accounts; there is one if a process puts anything out.
+    """
+    if journal is None:
+        return []
     number = "".join(char for char in spec.name if char.isdigit())
     outputs = []
     for slot, url in enumerate((one for one in config.outputs if one != "pva"), FIRST_SLOT):
         scheme, name = scheme_of(url)
         delivery = Delivery(scheme, name.replace("*", number))
-        outputs.append(RemoteOutput(slot, delivery, not config.policy.may_drop, config.output_timeout))
+        outputs.append(RemoteOutput(slot, delivery, journal, not config.policy.may_drop, config.output_timeout))
     return outputs

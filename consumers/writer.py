@@ -11,9 +11,12 @@ from pathlib import Path
 import h5py
 
 from consumers.inputs import open_inputs
+from consumers.metadata import open_stage
+from consumers.metadata_face import changing, demands, read_backs
 from consumers.plugins.ports import port_of
 from consumers.port_input import Gate, PortInput
 from consumers.recorder import Recorder
+from consumers.records import metadata_records
 from consumers.worker import Worker
 from consumers.writer_controls import Ports, WriterControls
 from consumers.writer_records import start_values, writer_records
@@ -55,11 +58,13 @@ class Writer:
         self.controls = WriterControls(self.recorder, self.show, ports)
         self.worker = Worker(self.receiver, self.book, Gate(self.recorder, CAMERA_PORT), [], SystemClock())
         prefix = spec.config.prefix
+        self.metadata = self.worker.metadata = open_stage(self.config.metadata, prefix)
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
         self.pva = PvaServer([self.status_channels.provider])
         options = ServerOptions.of(child.spec, on_refused=self._refused)
-        self.records = RecordServer(prefix, writer_records(self.name), self._put, options)
+        table = writer_records(self.name) + metadata_records(self.name, self.config.metadata.channels)
+        self.records = RecordServer(prefix, table, self._put, options)
         self._begun = time.monotonic()
         self._dropped_before = 0
         self._stored_before = 0
@@ -76,6 +81,7 @@ class Writer:
             }
         )
         self._tell_of_an_earlier_life()
+        self.records.set_many(demands(self.name, self.metadata))
         self.pva.start()
         self.records.restore()
         self.worker.start()
@@ -99,8 +105,10 @@ class Writer:
             queued=counts.in_hand,
         )
         status.figures = {**self.recorder.figures()}
+        status.figures |= self.metadata.figures() if self.metadata is not None else {}
         self.recorder.show_progress()
-        self.show(self._values(status))
+        told = {f"{name}_RBV": value for name, value in read_backs(self.metadata).items()}
+        self.show(self._values(status) | told)
         self.status_channels.post(self.status_name, status)
         return status
 
@@ -117,10 +125,14 @@ class Writer:
         self.recorder.stop()
         self.pva.stop()
         self.inputs.close()
+        if self.metadata is not None:
+            self.metadata.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
         field = name.removeprefix(f"{self.name}:")
+        if self.metadata is not None and field.startswith("Meta:"):
+            return changing(self.worker, self.metadata, self.records, name, float(value))
         if field == "DroppedArrays":
             self._dropped_before = self._missed - int(value)
         elif field == "ArrayCounter":

@@ -102,7 +102,11 @@ class Detector:
         templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
         options = ServerOptions.of(spec, templates, self._refused)
         self.records = RecordServer(self.prefix, records_of(spec), self._put, options)
-        self.forwarding = forwarding_of(self.config.detector.source, lambda: self.flow.snapshot.published)
+        self.forwarding = forwarding_of(
+            self.config.detector.source,
+            lambda: self.flow.snapshot.published,
+            lambda: self.foreign is None or self.foreign.connected,
+        )
         self._rate = RateMeter()
         self._forecasts = Forecasts()
         self._showing = threading.Lock()

@@ -2,8 +2,8 @@
 
 Rules: only what `forward_controls` names is forwarded. A put is complete when the detector behind says so; what it
 refuses is refused here. A forwarded `Acquire` makes one series here: it is begun first, and ends when the detector
-behind has finished and no frame has come for `QUIET_SECONDS`. `Acquire_RBV` tells whether frames are taken here. While
-a read-back of the detector behind is not known, ours shows what it showed last.
+behind has finished and no frame has come for `QUIET_SECONDS` in which its channel was connected. `Acquire_RBV` tells
+whether frames are taken here. While a read-back of the detector behind is not known, ours shows what it showed last.
 """
 
 import logging
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 PUT_SECONDS = 10.0
 QUIET_SECONDS = 2.0
+LISTEN_SECONDS = 10.0
+"""Longest wait for the channel to be connected, before the detector behind is started, and again behind its end."""
+LOOK_SECONDS = 0.1
 MOST_AT_A_TIME = 8
 CAMERA = "cam1:"
 ACQUIRE = "Acquire"
@@ -29,9 +32,12 @@ DEMANDS = (Access.PAIR, Access.WRITE, Access.BUSY)
 
 
 class Forwarding:
-    """The controls that are forwarded; `published` returns how many frames were taken so far."""
+    """The controls that are forwarded; `published` returns how many frames were taken so far.
 
-    def __init__(self, source: SourceConfig, published: Callable[[], int]) -> None:
+    `listening` returns whether frames can come: the channel is connected.
+    """
+
+    def __init__(self, source: SourceConfig, published: Callable[[], int], listening: Callable[[], bool]) -> None:
         """Begin to monitor the read-backs.
 
         Raises:
@@ -45,6 +51,7 @@ class Forwarding:
         self._records = {field: known[CAMERA + field] for field in source.forward_controls}
         self._prefix = source.controls_prefix
         self._published = published
+        self._listening = listening
         self._client = ControlClient()
         shown = [field for field in self._records if field != ACQUIRE and known[CAMERA + field].access is Access.PAIR]
         self._monitors = ScalarMonitors(f"{self._prefix}{field}_RBV" for field in shown)
@@ -85,6 +92,7 @@ class Forwarding:
     def _acquire(self, here: Callable[[Value], Future | None]) -> None:
         here(True)
         try:
+            self._wait_until_listening()
             self._client.put(self._prefix + ACQUIRE, 1, None)
             self._wait_until_quiet()
         finally:
@@ -92,12 +100,18 @@ class Forwarding:
             if ended is not None:
                 ended.result(PUT_SECONDS)
 
+    def _wait_until_listening(self) -> None:
+        limit = time.monotonic() + LISTEN_SECONDS
+        while not self._listening() and time.monotonic() < limit:
+            time.sleep(LOOK_SECONDS)  # a channel that has no image yet may say nothing
+
     def _wait_until_quiet(self) -> None:
         count, since = self._published(), time.monotonic()
+        limit = since + LISTEN_SECONDS
         while time.monotonic() - since < QUIET_SECONDS:
-            time.sleep(QUIET_SECONDS / 20)  # a silence is not an event
+            time.sleep(LOOK_SECONDS)  # a silence is not an event
             now = self._published()
-            if now != count:
+            if now != count or (not self._listening() and time.monotonic() < limit):
                 count, since = now, time.monotonic()
 
 
@@ -105,10 +119,12 @@ def _fits(record: Record, value: Value) -> bool:
     return not record.choices or value in record.choices or isinstance(value, bool)
 
 
-def forwarding_of(source: SourceConfig, published: Callable[[], int]) -> Forwarding | None:
+def forwarding_of(
+    source: SourceConfig, published: Callable[[], int], listening: Callable[[], bool]
+) -> Forwarding | None:
     """Return what forwards controls, None if none are to be.
 
     Raises:
         ConfigError: a control that is to be forwarded is none.
     """
-    return Forwarding(source, published) if source.forward_controls else None
+    return Forwarding(source, published, listening) if source.forward_controls else None

@@ -32,7 +32,7 @@ from ioc.core.joining import checked_nonce, is_token, new_nonce, number, plain, 
 from ioc.core.partition import set_of
 from ioc.core.status import ProcessSpec, Role, Status
 from ioc.distributor.group import Group
-from ioc.supervisor.child import write_whole
+from ioc.supervisor.kept_file import KeptFiles
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class WorkDesk:
 
     def __init__(self, spec: ProcessSpec, flow: Flow) -> None:
         self._spec = spec
+        self._files = KeptFiles()
         self._prefix = spec.config.prefix
         self._flow = flow
         self._lock = threading.Lock()
@@ -342,7 +343,7 @@ class WorkDesk:
         if status.last_error:
             status.last_error = f"on host {session.host}: {status.last_error}"
         status.heartbeat_ns = time.monotonic_ns() if status.heartbeat_ns else 0  # its clock is not ours
-        write_whole(self._spec.run_dir / f"{session.name}.status", status.model_dump_json())
+        self._files.write(self._spec.run_dir / f"{session.name}.status", status.model_dump_json())
 
 
 def absolute(reference: str) -> str:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from ioc.cli import version
 from ioc.console_display import Display, Facts, Lines, LiveTable, Silent, ledger_table
-from ioc.core.config import Config, load
+from ioc.core.config import Config, ingress_node, intake_node, load
 from ioc.core.demo import DEMO
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.status import ExitCode, ProcessSpec, Role
@@ -229,7 +229,8 @@ def picture(config: Config) -> list[str]:
     if all(giver == DETECTOR for giver in inputs.values()):
         return []
     names = consumer_names(config) | collector_names(config) | single_names(config)
-    intakes = {f"intake.{table}": number for number, table in enumerate(config.intake, 1)}
+    intakes = {intake_node(table): f"In{number}" for number, table in enumerate(config.intake, 1)}
+    ingresses = {ingress_node(table): f"EjfatIn{number}" for number, table in enumerate(config.ingress, 1)}
 
     def below(giver: str, deep: int) -> Iterator[str]:
         for node in takers(inputs, giver):
@@ -238,8 +239,10 @@ def picture(config: Config) -> list[str]:
             yield from below(node, deep + 1)
 
     lines = ["Frames go:", f"  {DETECTOR}", *below(DETECTOR, 1)]
-    for node, number in intakes.items():
-        lines += [f"  In{number}: {' '.join(config.intake[node.partition('.')[2]].url)}", *below(node, 1)]
+    for node, name in intakes.items():
+        lines += [f"  {name}: {' '.join(config.intake[node.partition('.')[2]].url)}", *below(node, 1)]
+    for node, name in ingresses.items():
+        lines += [f"  {name}: {node}", *below(node, 1)] if takers(inputs, node) else []
     return lines
 
 

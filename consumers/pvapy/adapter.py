@@ -62,7 +62,9 @@ class PvapyProcessor(Processor):
         self.report(Restarts=0)
 
     def process(self, frame: Frame, metadata: Metadata) -> list[Frame]:
-        return self._living().process(frame)
+        assert self._context is not None
+        values = {pv: metadata[name] for name, pv in self._context.channels.items() if name in metadata}
+        return self._living().process(frame, values)
 
     def statistics(self) -> dict[str, Value]:
         if self._process is not None and self._process.alive():
@@ -105,6 +107,7 @@ class PvapyProcessor(Processor):
             processor_id=number,
             input_channel=self._context.group,
             output_channel=f"{self._context.name}:Image",
+            metadata_channels=list(self._context.channels.values()),
         )
 
 

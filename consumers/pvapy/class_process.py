@@ -1,5 +1,6 @@
 """The child process of a PvaPy class, seen from the consumer: started, asked, stopped, its death told."""
 
+import json
 import logging
 import os
 import signal
@@ -9,14 +10,20 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from consumers.pvapy.frame_pipe import FramePipe, PeerGone
-from ioc.core.errors import PeerError, UserError
+from ioc.channels.local_wire import LARGEST_MESSAGE
+from ioc.core.errors import PeerError, RefusedError, UserError, mismatch
 from ioc.core.frame import Frame
+from ioc.core.metadata import MetadataValue
 
 log = logging.getLogger(__name__)
 
 BEGIN_SECONDS = 60.0
 """Longest time that a class may take to be imported."""
+LONGEST_VALUES = LARGEST_MESSAGE // 2
+"""Bytes of JSON that the metadata of one frame may take."""
 STOP_SECONDS = 10.0
 """Longest time that it may take to stop."""
 
@@ -73,14 +80,21 @@ class ClassProcess:
         """
         return self._exchange(what, seconds)[1]
 
-    def process(self, frame: Frame) -> list[Frame]:
+    def process(self, frame: Frame, values: Mapping[str, MetadataValue] | None = None) -> list[Frame]:
         """Return what the class publishes for a frame; it lies in the child's memory until the next call.
+
+        `values` are those of the metadata channels, by PV.
 
         Raises:
             ClassError: the class raised an error.
             PeerError: the child died.
+            RefusedError: the values are too long.
         """
-        return self._exchange(frame, None)[0]
+        told = {pv: value.tolist() if isinstance(value, np.ndarray) else value for pv, value in (values or {}).items()}
+        size = len(json.dumps(told))
+        if size > LONGEST_VALUES:
+            raise RefusedError(mismatch(f"metadata of frame {frame.unique_id}", f"{LONGEST_VALUES} bytes", size))
+        return self._exchange(frame, None, told)[0]
 
     def stop(self) -> None:
         """Let the class stop, within its time; then the child is over."""
@@ -103,12 +117,16 @@ class ClassProcess:
         self._life = -1
         self._pipe.close()
 
-    def _exchange(self, asked: Frame | Mapping[str, object], seconds: float | None) -> tuple[list[Frame], Any]:
+    def _exchange(
+        self, asked: Frame | Mapping[str, object], seconds: float | None, values: Mapping[str, object] | None = None
+    ) -> tuple[list[Frame], Any]:
         self._asking = True
         frames: list[Frame] = []
         try:
             self._pipe.free()
             if isinstance(asked, Frame):
+                if values:
+                    self._pipe.send(do="metadata", values=values)
                 self._pipe.send_frame(asked)
             else:
                 self._pipe.send(**asked)

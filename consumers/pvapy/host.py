@@ -29,6 +29,10 @@ MODULE = "_rayfan_pvapy_processor"
 """What the module of a user's file is called here."""
 
 
+MOST_VALUES = 1000
+"""Values of a metadata channel that may wait for the class; as many as PvaPy keeps (metadataChannelFactory)."""
+
+
 class Publisher:
     """What PvaPy's `updateOutputChannel` calls: notes what the class publishes while it works on one frame."""
 
@@ -48,12 +52,17 @@ class Host:
         self._publisher = Publisher()
         self._kind: Any = None
         self._user: Any = None
+        self._values: Mapping[str, Any] = {}
+        self._queues: dict[str, Any] = {}
 
     def serve(self) -> None:
         """Answer until told to stop."""
         while True:
             asked = self._pipe.receive()
             self._pipe.free()
+            if not isinstance(asked, Frame) and asked.get("do") == "metadata":
+                self._values = asked["values"]  # of the frame that comes next, which is answered
+                continue
             try:
                 answer = self._process(asked) if isinstance(asked, Frame) else self._do(asked)
             except Exception as error:  # noqa: BLE001 - the boundary to a user's code: the consumer is told
@@ -86,7 +95,9 @@ class Host:
         self._user = user = self._kind(arguments) if arguments else self._kind()
         user.processorId = asked["processor_id"]
         user.objectIdField = "uniqueId"
-        user.metadataQueueMap = {}
+        queue = importlib.import_module("pvaccess").PvObjectQueue
+        self._queues = {name: queue(MOST_VALUES) for name in asked["metadata_channels"]}
+        user.metadataQueueMap = self._queues
         user.inputChannel, user.outputChannel = asked["input_channel"], asked["output_channel"]
         user.dataPublisher = self._publisher
         user.pvaServer = importlib.import_module("pvaccess").PvaServer()
@@ -94,8 +105,14 @@ class Host:
         user.start()
 
     def _process(self, frame: Frame) -> dict[str, Any]:
-        from consumers.pvapy.objects import from_object, to_object
+        from consumers.pvapy.objects import from_object, to_object, value_object
 
+        values, self._values = self._values, {}
+        for name, value in values.items():
+            queue = self._queues[name]
+            if len(queue) >= MOST_VALUES:
+                queue.get(0)  # a class that does not take them
+            queue.put(value_object(value, frame.timestamp_ns))
         self._publisher.published.clear()
         self._user.process(to_object(frame))
         for one in self._publisher.published:

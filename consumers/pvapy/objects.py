@@ -28,6 +28,8 @@ _FIELDS = {
     DataType.FLOAT32: ("floatValue", pva.FLOAT),
     DataType.FLOAT64: ("doubleValue", pva.DOUBLE),
 }
+_VALUES = ((bool, pva.BOOLEAN), (int, pva.LONG), (float, pva.DOUBLE), (str, pva.STRING))
+_STAMP = {"secondsPastEpoch": pva.LONG, "nanoseconds": pva.INT, "userTag": pva.INT}
 _BY_CODE = {int(code): data_type for data_type, (_, code) in _FIELDS.items()}
 _STATISTICS = {
     bool: (pva.BOOLEAN,),
@@ -70,6 +72,15 @@ def to_object(frame: Frame) -> Any:
     found["attribute"] = [pva.NtAttribute(name, _variant(value)) for name, value in attributes.items()]
     found["value"] = {field: np.ascontiguousarray(frame.data).reshape(-1)}
     return found
+
+
+def value_object(value: Any, timestamp_ns: int) -> Any:
+    """Return the value of a metadata channel as PvaPy's classes expect it, with the time of the frame it belongs to."""
+    first = value[0] if isinstance(value, list) and value else value
+    kind = next((code for types, code in _VALUES if isinstance(first, types)), pva.DOUBLE)
+    structure = {"value": [kind] if isinstance(value, list) else kind, "timeStamp": _STAMP}
+    stamp = {"secondsPastEpoch": timestamp_ns // _NS, "nanoseconds": timestamp_ns % _NS, "userTag": 0}
+    return pva.PvObject(structure, {"value": value, "timeStamp": stamp})
 
 
 def from_object(value: Any, given: Frame) -> Frame:

@@ -62,7 +62,7 @@ class Book:
         try:
             fresh = os.fstat(descriptor).st_size < SIZE
             if fresh:
-                os.ftruncate(descriptor, SIZE)
+                os.posix_fallocate(descriptor, 0, SIZE)  # a hole that cannot be filled later would kill us
             # word by word through a memoryview: struct.pack_into clears the memory first, which readers would see
             self._words = memoryview(mmap.mmap(descriptor, SIZE)).cast("q")
         finally:

@@ -19,8 +19,10 @@ WORK = ("published", "bytes", "made", "withheld")
 class Books:
     """One book a giver. `counts` is their sum; of its fields only the worker's are to be changed from outside."""
 
-    def __init__(self, path_of: Callable[[str], Path], open_account: Callable[[Book], Account] | None = None) -> None:
-        """Keep the book for a giver at `path_of(giver)`; `open_account` gives it an account of ids besides."""
+    def __init__(
+        self, path_of: Callable[[str], Path], open_account: Callable[[str, Book], Account] | None = None
+    ) -> None:
+        """Keep the book for a giver at `path_of(giver)`; `open_account(giver, book)` gives it an account of ids."""
         self.counts = Counts()
         self._path_of = path_of
         self._open_account = open_account
@@ -34,7 +36,7 @@ class Books:
         if book is None:
             book = self._books[giver] = Book(self._path_of(giver))
             if self._open_account is not None:
-                self._accounts[giver] = self._open_account(book)
+                self._accounts[giver] = self._open_account(giver, book)
             else:
                 book.counts.returned += book.counts.in_hand
                 book.commit()

@@ -16,6 +16,7 @@ from ioc.core.attribute_types import TEXT as SAID_TEXT
 from ioc.core.attribute_types import types_of
 from ioc.core.compressed import codec_of, without_note
 from ioc.core.frame import Attribute, ColorMode, Frame
+from ioc.core.metadata import QUALITY_SUFFIX
 
 DATA = "/entry/instrument/detector/data"
 PLOTTED = "/entry/data/data"
@@ -106,6 +107,12 @@ def columns_of(frame: Frame, attributes: bool) -> tuple[Column, ...]:
             Column(ATTRIBUTES, name.replace("/", "_"), _type_of(value, types.get(name)), "", "Attribute", name)
             for name, value in found.items()
             if name not in taken
+        ]
+        lacking = [name.removesuffix(QUALITY_SUFFIX) for name in frame.attributes if name.endswith(QUALITY_SUFFIX)]
+        columns += [  # a channel that had no value for the first frame may have one later
+            Column(ATTRIBUTES, name, np.dtype("f8"), "", "Attribute")
+            for name in lacking
+            if name and name not in frame.attributes and name not in taken
         ]
     return (*columns, Column(ATTRIBUTES, UNIQUE_ID, np.dtype("i4"), "Id of the frame in its series", "Driver"))
 

@@ -10,6 +10,7 @@ commit there, and use their journal for the trails alone. One process writes, an
 
 import mmap
 import os
+import time
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +20,23 @@ from ioc.channels.trail import Trail, TrailReader, words_for
 from ioc.core.errors import PeerError, RefusedError, UserError, mismatch
 from ioc.core.ledger import Reason
 
-MAGIC = 0x5246_4A4E_0001
+MAGIC = 0x5246_4A4E_0002
 MOST_ACCOUNTS = 256
 NAME_BYTES = 128
 CAME_ENTRIES, LEFT_ENTRIES, DONE_ENTRIES = 4096, 16384, 2048
 REASONS = tuple(Reason)
+ELSEWHERE = "elsewhere"
+"""The account, in a group of its own, of a far end that keeps no books for us; the group's name says which."""
 MOVED, FAILED, ENDED, ABORTED, FOUND = 100, 101, 102, 103, 104
 """Marks besides the reasons' numbers: given to another seat; a processor failed; end markers, normal and early; what
 was missed and came late."""
 
-_COMMITS, _ACCOUNTS, _LIFE = 1, 2, 3
+_COMMITS, _ACCOUNTS, _LIFE, _OPENED = 1, 2, 3, 4
 _CAME, _LEFT, _DONE, _COMPLETED, _TURNS, _CAME_BEFORE, _LEFT_BEFORE, _FAILED = range(8)
 _FIRST_REASON = 8
+_DONE_BEFORE = 31
 WORDS = 32
-"""Counters of one account: those above, then one for each reason."""
+"""Counters of one account: those above, then one for each reason; the last is what was done before this life."""
 _HEAD = mmap.PAGESIZE
 _NAMES = MOST_ACCOUNTS * NAME_BYTES
 _HALF = MOST_ACCOUNTS * WORDS * 8
@@ -66,6 +70,7 @@ class Account:
         for trail, total in zip((self.came, self.left, self.done), words[_CAME : _DONE + 1], strict=True):
             trail.resume(total, 0)
         words[_CAME_BEFORE], words[_LEFT_BEFORE] = self.came.total, self.left.total
+        words[_DONE_BEFORE] = self.done.total
 
     def touch(self) -> None:
         """Say that something has changed, or is about to: the next commit takes it up."""
@@ -126,6 +131,7 @@ class Journal:
             if fresh:
                 self._words[0] = MAGIC
             self._commits = self._words[_COMMITS]
+            self._words[_OPENED] = time.monotonic_ns()  # first: whoever sees the new life knows when it began
             self._words[_LIFE] += 1
             counters = _committed(self._words, path)
             for number, name in enumerate(_names(self._words)):
@@ -224,6 +230,7 @@ class Figures:
     left_before: int
     dropped: dict[str, int]
     failed: int = 0
+    done_before: int = 0
 
     @property
     def assigned(self) -> int:
@@ -256,6 +263,11 @@ class JournalReader:
     def life(self) -> int:
         """How often the journal was opened to be written."""
         return self._words[_LIFE]
+
+    @property
+    def opened_ns(self) -> int:
+        """When it was opened last, by CLOCK_MONOTONIC: links with lower numbers were those of earlier lives."""
+        return self._words[_OPENED]
 
     def read(self) -> list[Figures]:
         """Return all accounts as they were at one commit.
@@ -336,4 +348,5 @@ def _figures(name: tuple[str, str], words: list[int]) -> Figures:
         words[_LEFT_BEFORE],
         dropped,
         words[_FAILED],
+        words[_DONE_BEFORE],
     )

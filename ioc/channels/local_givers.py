@@ -111,11 +111,6 @@ class LocalGivers:
         """Return whether it asked to leave and everything that was on its way has been handed on."""
         return self._leaving and all(one.receiver.finished and not one.ahead for one in self.inputs.values())
 
-    def fail(self, frames: Sequence[Frame]) -> None:
-        """Note the ids of frames that a processor failed on, if there is one giver only, who keeps account of ids."""
-        for one in list(self.inputs.values())[:1]:
-            one.receiver.fail(frames)
-
     def counters(self) -> Counters:
         counts = self.books.counts
         errors = sum(one.receiver.counters().errors for one in self.inputs.values())

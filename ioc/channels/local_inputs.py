@@ -56,6 +56,11 @@ class LocalInputs(LocalGivers):
             if not moved:
                 self.sleep(left)
 
+    def fail(self, frames: Sequence[Frame]) -> None:
+        """Note the ids of frames that a processor failed on; they are released next."""
+        for debts, frame in zip(self._owed, frames, strict=False):
+            debts[0].source.receiver.fail([frame])
+
     def release(self, count: int) -> None:
         spread: dict[str, _Debt] = {}
         for _ in range(count):

@@ -197,6 +197,8 @@ class LocalReceiver:
         self._rung = -1
         counts = self._book.counts
         counts.link, counts.taken, counts.done = link, 0, 0
+        if self.account is not None:
+            self.account.came.joined(link)
         self._stale = self._out  # what came by the connection before counts in nobody's books but ours
         self._book.commit()
         self._socket = connection

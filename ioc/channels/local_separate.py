@@ -66,6 +66,8 @@ class SeparateInputs(LocalGivers):
                 frames += 1
                 counts.failed += first.failed
                 counts.processed += not first.failed
+                if first.failed:
+                    line.receiver.fail([first.item])
             counts.published += first.published
             counts.withheld += first.withheld
             counts.made += first.made

@@ -30,7 +30,7 @@ class MemoryBook:
         self._at = _place(name)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(descriptor, _SIZE)
+            os.posix_fallocate(descriptor, 0, _SIZE)  # a hole that cannot be filled later would kill us
             self._words = np.frombuffer(mmap.mmap(descriptor, _SIZE), np.int64)
         finally:
             os.close(descriptor)

@@ -33,7 +33,8 @@ class IdWatch:
 
     After a reconnection servers send the newest frame again: the same id is then a repetition. A smaller id is a
     restart of the source, from which it counts on. Sources that number nothing send the same id all the time: nothing
-    can be missed of those. What came before the first id is not missed either.
+    can be missed of those. What came before the first id is not missed either, unless the source tells its series, and
+    it began while somebody listened: then the first ids were merged.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,12 @@ class IdWatch:
         self.repeated = 0
         self.last: tuple[int, int] | None = None
         self._reconnected = False
+        self._listening = False
         self._ranges: dict[int, Ranges] = {}
+
+    def listening(self) -> None:
+        """Take note that the channel is there, and had no image yet."""
+        self._listening = True
 
     def reconnected(self) -> None:
         """Expect that the next id may be a repetition."""
@@ -56,6 +62,9 @@ class IdWatch:
             return False
         if last is not None and last[0] == series and unique_id > last[1] + 1:
             self._gap(series, last[1] + 1, unique_id - 1)
+        begun = self._listening if last is None else series > last[0]
+        if series and begun and unique_id > 1:
+            self._gap(series, 1, unique_id - 1)
         return True
 
     def ranges(self) -> list[MissedRange]:
@@ -181,7 +190,7 @@ class PvaReceiver:
         room = max(FEWEST_QUEUED, min(self._most, self._most_bytes // max(frame_bytes, 1)))
         if room == self._room:
             return
-        self._room = room
+        self._room, self.connected = room, False
         self._subscribe_anew()
 
     def _take(self, most: int) -> list[Frame]:
@@ -209,6 +218,7 @@ class PvaReceiver:
 
     def _frame(self, value: Value) -> Frame | None:
         if is_empty(value):
+            self._ids.listening()
             return None
         try:
             frame = from_value(value)

@@ -17,6 +17,8 @@ HEAD = 8
 """Words in front of the entries; the first is the number of entries ever written."""
 RETURNED = -1
 """Mark of an entry without ids: the last `first` ids before it went back, when `step` had gone back before."""
+JOINED = -2
+"""Mark of an entry without ids: what comes behind it came by the link whose number is its `series`."""
 
 
 def words_for(entries: int) -> int:
@@ -28,7 +30,8 @@ def words_for(entries: int) -> int:
 class Run:
     """`count` ids of a series from `first` on, `step` apart; `mark` says what happened to them.
 
-    `series` None: the ring ran over before it was read; how many they were is known, which they were is not.
+    `series` None: the ring ran over before it was read; how many they were is known, which they were is not. A run
+    marked JOINED has the number of the link as its series, and as `first` the place of its entry in the trail.
     """
 
     series: int | None
@@ -68,7 +71,7 @@ class Trail:
         while end > 0:
             at = self._place(end - 1)
             base, mark = words[at], words[at + 4]
-            if base < total or (mark == RETURNED and base == total and words[at + 3] < returned):
+            if base < total or (base == total and (mark == JOINED or (mark == RETURNED and words[at + 3] < returned))):
                 break
             end -= 1
         words[0] = self._end = end
@@ -108,6 +111,11 @@ class Trail:
         if count:
             self._write(0, count, returned, RETURNED)
             self._begin_anew()
+
+    def joined(self, link: int) -> None:
+        """Note that what follows comes by another link; links are numbered by CLOCK_MONOTONIC, in ns."""
+        self._write(link, 0, 0, JOINED)
+        self._begin_anew()
 
     def _begin_anew(self) -> None:
         self._series = self._mark = self._first = self._next = 0
@@ -157,7 +165,7 @@ class TrailReader:
     def read(self, cursor: Cursor, total: int, returned: int = 0) -> tuple[list[Run], Cursor]:
         """Return the runs from `cursor` to `total` committed ids, and the place behind them.
 
-        A run marked RETURNED has no ids of its own. `returned`: how many ids had gone back at that commit.
+        A run marked RETURNED or JOINED has no ids of its own. `returned`: how many ids had gone back at that commit.
         """
         while True:
             runs: list[Run] = []
@@ -189,10 +197,10 @@ class TrailReader:
         entry, ordinal = cursor.entry, cursor.ordinal
         while entry < end:
             base, series, first, step, mark = self._words[self._place(entry) : self._place(entry) + ENTRY].tolist()
-            if mark == RETURNED:
-                if base > ordinal or step + first > returned:
+            if mark in (RETURNED, JOINED):
+                if base > ordinal or (mark == RETURNED and step + first > returned):
                     break
-                runs.append(Run(None, 0, 0, first, RETURNED))
+                runs.append(Run(None, 0, 0, first, mark) if mark == RETURNED else Run(series, entry, 0, 0, mark))
                 entry += 1
                 continue
             following = self._words[self._place(entry + 1)] if entry + 1 < end else total

@@ -23,7 +23,7 @@ from ioc.core.camera_config import ReadoutConfig, SimulationConfig, SourceConfig
 from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
 from ioc.core.config_jobs import JobsConfig
-from ioc.core.config_metadata import ChannelName, MetadataConfig, SimulatedChannel, carried_names
+from ioc.core.config_metadata import ChannelName, MetadataConfig, SimulatedChannel, carried_names, channel_pvs
 from ioc.core.config_modes import IntakeConfig, Output, Remote, with_intakes
 from ioc.core.config_supervision import Limited as _Limited
 from ioc.core.config_supervision import QuarantineConfig, SupervisionConfig
@@ -124,7 +124,7 @@ class GroupConfig(Remote, _Limited):
     """s that the processor may take for one frame or batch; a consumer that takes longer is killed and restarted."""
     input: str = DETECTOR
     """Where the members' frames come from: `detector`, `groups.NAME` (what that group puts out), `collectors.NAME`,
-    `intake.NAME`, or the URL of a stream from outside, as in [intake.*]."""
+    `intake.NAME`, `ingress.NAME` (what comes by EJFAT), or the URL of a stream from outside, as in [intake.*]."""
     outputs: list[Output] = ["pva"]
     """Where the processor's frames go besides those that name this group as their `input`: `pva` is the channel
     `$(P)Cons1:Image`; `put://CHANNEL` a channel of somebody else, `rpc://SERVICE` a service of somebody else. A `*`
@@ -159,7 +159,7 @@ class CollectorConfig(Remote, _Limited):
     """One stream in order out of what several consumers put out."""
 
     input: str
-    """Where the frames come from: `groups.NAME`, `collectors.NAME` or `intake.NAME`."""
+    """Where the frames come from: `groups.NAME`, `collectors.NAME`, `intake.NAME` or `ingress.NAME`."""
     wait: float = Field(default=1.0, ge=0, le=3600)
     """s that a frame waits for those before it; then these are missing, and late should they still come."""
     most_waiting: int = Field(default=1024, ge=1, le=65536)
@@ -182,6 +182,8 @@ class WriterConfig(_Table):
 
     input: str = DETECTOR
     """Where the frames come from, as in [groups.*]."""
+    metadata: MetadataConfig = MetadataConfig()
+    """Values of other channels that go with the frames, as NDAttributes in the file."""
     policy: PolicyName = Policy.BOUNDED
     """As in [groups.*]; with `bounded` a slow disk costs frames, which are counted, and never stops the detector."""
     queue_size: int = Field(default=512, ge=1, le=65536)
@@ -314,13 +316,18 @@ class Config(_Table):
 
     @property
     def intakes(self) -> list[str]:
-        """Return the givers besides the detector that take from nobody here: `intake.NAME`, in file order."""
-        return [intake_node(name) for name in self.intake]
+        """Return the givers besides the detector that take from nobody here: `intake.NAME`, then `ingress.NAME`."""
+        return [*map(intake_node, self.intake), *map(ingress_node, self.ingress)]
 
     def carried_metadata(self, giver: str) -> tuple[str, ...]:
         """Return the names of the channels whose values come as attributes with the frames of a giver."""
         tables = {f"groups.{name}": group.metadata for name, group in self.groups.items()}
         return carried_names(giver, self.inputs, tables)
+
+    def metadata_pvs(self, group: str) -> dict[str, str]:
+        """Return the PVs whose values come with the frames of a group, by their names in `metadata`."""
+        tables = {f"groups.{name}": one.metadata for name, one in self.groups.items()}
+        return channel_pvs(f"groups.{group}", self.inputs, tables, self.prefix)
 
     def _chain_holds(self) -> None:
         remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement != "local")
@@ -342,6 +349,11 @@ def egress_group(table: str) -> str:
 def writer_group(table: str) -> str:
     """Return the name of the distributor group whose one member is the writer of a table."""
     return f"writer.{table}"
+
+
+def ingress_node(table: str) -> str:
+    """Return what an ingress is in the graph of givers and takers."""
+    return f"ingress.{table}"
 
 
 def intake_node(table: str) -> str:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from ioc.core.config_metadata import MetadataConfig
 from ioc.core.config_table import Queued, Table
 from ioc.core.topology import DETECTOR
 
@@ -43,6 +44,8 @@ class EgressConfig(ControlConfig, PayloadConfig, Queued):
 
     input: str = DETECTOR
     """Where the frames come from, as in [groups.*]."""
+    metadata: MetadataConfig = MetadataConfig()
+    """Values of other channels that go with the frames, as attributes in the events."""
     uri: str | None = None
     """EJFAT URI; its `data` addresses and ports are where events go, in turn. One of `uri`, `balancer`, `ingress`."""
     balancer: str | None = None

@@ -122,6 +122,20 @@ class MetadataConfig(Table):
     """Put values and their qualities (`NAME`, `NAMEQuality`) among the attributes of the frames."""
 
 
+def channel_pvs(
+    node: str, inputs: Mapping[str, str], tables: Mapping[str, MetadataConfig], prefix: str
+) -> dict[str, str]:
+    """Return the PVs whose values go with the frames in `node`, its own and those of the ones before it, by name."""
+    own = tables.get(node, MetadataConfig())
+    found = {name: channel.under(prefix).name for name, channel in own.channels.items()}
+    giver = inputs.get(node)
+    if giver is None:
+        return found
+    before = channel_pvs(giver, inputs, tables, prefix)
+    carried = set(carried_names(giver, inputs, tables))
+    return {name: pv for name, pv in before.items() if name in carried} | found
+
+
 def carried_names(giver: str, inputs: Mapping[str, str], tables: Mapping[str, MetadataConfig]) -> tuple[str, ...]:
     """Return the names of the channels whose values come as attributes with the frames of `giver`.
 

@@ -126,6 +126,11 @@ class ProcessSpec(_Message):
         """Where the process of the plug-ins takes writers that want the frames of one of them."""
         return self.run_dir / "frames.plugins"
 
+    @property
+    def given_file(self) -> Path:
+        """What the process gave to whom behind it, and what became of it; outlives it, too."""
+        return self.run_dir / f"{self.name}.given"
+
     def gone_file(self, member: str) -> Path:
         """Where the supervisor says that it has given a member up: nobody is to wait for it."""
         return self.run_dir / f"{member}.gone"

@@ -1,6 +1,7 @@
-"""Who gives frames to whom: detector, intakes, groups and collectors as trees, known by their edges.
+"""Who gives frames to whom: detector, intakes, ingresses, groups and collectors as trees, known by their edges.
 
-A *giver* has frames for others: `detector` and `intake.NAME` (what comes from outside), which take from nobody,
+A *giver* has frames for others: `detector`, `intake.NAME` (what comes from outside) and `ingress.NAME` (what comes by
+EJFAT), which take from nobody here,
 `groups.NAME` (what the members of the group put out) and `collectors.NAME`. Every group, collector, egress and writer
 takes its frames from one giver, its `input`. `inputs` maps each taker, in file order, to its giver.
 """
@@ -28,6 +29,13 @@ def depth(inputs: Mapping[str, str], node: str) -> int:
     return steps
 
 
+def root(inputs: Mapping[str, str], node: str) -> str:
+    """Return the giver that the frames of a node come from in the end, which takes from nobody here."""
+    while node in inputs:
+        node = inputs[node]
+    return node
+
+
 def takers(inputs: Mapping[str, str], giver: str) -> list[str]:
     """Return who takes the frames of a giver, in file order."""
     return [taker for taker, source in inputs.items() if source == giver]
@@ -38,7 +46,7 @@ def _fault(givers: Sequence[str], remote: frozenset[str], taker: str, giver: str
         known = ", ".join(node for node in givers if node != taker)
         return f"{taker}.input: expected one of {known}, found {giver!r}"
     if giver == DETECTOR and taker.startswith("collectors."):
-        expected = "'groups.NAME', 'collectors.NAME' or 'intake.NAME'"
+        expected = "'groups.NAME', 'collectors.NAME', 'intake.NAME' or 'ingress.NAME'"
         return f"{taker}.input: expected {expected}, found {giver!r}, which is in order already"
     if giver in remote:
         return (

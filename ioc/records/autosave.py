@@ -44,6 +44,7 @@ class Autosave:
         self._guard = threading.Lock()
         self._changed = threading.Event()
         self._closing = False
+        self._failed = False
         self._thread = threading.Thread(target=self._run, name="autosave", daemon=True)
 
     def restorable(self, configured: Mapping[str, Value]) -> dict[str, Value]:
@@ -94,6 +95,8 @@ class Autosave:
             self._write()
             if closing:
                 return
+            if self._failed:
+                self._changed.set()  # once more, after a while
 
     def _write(self) -> None:
         with self._guard:
@@ -102,8 +105,12 @@ class Autosave:
         try:
             fresh.write_text(json.dumps(table, indent=1) + "\n")
             fresh.replace(self._path)
+            self._failed = False
         except OSError as error:
-            log.error("%s: what was put is not kept: %s", self._path, error)
+            fresh.unlink(missing_ok=True)
+            if not self._failed:
+                log.error("%s: what was put is not kept: %s; it will be when it can", self._path, error)
+            self._failed = True
 
 
 def _read(path: Path) -> dict[str, Saved]:

@@ -199,12 +199,14 @@ class PutLog:
                     self._lines.put(None)
                     break
                 lines.append(more)
-            if self._unwritten:
-                lines.append(f"{_now()} - - {self._prefix} {self._unwritten} puts were not written: too many at a time")
-                self._unwritten = 0
+            puts, unwritten = len(lines), self._unwritten
+            if unwritten:
+                lines.append(f"{_now()} - - {self._prefix} {unwritten} puts were not written: no room for them")
             try:
                 append(self._path, "".join(f"{one}\n" for one in lines))
+                self._unwritten -= unwritten
             except OSError as error:
+                self._unwritten += puts
                 log.error("%s: %d puts were not written: %s", self._path, len(lines), error)
 
 

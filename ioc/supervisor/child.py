@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn, Protocol
 
 from pydantic import ValidationError
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 from ioc.core.errors import ConfigError, UserError
 from ioc.core.repeats import Repeats
 from ioc.core.status import ExitCode, ProcessSpec, State, Status
+from ioc.supervisor.kept_file import KeptFiles
 from ioc.supervisor.log_file import LogFile
 from ioc.supervisor.stop_request import StopRequest
 
@@ -45,6 +45,7 @@ class Child:
         self.last_error = ""
         self._repeats = Repeats()
         self._log: LogFile | None = None
+        self.files = KeptFiles()
 
     def log_to(self, handler: logging.Handler) -> None:
         """Keep the log on standard error within bounds: entries that repeat, and its length."""
@@ -86,9 +87,10 @@ class Child:
         return self._bare()
 
     def report(self) -> None:
-        """Write the status now."""
+        """Write the status now; a full disk is told by what the sample shows."""
         with self._lock:
-            write_whole(self.spec.status_file, self._sample().model_dump_json())
+            self.files.retry()
+            self.files.write(self.spec.status_file, self._sample().model_dump_json())
 
     def finish(self, state: State) -> None:
         """Write the last status; nothing is written after it."""
@@ -106,7 +108,7 @@ class Child:
             pid=os.getpid(),
             state=self.state,
             heartbeat_ns=time.monotonic_ns(),
-            last_error=self.last_error,
+            last_error=self.last_error or self.files.fault,
         )
 
     def _keep_reporting(self) -> None:
@@ -122,13 +124,6 @@ class Child:
             log.warning("%s", sentence)
         if self._log is not None:
             self._log.look()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file by `text`, so that readers see the old or the new one whole."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text)
-    fresh.replace(path)
 
 
 def stand_still(status: Status, since_ns: int, limit: float, what: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ioc.core.config import MOST_MEMBERS, Config
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.topology import DETECTOR
-from ioc.supervisor.child import write_whole
+from ioc.supervisor.kept_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +43,16 @@ class Counts:
         """Have so many members from now on.
 
         Raises:
-            RefusedError: a group never has so many.
+            RefusedError: a group never has so many, or there is no room to write it down.
         """
         if not 0 <= count <= MOST_MEMBERS:
             raise RefusedError(mismatch(f"members of group {group}", f"0 to {MOST_MEMBERS}", count))
-        self._changed[group] = count
-        write_whole(self._path, json.dumps(self._changed))
+        changed = {**self._changed, group: count}
+        try:
+            write_whole(self._path, json.dumps(changed))
+        except OSError as error:
+            raise RefusedError(f"members of group {group}: {self._path} cannot be written: {error.strerror}") from None
+        self._changed = changed
 
     def look(self) -> bool:
         """Read the file if it is another one than last time; return whether it was."""

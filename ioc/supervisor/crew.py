@@ -132,7 +132,9 @@ class Crew:
                 worker.leave(now_ns, self.rules.drain)
 
     def start_due(self, now_ns: int) -> None:
-        """Start what is wanted, not there, and due."""
+        """Start what is wanted, not there, and due; nothing while the run folder is full."""
+        if any(not worker.alive for worker in self.workers) and self.folder.full():
+            return
         for worker in self.workers:
             due = worker.retry_ns is None or worker.retry_ns <= now_ns
             if worker.fate is Fate.WANTED and not worker.alive and due and self._can_start(worker):

@@ -86,7 +86,7 @@ class Intakes:
         for worker in workers:
             if worker.spec.role is Role.INTAKE:
                 track = self._tracks.setdefault(worker.name, IntakeTrack(worker.name))
-                track.follow(readers.journal(worker.spec), book, worker.alive)
+                track.follow(readers.journal(worker.spec.journal_file), book, worker.alive)
 
     def stages(self) -> list[Stage]:
         """Return their accounts."""

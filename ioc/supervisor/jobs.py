@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ioc.core.config_jobs import JobsConfig
 from ioc.core.errors import ConfigError, RayfanBug, mismatch
 from ioc.core.status import ProcessSpec, Status
-from ioc.supervisor.child import write_whole
+from ioc.supervisor.kept_file import write_whole
 from ioc.supervisor.plan import jobs_of
 from ioc.supervisor.process import ONE_THREAD
 from ioc.supervisor.run_folder import JobBirth, slug

@@ -113,7 +113,21 @@ class LedgerStore:
     def save(
         self, series: Mapping[int, Series], missed: Iterable[tuple[Place, Run, str]], state: Mapping[str, Any]
     ) -> None:
-        """Write what changed, in one transaction."""
+        """Write what changed, in one transaction: all or nothing.
+
+        Raises:
+            sqlite3.OperationalError: there is no room for it.
+        """
+        before = self._missed, dict(self._newest)
+        try:
+            self._write(series, missed, state)
+        except sqlite3.OperationalError:
+            self._missed, self._newest = before
+            raise
+
+    def _write(
+        self, series: Mapping[int, Series], missed: Iterable[tuple[Place, Run, str]], state: Mapping[str, Any]
+    ) -> None:
         with self.connection as connection:
             for place, run, reason in missed:
                 if not self._add_missed(connection, place, run, reason) and (run.series or 0) in series:

@@ -10,8 +10,8 @@ from ioc.core.status import ExitCode, Role, State
 from ioc.core.topology import DETECTOR
 from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ChainView, ProcessView
 from ioc.supervisor.crew import Crew
+from ioc.supervisor.draining import drain_step
 from ioc.supervisor.limits import Limits, usage_figures
-from ioc.supervisor.plan import drain_step
 from ioc.supervisor.report import lost, waiting
 from ioc.supervisor.worker import Fate, Worker
 

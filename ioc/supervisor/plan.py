@@ -1,4 +1,4 @@
-"""Which processes a configuration asks for: their names, order of start and order of draining."""
+"""Which processes a configuration asks for: their names and order of start, and what they are to each other."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,12 +8,13 @@ from ioc.core.config import (
     Config,
     collector_group,
     egress_group,
+    ingress_node,
     intake_node,
     writer_group,
 )
 from ioc.core.config_jobs import JobsConfig
 from ioc.core.status import ProcessSpec, Role
-from ioc.core.topology import DETECTOR, GIVERS, depth
+from ioc.core.topology import DETECTOR, takers
 
 MODULES: Mapping[Role, str] = {
     Role.SUPERVISOR: "ioc.supervisor.app",
@@ -35,13 +36,13 @@ NODES: Mapping[Role, Callable[[str], str]] = {
     Role.EGRESS: egress_group,
     Role.WRITER: writer_group,
     Role.INTAKE: intake_node,
+    Role.INGRESS: ingress_node,
 }
 """What the process of a table is called in the graph of givers and takers, by role."""
 
 PLUGINS_PROCESS = "Plug1"
-DRAINED_LAST = (Role.PLUGINS, Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
-"""With the flow of frames, who sends stops before who receives: after the detector and all that lies behind it in
-chains (see `drain_step`) these, one role after the other."""
+GIVING = (Role.CONSUMER, Role.COLLECTOR, Role.INTAKE, Role.INGRESS)
+"""Who may have takers, besides the detector."""
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -103,24 +104,6 @@ def single_names(config: Config) -> dict[str, list[str]]:
     return egresses | {writer_group(table): [f"HDF{number}"] for number, table in enumerate(config.writers, 1)}
 
 
-def drain_step(spec: ProcessSpec) -> int:
-    """Return when a process drains: with the flow of frames, who sends stops before who receives.
-
-    0 are the detector, with its distributor, and the intakes; then the groups and collectors by their distance from
-    them; then the roles of DRAINED_LAST.
-    """
-    if spec.role in DRAINED_LAST:
-        return drain_steps(spec.config) - len(DRAINED_LAST) + DRAINED_LAST.index(spec.role)
-    return depth(spec.config.inputs, node_of(spec)) if spec.role in (Role.CONSUMER, Role.COLLECTOR) else 0
-
-
-def drain_steps(config: Config) -> int:
-    """Return how many steps the draining of an appliance has."""
-    chained = [node for node in config.inputs if node.startswith(GIVERS)]
-    deepest = max((depth(config.inputs, node) for node in chained), default=0)
-    return 1 + deepest + len(DRAINED_LAST)
-
-
 def node_of(spec: ProcessSpec) -> str:
     """Return what a process is in the graph of givers and takers.
 
@@ -157,12 +140,23 @@ def balancer_of(spec: ProcessSpec) -> str | None:
 
 
 def is_fed(spec: ProcessSpec) -> bool:
-    """Return whether an egress of this appliance sends to an ingress directly, so that all it was sent is known.
-
-    Not so with one behind a chain, which keeps no account of ids.
-    """
-    egresses = [one for one in spec.config.egress.values() if one.input == DETECTOR]
+    """Return whether an egress of this appliance sends to an ingress directly, so that all it was sent is known."""
+    egresses = spec.config.egress.values()
     return any(one.ingress == spec.table and one.uri is None and one.balancer is None for one in egresses)
+
+
+def gives(spec: ProcessSpec) -> bool:
+    """Return whether a process, besides the detector, has takers for what it puts out."""
+    if spec.role not in GIVING:
+        return False
+    return bool(takers(spec.config.inputs, node_of(spec))) or _delivers(spec)
+
+
+def _delivers(spec: ProcessSpec) -> bool:
+    """Return whether a process hands frames to somebody elsewhere."""
+    tables = {Role.CONSUMER: spec.config.groups, Role.COLLECTOR: spec.config.collectors}.get(spec.role, {})
+    outputs = tables[spec.table].outputs if spec.table in tables else []
+    return any(one != "pva" for one in outputs)
 
 
 def bound_to(spec: ProcessSpec, port: int) -> ProcessSpec:

@@ -9,11 +9,11 @@ was not noted by the ingress, is residue, unless the ingress is away.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ioc.channels.book import Counts
-from ioc.channels.journal import Figures
+from ioc.channels.journal import ELSEWHERE, Figures
 from ioc.core.ledger import Hop, Ledger, Reason, Stage
 from ioc.core.topology import DETECTOR
 from ioc.supervisor.balancers import BalancerAccount, balancer_stage
@@ -71,12 +71,24 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What a process gave: the accounts of its journal, the books that its members keep of it; whether it lives."""
+
+    name: str
+    seats: Sequence[Seat] = ()
+    members: Sequence[MemberBook] = ()
+    alive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """What lies behind the groups of the detector: all passages and stages, and why frames were withheld, by name."""
 
     hops: Sequence[Hop] = ()
     stages: Sequence[Stage] = ()
     withheld: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    sent: Mapping[str, Counts] = field(default_factory=dict)
+    """What the egresses behind a chain say, all their givers together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +106,10 @@ class Sources:
 def build(sources: Sources) -> Ledger:
     """Return the ledger."""
     books = {book.name: book for book in sources.members}
+    sent = {name: book.counts for name, book in books.items()} | dict(sources.chain.sent)
     published = next((seat.figures.came for seat in sources.seats if not seat.figures.group), 0)
-    stages: list[Stage] = []
-    hops = []
-    for group in dict.fromkeys(seat.figures.group for seat in sources.seats if seat.figures.group):
-        ours = [seat for seat in sources.seats if seat.figures.group == group]
-        behind = [
-            _member_stage(seat, books.get(seat.figures.name), sources.moment)
-            for seat in ours
-            if seat.figures.name != NOBODY
-        ]
-        nobody = next((seat.figures for seat in ours if seat.figures.name == NOBODY), None)
-        if nobody is not None and nobody.dropped:
-            behind.append(Stage(f"{group}.{NOBODY}", group, dropped=Counter(nobody.dropped)))
-        stages += behind
-        hops.append(Hop(f"{DETECTOR} -> {group}", nobody.turns if nobody is not None else 0, tuple(behind)))
+    hops = passages(Given(DETECTOR, sources.seats, sources.members, sources.moment.alive), sources.moment.over)
+    stages = [stage for hop in hops for stage in hop.behind]
     known = {stage.name for stage in stages}
     stages += [_book_stage(book) for name, book in books.items() if name not in known]
     order = {name: number for number, name in enumerate(books, 1)}
@@ -119,20 +120,54 @@ def build(sources: Sources) -> Ledger:
     for stage in stages:
         stage.withheld = reasons(stage.withheld, sources.chain.withheld.get(stage.name, {}))
     for ingress in sources.ingresses:
-        given = sum(books[name].counts.processed for name in ingress.feeders if name in books)
-        hand = sum(books[name].counts.in_hand for name in ingress.feeders if name in books)
+        given = sum(sent[name].processed for name in ingress.feeders if name in sent)
+        hand = sum(sent[name].in_hand for name in ingress.feeders if name in sent)
         stage = _ingress_stage(ingress, given, given + hand, sources.moment.over)
         stages.append(stage)
         if ingress.feeders:
             hops.append(Hop(f"{' + '.join(ingress.feeders)} -> {ingress.book.name}", given, (stage,)))
     for balancer in sources.balancers:
         behind = [stage for stage in stages if stage.name in balancer.ingresses]
-        given = sum(books[name].counts.processed for name in balancer.feeders if name in books)
+        given = sum(sent[name].processed for name in balancer.feeders if name in sent)
         stage = balancer_stage(balancer, given, behind, sources.moment.over)
         stages.append(stage)
         hops.append(Hop(f"{' + '.join(balancer.feeders)} -> {balancer.name}", given, (stage, *behind)))
     moment = sources.moment
     return Ledger(published, list(moment.series), [detector, *stages], hops, moment.excess)
+
+
+def passages(giver: Given, over: bool) -> list[Hop]:
+    """Return the passages from a process to each of its groups; `over`: every process has ended."""
+    books, hops = {book.name: book for book in giver.members}, []
+    for group in dict.fromkeys(seat.figures.group for seat in giver.seats if seat.figures.group):
+        ours = [seat for seat in giver.seats if seat.figures.group == group]
+        behind = [
+            _member_stage(seat, books.get(seat.figures.name), giver.alive, over)
+            for seat in ours
+            if seat.figures.name != NOBODY
+        ]
+        nobody = next((seat.figures for seat in ours if seat.figures.name == NOBODY), None)
+        if nobody is not None and nobody.dropped:
+            behind.append(Stage(f"{group}.{NOBODY}", group, dropped=Counter(nobody.dropped)))
+        hops.append(Hop(f"{giver.name} -> {group}", sum(seat.figures.turns for seat in ours), tuple(behind)))
+    return hops
+
+
+def chained(givers: Sequence[Given], others: Sequence[Stage], over: bool) -> Chain:
+    """Return what lies behind givers, each stage with all of its givers together, and `others` that have none yet."""
+    hops = [hop for giver in givers for hop in passages(giver, over)]
+    stages: dict[str, Stage] = {}
+    for part in (part for hop in hops for part in hop.behind):
+        stages.setdefault(part.name, Stage(part.name, part.group)).add(part)
+    for other in others:
+        stages.setdefault(other.name, other)
+    return Chain(hops, list(stages.values()))
+
+
+def together(books: Sequence[MemberBook]) -> Counts:
+    """Return the books of one member with several givers as one."""
+    sums = {one.name: sum(getattr(book.counts, one.name) for book in books) for one in fields(Counts)}
+    return Counts(**sums)
 
 
 def as_json(prefix: str, ledger: Ledger, extras: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -181,18 +216,19 @@ def _stage_json(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _member_stage(seat: Seat, book: MemberBook | None, moment: Moment) -> Stage:
+def _member_stage(seat: Seat, book: MemberBook | None, alive: bool, over: bool) -> Stage:
     figures = seat.figures
     dropped = Counter(figures.dropped)
     dropped[Reason.LOST.value] += seat.lost
     meant = figures.assigned - sum(dropped.values())
     if book is None:
-        stage = Stage(figures.name, figures.group, figures.done, figures.done - figures.failed, figures.failed)
+        name = figures.group if figures.name == ELSEWHERE else figures.name
+        stage = Stage(name, figures.group, figures.done, figures.done - figures.failed, figures.failed)
     else:
         stage = _book_stage(book)
         stage.group = figures.group
-    odd = meant - stage.received if moment.over else 0
-    if book is not None and moment.alive and not moment.over and not seat.pending:
+    odd = meant - stage.received if over else 0
+    if book is not None and alive and not over and not seat.pending:
         earlier_lives = figures.came_before - figures.left_before - seat.lost
         odd = max(0, figures.completed + earlier_lives - _finished(book.counts))
         odd -= max(0, _finished(book.earlier) - meant)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from ioc.core.config import Config
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.status import ProcessSpec, Status
-from ioc.supervisor.child import write_whole
+from ioc.supervisor.kept_file import KeptFiles
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,15 @@ LONGEST_SOCKET_PATH = 107
 """Bytes of a Unix socket's path, without the final zero (unix(7), sun_path)."""
 SOCKET = "frames"
 SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+LEAST_ROOM = 1 << 18
+"""Bytes; below, the folder counts as full."""
 OURS = (
     "*.spec",
     "*.status",
     "*.book",
     "*.uri",
     "*.journal",
+    "*.given",
     "*.log",
     "*.log.1",
     "*.settings",
@@ -109,6 +112,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read: dict[str, tuple[int, int, Status]] = {}
+        self.files = KeptFiles()
 
     def prepare(self) -> None:
         """Make the folder, readable by its owner only, or check the one that is there.
@@ -152,10 +156,21 @@ class RunFolder:
     def remove(self, name: str) -> None:
         """Remove one file if it is there."""
         (self.path / name).unlink(missing_ok=True)
+        self.files.forget(self.path / name)
 
     def write(self, name: str, text: str) -> None:
-        """Replace one file as a whole."""
-        write_whole(self.path / name, text)
+        """Replace one file as a whole, now or as soon as there is room."""
+        self.files.write(self.path / name, text)
+
+    @property
+    def fault(self) -> str:
+        """Why nothing can be written here, empty: it can."""
+        return self.files.fault or (f"{self.path}: no room is left" if self.full() else "")
+
+    def full(self) -> bool:
+        """Return whether there is too little room for a process to start in, or to tell its status."""
+        facts = os.statvfs(self.path)
+        return facts.f_bavail * facts.f_frsize < LEAST_ROOM
 
     def read(self, name: str) -> str:
         """Return the text of one file; empty if there is none."""

@@ -166,9 +166,9 @@ class SeriesBook:
         return [number for number, one in self._open.items() if (row := one.rows.get(place)) and row.waiting != 0]
 
     def crash(self) -> None:
-        """Book that the detector was killed: what has not ended never will."""
+        """Book that the detector was killed: what it published and has not ended never will."""
         for number, one in list(self._open.items()):
-            if one.ended is None and number != UNKNOWN:
+            if one.ended is None and one.published and number != UNKNOWN:
                 self.end(number, Ended.CRASHED)
 
     def stored(self) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import queue
 import select
+import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -21,15 +22,16 @@ from ioc.core.joining import new_token
 from ioc.core.ledger import Ledger
 from ioc.core.status import ExitCode, ProcessSpec, Role, State
 from ioc.supervisor.accounts import Accounts
-from ioc.supervisor.appliance import Appliance, QuarantineView
+from ioc.supervisor.appliance import DEGRADED, OK, Appliance, QuarantineView
 from ioc.supervisor.counts import Counts
 from ioc.supervisor.crew import Crew
+from ioc.supervisor.draining import drain_step, drain_steps
 from ioc.supervisor.jobs import write_secret
 from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.limits import Patrol
 from ioc.supervisor.overview import Life, look_over, verdict
-from ioc.supervisor.plan import MODULES, drain_step, drain_steps
+from ioc.supervisor.plan import MODULES
 from ioc.supervisor.quarantine import Quarantine
 from ioc.supervisor.report import build
 from ioc.supervisor.run_folder import Birth, RunFolder
@@ -240,6 +242,7 @@ class Supervisor:
 
     def _tick(self) -> None:
         now = self._clock.monotonic_ns()
+        self.folder.files.retry()
         for worker in self.crew:
             worker.look(now)
         self._take_up_requests(now)
@@ -320,8 +323,7 @@ class Supervisor:
         since = self._life.running_since_ns
         extras = {one.name: {"restarts": one.restarts, "exit": one.exit_code} for one in self.crew}
         whole = {"duration": 0.0 if since is None else round((now - since) / 1e9, 3), "exit": int(code)}
-        self._store.totals(ledger.published, ledger.residue())
-        self._store.end(int(code))
+        self._end_ledger(ledger, code)
         report = whole_report(self.spec.config.prefix, ledger, {**extras, "": whole}, self._store)
         self.folder.write("ledger.json", json.dumps(report))
         last = look_over(self.crew, ledger, self._life, now)
@@ -330,7 +332,19 @@ class Supervisor:
         self._show(last)
         return code
 
+    def _end_ledger(self, ledger: Ledger, code: ExitCode) -> None:
+        assert self._store is not None
+        try:
+            self._store.totals(ledger.published, ledger.residue())
+            self._store.end(int(code))
+        except sqlite3.OperationalError as error:
+            log.error("the end of the run is not in the ledger: %s", error)
+
     def _show(self, view: Appliance) -> None:
+        fault = self.folder.fault or (self._accounts.fault if self._accounts is not None else "")
+        if fault:
+            view.health = DEGRADED if view.health == OK else view.health
+            view.message, view.last_error = fault, view.last_error or fault
         view.series = self._accounts.newest() if self._accounts is not None else None
         kept = self.quarantine.kept
         view.quarantine = QuarantineView(

@@ -1,7 +1,8 @@
 """Follows the trails of one account from sample to sample: what is new since the last one, as runs of ids."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from ioc.channels.book import Counts
 from ioc.channels.journal import Figures
-from ioc.channels.trail import RETURNED, Cursor, Run, TrailReader
+from ioc.channels.trail import JOINED, RETURNED, Cursor, Run, TrailReader
 
+JOINS_KEPT = 64
 LONGEST = 1 << 21
 """Ids that are looked at, from the newest back, to find out which were lost: 16 MB for a moment."""
 
@@ -36,35 +38,77 @@ class Track:
         return cls(Cursor(*state))
 
 
+@dataclass(frozen=True, slots=True)
+class Came:
+    """Frames that came to a member by the link of a number; 0: it is not known by which."""
+
+    link: int
+    run: Run
+
+
 class MemberTrack:
-    """What a member received and finished; frames are finished in the order in which they were received."""
+    """What a member received and finished; frames are finished in the order in which they were received.
+
+    `joins` are the links by which it received lately, each with the place in its trail from which on it did.
+    """
 
     def __init__(self) -> None:
         self.came = Track()
         self.left = Track()
         self.finished = 0
-        self.hand: deque[Run] = deque()
+        self.hand: deque[Came] = deque()
+        self.joins: list[tuple[int, Cursor]] = []
 
-    def follow(self, reader: TrailReader, counts: Counts) -> list[Run]:
+    def follow(self, reader: TrailReader, counts: Counts) -> list[Came]:
         """Return the runs that were finished since the last time."""
-        done: list[Run] = []
+        done: list[Came] = []
+        ordinal = self.came.cursor.ordinal
         for run in self.came.follow(reader, counts.received, counts.returned):
             if run.mark == RETURNED:
                 done += self._finish_all_but(run.count)
+            elif run.mark == JOINED:
+                self.joins.append((run.series or 0, Cursor(run.first, ordinal)))
             else:
-                self.hand.append(run)
+                self.hand.append(Came(self.link, run))
+                ordinal += run.count
+        del self.joins[1:-JOINS_KEPT]
         done += self._take(counts.processed + counts.failed - self.finished)
         return done
 
-    def has(self, series: Iterable[int]) -> bool:
-        """Return whether frames of one of these series are in the member's hands."""
-        wanted = set(series)
-        return any(run.series in wanted for run in self.hand)
+    @property
+    def link(self) -> int:
+        """The number of the link by which it receives now; 0: it is not known."""
+        return self.joins[-1][0] if self.joins else 0
+
+    def since(self, opened_ns: int) -> Cursor | None:
+        """Return the place from which on came what a life gave that began at `opened_ns`; None if nothing did.
+
+        Of a member that has noted no link, all came from that life.
+        """
+        if not self.joins:
+            return Cursor()
+        return next((cursor for link, cursor in self.joins if link >= opened_ns), None)
+
+    def forget(self, opened_ns: int) -> None:
+        """Forget the links of lives before the one that began at `opened_ns`, but for the last one."""
+        old = sum(link < opened_ns for link, _ in self.joins[:-1])
+        del self.joins[:old]
+
+    def in_hand(self, before_ns: int) -> int:
+        """Return how many frames are in its hands that came by a link made before `before_ns`."""
+        return sum(came.run.count for came in self.hand if came.link < before_ns)
 
     def state(self) -> dict[str, Any]:
         """Return what `of` needs to go on from here."""
-        hand = [[run.series, run.first, run.step, run.count] for run in self.hand]
-        return {"came": self.came.state(), "left": self.left.state(), "finished": self.finished, "hand": hand}
+        hand = [[one.link, one.run.series, one.run.first, one.run.step, one.run.count] for one in self.hand]
+        joins = [[link, cursor.entry, cursor.ordinal] for link, cursor in self.joins]
+        return {
+            "came": self.came.state(),
+            "left": self.left.state(),
+            "finished": self.finished,
+            "hand": hand,
+            "joins": joins,
+        }
 
     @classmethod
     def of(cls, state: dict[str, Any]) -> "MemberTrack":
@@ -72,27 +116,29 @@ class MemberTrack:
         track = cls()
         track.came, track.left = Track.of(state["came"]), Track.of(state["left"])
         track.finished = state["finished"]
-        track.hand = deque(Run(*run) for run in state["hand"])
+        track.hand = deque(Came(link, Run(*run)) for link, *run in state["hand"])
+        track.joins = [(link, Cursor(*cursor)) for link, *cursor in state["joins"]]
         return track
 
-    def _finish_all_but(self, returned: int) -> list[Run]:
-        in_hand = sum(run.count for run in self.hand)
+    def _finish_all_but(self, returned: int) -> list[Came]:
+        in_hand = sum(one.run.count for one in self.hand)
         done = self._take(in_hand - returned)
         self.hand.clear()
         return done
 
-    def _take(self, count: int) -> list[Run]:
-        taken: list[Run] = []
+    def _take(self, count: int) -> list[Came]:
+        taken: list[Came] = []
         self.finished += count
         while count > 0 and self.hand:
-            run = self.hand.popleft()
+            link, run = self.hand[0].link, self.hand[0].run
+            self.hand.popleft()
             if run.count > count:
                 run, rest = run.split(count)
-                self.hand.appendleft(rest)
-            taken.append(run)
+                self.hand.appendleft(Came(link, rest))
+            taken.append(Came(link, run))
             count -= run.count
         if count > 0:
-            taken.append(Run(None, 0, 0, count))
+            taken.append(Came(0, Run(None, 0, 0, count)))
         return taken
 
 
@@ -100,10 +146,24 @@ def kept(runs: Iterable[Run]) -> list[Run]:
     """Return runs without those that went back."""
     left: list[Run] = []
     for run in runs:
-        if run.mark != RETURNED:
+        if run.mark == RETURNED:
+            left = without_last(left, run.count)
+        elif run.mark != JOINED:
             left.append(run)
-            continue
-        left = without_last(left, run.count)
+    return left
+
+
+def received(runs: Iterable[Run]) -> list[Came]:
+    """Return what came and did not go back, with the link by which it came."""
+    link, left = 0, list[Came]()
+    for run in runs:
+        if run.mark == JOINED:
+            link = run.series or 0
+        elif run.mark == RETURNED:
+            rest = without_last([one.run for one in left], run.count)
+            left = [Came(one.link, run) for one, run in zip(left, rest, strict=False)]
+        else:
+            left.append(Came(link, run))
     return left
 
 
@@ -116,6 +176,17 @@ def without_last(runs: list[Run], count: int) -> list[Run]:
             left.append(last.split(last.count - count)[0])
         count -= last.count
     return left
+
+
+def difference(series: int, given: Iterable[Run], *gone: Iterable[Run]) -> Counter[int]:
+    """Return the ids of a series that were given more often than they are gone, and how often; as `remaining`."""
+    ids, counts = np.unique(ids_of(series, given), return_counts=True)
+    for runs in gone:
+        others, many = np.unique(ids_of(series, runs), return_counts=True)
+        _, ours, theirs = np.intersect1d(ids, others, assume_unique=True, return_indices=True)
+        counts[ours] -= many[theirs]
+    left = counts > 0
+    return Counter(dict(zip(ids[left].tolist(), counts[left].tolist(), strict=True)))
 
 
 def remaining(series: int, given: Iterable[Run], *gone: Iterable[Run]) -> NDArray[np.int64]:
@@ -155,5 +226,5 @@ def runs_of(series: int, ids: Iterable[int], mark: int = 0) -> list[Run]:
 def before_of(one: Figures) -> Figures:
     """Return figures as the life before left them."""
     return Figures(
-        one.group, one.name, one.came_before, one.left_before, one.done, 0, one.turns, 0, 0, one.dropped
+        one.group, one.name, one.came_before, one.left_before, one.done_before, 0, one.turns, 0, 0, one.dropped
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """The account of an ingress: what its egresses sent, what arrived, and what was sent while it was away.
 
-Rules: an id is missed when the ingress notes it: a later one came, or the end marker. Only what was sent while the
+Rules: an id is missed when the ingress notes it: a later one came, or the end marker, and it was sent, before or after
+that: the ingress cannot know of what was dropped or withheld in front of the egress. Only what was sent while the
 ingress was away, and in the moments before and after, is found by comparing what was sent with what arrived, by id;
 that window is closed once the next life has run for `settling` seconds. Any other shortfall stays unexplained.
 """
@@ -14,13 +15,67 @@ from ioc.channels.book import Counts
 from ioc.channels.journal import FOUND
 from ioc.channels.trail import Run, TrailReader
 from ioc.core.ledger import Reason
+from ioc.core.sequence import Ranges
 from ioc.supervisor.ledger_store import continues
 from ioc.supervisor.series import Place, SeriesBook
 from ioc.supervisor.tracks import MemberTrack, kept, remaining, runs_of
 
 LOST = Reason.LOST.value
+RANGES_STORED = 64
 SERIES_BOOKED = 16
 """Series of which is remembered what was booked here, should the ingress come to miss it, too."""
+
+
+@dataclass(slots=True)
+class SentIds:
+    """Which ids of one series were sent, and which the ingress misses that were not."""
+
+    sent: Ranges = field(default_factory=Ranges)
+    unsent: Ranges = field(default_factory=Ranges)
+
+    def send(self, run: Run) -> list[Run]:
+        """Take note of what is sent; return what of it the ingress had missed before."""
+        ids = ranges_of(run)
+        for first, last in ids:
+            self.sent.add(first, last)
+        missed = ids.common(self.unsent) if self.unsent else Ranges()
+        self._forget(missed)
+        return pieces_of(run, missed)
+
+    def miss(self, run: Run) -> list[Run]:
+        """Take note of what the ingress misses; return what of it was sent."""
+        if run.series is None:  # which they are is not known
+            return [run]
+        ids = ranges_of(run)
+        for first, last in ids.without(self.sent):
+            self.unsent.add(first, last)
+        return pieces_of(run, ids.common(self.sent))
+
+    def find(self, run: Run) -> list[Run]:
+        """Take note of what the ingress does not miss any more; return what of it was sent."""
+        if run.series is None:
+            return [run]
+        ids = ranges_of(run)
+        never = ids.common(self.unsent)
+        self._forget(never)
+        return pieces_of(run, ids.without(never))
+
+    def state(self) -> list[list[list[int]]]:
+        """Return what `of` needs: the newest ids; what is older counts as sent."""
+        newest = [list(one) for one in self.sent][-RANGES_STORED:]
+        if newest:
+            newest[0][0] = 1
+        return [newest, [list(one) for one in self.unsent][-RANGES_STORED:]]
+
+    @classmethod
+    def of(cls, sent: Iterable[tuple[int, int]], unsent: Iterable[tuple[int, int]]) -> "SentIds":
+        """Return what goes on from a state."""
+        return cls(Ranges(sent), Ranges(unsent))
+
+    def _forget(self, ids: Ranges) -> None:
+        for first, last in ids:
+            for unique_id in range(first, last + 1):
+                self.unsent.discard(unique_id)
 
 
 @dataclass(slots=True)
@@ -45,6 +100,7 @@ class Wire:
     _exposed: list[Run] | None = None
     _closes_ns: int | None = None
     _booked: dict[int, set[int]] = field(default_factory=dict)
+    _ids: dict[int, "SentIds"] = field(default_factory=dict)
 
     @property
     def open(self) -> bool:
@@ -63,10 +119,13 @@ class Wire:
             self.pid = pid
         self.told_last = Counter(dropped)
 
-    def sent(self, runs: list[Run], now_ns: int) -> None:
+    def sent(self, runs: list[Run], now_ns: int, book: SeriesBook) -> None:
         """Take note of what its egresses sent."""
         self._recent.append((now_ns, runs))
         self.total += sum(run.count for run in runs)
+        for run in runs:
+            for piece in self._ids_of(run.series).send(run):
+                self._miss(piece, book)
         while self._recent[0][0] < now_ns - self.settling_ns:
             self._recent.popleft()
         if self._exposed is not None and self._closes_ns is None:
@@ -75,25 +134,20 @@ class Wire:
     def follow(self, trails: list[TrailReader], counts: Counts, book: SeriesBook) -> None:
         """Book what arrived and what the ingress missed since the last time."""
         came, left, _ = trails
-        done = self.track.follow(came, counts)
+        done = [one.run for one in self.track.follow(came, counts)]
         if not self.fed:
             book.give(self.place, done)
         book.finish(self.place, done)
         for run in done if self._booked else ():
             self._came_after_all(run, book)
         for run in self.track.left.follow(left, counts.missed):
+            ids = self._ids_of(run.series)
             if run.mark == FOUND:
-                self.missed -= run.count
-                if not self.fed:
-                    book.give(self.place, [run], -1)
-                book.row(run.series, self.place).dropped[LOST] -= run.count
-                book.missed.append((self.place, run, "found"))
+                for piece in ids.find(run) if self.fed else [run]:
+                    self._find(piece, book)
             else:
-                if not self.fed:
-                    book.give(self.place, [run])
-                for piece in self._not_booked(run):
-                    self.missed += piece.count
-                    book.drop(self.place, piece, LOST)
+                for piece in ids.miss(run) if self.fed else [run]:
+                    self._miss(piece, book)
 
     def watch(self, alive: bool, running: bool, now_ns: int) -> bool:
         """Open the window when the ingress is gone; return whether it is time to close it."""
@@ -133,6 +187,7 @@ class Wire:
             "told": [dict(self.told), dict(self.told_last)],
             "pid": self.pid,
             "exposed": None if self._exposed is None else [_words(run) for run in self._exposed],
+            "ids": [[series, *ids.state()] for series, ids in self._ids.items()],
             "booked": [_words(run) for series, ids in self._booked.items() for run in runs_of(series, sorted(ids))],
         }
 
@@ -142,8 +197,29 @@ class Wire:
         self.missed, self.away, self.total, self.pid = (state[key] for key in ("missed", "away", "total", "pid"))
         self.told, self.told_last = (Counter(told) for told in state["told"])
         self._exposed = None if state["exposed"] is None else [Run(*words) for words in state["exposed"]]
+        self._ids = {series: SentIds.of(sent, unsent) for series, sent, unsent in state["ids"]}
         for series, first, step, count in state["booked"]:
             self._booked.setdefault(series, set()).update(range(first, first + step * count, step))
+
+    def _miss(self, run: Run, book: SeriesBook) -> None:
+        if not self.fed:
+            book.give(self.place, [run])
+        for piece in self._not_booked(run):
+            self.missed += piece.count
+            book.drop(self.place, piece, LOST)
+
+    def _find(self, run: Run, book: SeriesBook) -> None:
+        self.missed -= run.count
+        if not self.fed:
+            book.give(self.place, [run], -1)
+        book.row(run.series, self.place).dropped[LOST] -= run.count
+        book.missed.append((self.place, run, "found"))
+
+    def _ids_of(self, series: int | None) -> "SentIds":
+        ids = self._ids.setdefault(series or 0, SentIds())
+        while len(self._ids) > SERIES_BOOKED:
+            del self._ids[next(iter(self._ids))]
+        return ids
 
     def _came_after_all(self, run: Run, book: SeriesBook) -> None:
         """Take back what was booked here and arrived later than anybody expected."""
@@ -161,6 +237,21 @@ class Wire:
             return [run]
         ids = range(run.first, run.last + 1, run.step)
         return runs_of(run.series or 0, [unique_id for unique_id in ids if unique_id not in booked], run.mark)
+
+
+def ranges_of(run: Run) -> Ranges:
+    """Return the ids of a run; none of one whose ids are not known."""
+    if run.series is None or not run.count:
+        return Ranges()
+    if run.step == 1:
+        return Ranges([(run.first, run.last)])
+    ids = (run.first + run.step * at for at in range(run.count))
+    return Ranges((unique_id, unique_id) for unique_id in ids)
+
+
+def pieces_of(run: Run, ids: Ranges) -> list[Run]:
+    """Return those of a run's ids that are in `ids`, as runs."""
+    return [Run(run.series, first, 1, last - first + 1, run.mark) for first, last in ids]
 
 
 def split(total: int, reasons: Counter[str]) -> dict[str, int]:

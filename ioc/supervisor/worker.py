@@ -10,7 +10,8 @@ Failed (given up), Quarantining (a frame that it died of twice is being put asid
 
 Rules: the first restart is at once, the next ones after 0.5, 1, 2, ... s. A process is hung when it says that it runs
 and its heartbeat stands still for `hang` seconds of ours; time in which the supervisor itself was not scheduled counts
-little, so that a machine that was suspended or overloaded does not kill what is healthy. What hangs is asked for the
+little, so that a machine that was suspended or overloaded does not kill what is healthy, and time in which the run
+folder has no room for a status counts nothing. What hangs is asked for the
 stacks of its threads before it is killed. A process may be a batch job (ioc/supervisor/jobs.py): nothing is expected of
 one before it runs, nor of one whose worker has left, and one that has fallen silent is ended after its own `patience`.
 """
@@ -281,7 +282,7 @@ class Worker:
 
     def _watch(self, now_ns: int) -> None:
         assert self.process is not None
-        elapsed = min((now_ns - self._looked_ns) / 1e9, LONGEST_LOOK)
+        elapsed = 0.0 if self.folder.full() else min((now_ns - self._looked_ns) / 1e9, LONGEST_LOOK)
         self._looked_ns = now_ns
         heartbeat = self.status.heartbeat_ns if self.status is not None and self.current else 0
         self._silent = 0.0 if heartbeat != self._heartbeat else self._silent + elapsed

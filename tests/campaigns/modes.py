@@ -7,12 +7,17 @@ and the example of a bridge.
 """
 
 import argparse
+import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import h5py
+import numpy as np
 
 from tests.support.appliance import RunningAppliance, appliance
 from tests.support.clients import User, user_of
@@ -44,6 +49,36 @@ input = "intake.x"
 processor = "passthrough"
 outputs = ["rpc://{channels}rpc"]
 """
+KILLED = """
+[detector]
+acquire_at_start = false
+size = [32, 32]
+[intake.x]
+url = "file://{file}"
+frame_rate = 500
+loop = true
+[groups.first]
+input = "intake.x"
+count = 2
+processor = "passthrough"
+[groups.second]
+input = "intake.x"
+policy = "bounded"
+queue_size = 8
+processor = "statistics"
+[collectors.all]
+input = "groups.first"
+wait = 4.0
+[egress.out]
+input = "collectors.all"
+ingress = "in"
+[ingress.in]
+[groups.far]
+input = "ingress.in"
+processor = "passthrough"
+"""
+VICTIMS = ("In1", "In1", "In1", "Cons1", "Coll1", "EjfatIn1")
+"""Who is killed in turn, the intake more often than others."""
 BETWEEN = """
 [detector]
 acquire_at_start = false
@@ -146,6 +181,29 @@ def bridge() -> Row:
     )
 
 
+def killed(kills: int) -> tuple[int, int, int]:
+    """Kill an intake and others behind it so often; return frames taken in, lost with their ids, and the residue."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with h5py.File(folder / "images.h5", "w") as file:
+            file["data"] = np.zeros((2000, 8, 8), np.uint16)
+        (folder / "rayfan.toml").write_text(KILLED.format(file=folder / "images.h5"))
+        with appliance(folder, "rayfan.toml", "--set", "supervision.most_failures=1000") as run:
+            everybody = ("In1", "Cons1", "Cons2", "Cons3", "Cons4", "Coll1", "Ejfat1", "EjfatIn1")
+            run.wait_running(*everybody)
+            for at in range(kills):
+                before = frames(run)
+                run.wait_until(lambda before=before: frames(run) not in (0, before), "frames come in")
+                victim = VICTIMS[at % len(VICTIMS)]
+                pid = run.status(victim)["pid"]
+                os.kill(pid, signal.SIGKILL)
+                run.wait_until(lambda victim=victim, pid=pid: run.status(victim)["pid"] != pid, f"{victim} lives again")
+                run.wait_running(*everybody)
+            report = run.stop()
+    lost = sum(stage["dropped"].get("lost", 0) for stage in report["stages"])
+    return next(one["received"] for one in report["stages"] if one["name"] == "In1"), lost, report["residue"]
+
+
 def ended(run: RunningAppliance) -> bool:
     """Return whether nothing was published for 2 s."""
     before = run.published()
@@ -195,8 +253,11 @@ def show(row: Row) -> None:
 def main() -> int:
     """Run all pairs; return 1 if a ledger does not close or a way brings nothing."""
     parser = argparse.ArgumentParser(description="every way in with every way out, PvaPy at both ends")
-    parser.add_argument("--only", choices=[*WAYS_IN, "mirror", "collector", "bridge"], help="one way in, or one tool")
-    only = parser.parse_args().only
+    ways = [*WAYS_IN, "mirror", "collector", "bridge", "kills"]
+    parser.add_argument("--only", choices=ways, help="one way in, one tool, or the kills")
+    parser.add_argument("--kills", type=int, default=12, help="how often a process is killed")
+    options = parser.parse_args()
+    only = options.only
     print("in       out                           frames  merged  arrived different  residue")
     rows: list[Row] = []
     for way_in in [way for way in WAYS_IN if only in (None, way)]:
@@ -209,10 +270,14 @@ def main() -> int:
     if only in (None, "bridge"):
         rows.append(bridge())
         show(rows[-1])
+    residue = 0
+    if only in (None, "kills"):
+        taken, lost, residue = killed(options.kills)
+        print(f"{options.kills} kills of intake, consumer, collector, ingress: {taken} frames, {lost} lost, {residue=}")
     print("\n`monitor` has no back-pressure: what PvaPy is too slow for, or was not there for, is merged.")
     print("`put`: PvaPy works on a frame in place, the next put may overwrite it: fewer different ones than arrived.")
     print("EJFAT with PvaPy needs its module e2sar_py: see the tests of EJFAT.")
-    return int(any(row.residue or not row.arrived for row in rows))
+    return int(bool(residue) or any(row.residue or not row.arrived for row in rows))
 
 
 if __name__ == "__main__":

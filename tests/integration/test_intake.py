@@ -1,4 +1,5 @@
-"""An appliance that takes a file, and puts, from outside: behind it group, egress, writer, and a far end not there."""
+"""An appliance that takes a file, and puts, from outside: behind it group, egress, writer, a far end that is not there,
+and behind the ingress of that egress a group and a collector."""
 
 import os
 from pathlib import Path
@@ -31,6 +32,11 @@ output_timeout = 0.2
 input = "groups.first"
 ingress = "in"
 [ingress.in]
+[groups.third]
+input = "ingress.in"
+processor = "passthrough"
+[collectors.end]
+input = "groups.third"
 [writers.disk]
 input = "groups.first"
 """
@@ -50,6 +56,9 @@ def test_frames_from_outside_are_accounted_for_to_the_end_of_the_chain(tmp_path:
     assert (far["received"], far["dropped"]) == (stages["Cons1"]["published"], {}), "each put was answered"
     assert stages["In2"]["received"] == far["received"]
     assert stages["HDF1"]["received"] == stages["Ejfat1"]["processed"] == stages["Cons1"]["published"]
+    assert stages["EjfatIn1"]["received"] == stages["Cons3"]["received"] == stages["Coll1"]["published"] > 0
+    assert {hop["name"] for hop in report["hops"]} >= {"Ejfat1 -> EjfatIn1", "EjfatIn1 -> third"}
+    assert {row["stage"] for row in report["accounts"]} >= {"Ejfat1", "EjfatIn1", "Cons3", "Coll1", far["name"]}
     nobody = next(stage for name, stage in stages.items() if name.startswith("rpc://"))
     assert nobody["received"] == 0
     assert nobody["dropped"] == {"lost": stages["Cons2"]["published"]}, "each frame is named as lost there"

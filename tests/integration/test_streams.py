@@ -12,6 +12,7 @@ from p4p.server import Server, StaticProvider
 from p4p.server.raw import SharedPV
 
 from consumers.remote_output import RemoteOutput
+from ioc.channels.journal import Journal
 from ioc.channels.ntndarray import fields_of, to_value
 from ioc.channels.pva_delivery import Delivery, fill
 from ioc.channels.pva_intake import MonitoredStream, ServedStream
@@ -202,7 +203,7 @@ def test_the_wrong_way_is_refused(calls: bool) -> None:
 
 
 def test_an_output_counts_and_names_what_is_not_taken(served: Served, delivery: Delivery) -> None:
-    output = RemoteOutput(100, delivery, False, DEADLINE)
+    output = RemoteOutput(100, delivery, Journal(), False, DEADLINE)
     output.idle = served.settle
     assert output.publish([frame(1), frame(2)]).count == 2
     served.refusal = "no"
@@ -215,7 +216,7 @@ def test_an_output_counts_and_names_what_is_not_taken(served: Served, delivery: 
 
 
 def test_a_patient_output_offers_a_frame_until_it_is_taken(served: Served, delivery: Delivery) -> None:
-    output = RemoteOutput(100, delivery, True, DEADLINE)
+    output = RemoteOutput(100, delivery, Journal(), True, DEADLINE)
     served.refusal = "not yet"
 
     def take() -> None:
@@ -230,7 +231,7 @@ def test_a_patient_output_offers_a_frame_until_it_is_taken(served: Served, deliv
 
 
 def test_a_patient_output_gives_up_when_its_process_drains(delivery: Delivery) -> None:
-    output = RemoteOutput(100, delivery, True, DEADLINE)
+    output = RemoteOutput(100, delivery, Journal(), True, DEADLINE)
     output.give_up_at(time.monotonic() + 0.2)
     output.publish([frame(1), frame(2)])
     (member,) = output.status().members

@@ -2,8 +2,9 @@
 
 import random
 import tempfile
-from collections import deque
-from collections.abc import Sequence
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ioc.channels.base import Accepted, Counters
-from ioc.channels.book import Book
+from ioc.channels.book import Book, book_name
 from ioc.channels.journal import ABORTED, FAILED, Journal, open_member
 from ioc.channels.local_pool import PooledFrame, Segment
 from ioc.core.config import Config, GroupConfig, Policy
@@ -35,8 +36,8 @@ NAMES = ("Cons1", "Cons2")
 class Member:
     """A member as its process would be: takes, finishes or fails, dies and comes back; `ids` are what it finished."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
+    def __init__(self, folder: Path, name: str, giver: str | None = None) -> None:
+        self.folder, self.name, self.giver = folder, name, giver
         self.inbox: deque[Frame] = deque()
         self.hand: deque[Frame] = deque()
         self.ids: list[tuple[int, int]] = []
@@ -46,9 +47,9 @@ class Member:
 
     def start(self) -> None:
         self.alive = True
-        self.book = Book(self.folder / f"{self.name}.book")
+        self.book = Book(self.folder / book_name(self.name, self.giver))
         self.journal = Journal(self.folder / f"{self.name}.journal", booked=True)
-        self.account = open_member(self.journal, self.book, self.name)
+        self.account = open_member(self.journal, self.book, self.giver or self.name)
 
     def take(self, count: int) -> None:
         batch = [self.inbox.popleft() for _ in range(min(count, len(self.inbox)))]
@@ -88,7 +89,8 @@ class FakeLink:
         self.missed = 0
         self._open = True
         member.take(len(member.inbox))  # a member joins again only when it has taken all that came before
-        member.links += 1
+        member.links = time.monotonic_ns()
+        member.account.came.joined(member.links)
         member.book.counts.link = member.links
         member.book.commit()
         self._number = member.links
@@ -135,13 +137,16 @@ class World:
         self.committed: dict[int, int] = {}
         self.aborted: set[int] = set()
         self.marked: set[int] = set()
-        self.members = {name: Member(folder, name) for name in NAMES}
+        self.members = {name: self.member(name) for name in NAMES}
         self.store = LedgerStore(folder / FILE)
         self.store.begin("T:")
         self.accounts = Accounts(self.store, 0.0)
         self.detector: Distributor | None = None
         self.clock = 0
         self.begin()
+
+    def member(self, name: str) -> Member:
+        return Member(self.folder, name)
 
     def begin(self) -> None:
         """Start a life of the detector with a series of its own."""
@@ -282,15 +287,118 @@ def test_long_histories_too(seed: int) -> None:
     live(dice.choice(list(Policy)), history)
 
 
-def live(policy: Policy, history: list[tuple[str, int]]) -> None:
+class ChainWorld(World):
+    """A consumer that gives frames of one series, over all its lives, to a group behind it.
+
+    `offered` are those of the present life that are not on record yet, `given` those that are.
+    """
+
+    def __init__(self, folder: Path, policy: Policy) -> None:
+        self.offered: list[tuple[int, int]] = []
+        self.given: list[tuple[int, int]] = []
+        self.newest = 0
+        super().__init__(folder, policy)
+
+    def member(self, name: str) -> Member:
+        return Member(self.folder, name, GIVER)
+
+    def begin(self) -> None:
+        """Start a life that puts out the last frame of the one before again, as happens when it is killed."""
+        self.detector = Distributor(Journal(self.folder / f"{GIVER}.given"))
+        self.detector.add_group(1, GroupShape("a", 2, None, 1, Limits(self.policy, 4)), list(NAMES))
+        self.series, self.newest = 7, max(0, self.newest - 1)
+        for name in NAMES:
+            self.join(name)
+
+    def offer(self, count: int) -> None:
+        if self.detector is None:
+            return
+        self.detector.muster()
+        slot = self.slots.free[0]
+        slot.pinned = True
+        many = range(self.newest + 1, self.newest + 1 + self.detector.room(count, 1))
+        frames = [PooledFrame(self.series, number, 0, slot.array, {}, slot) for number in many]
+        if frames:
+            self.detector.offer(frames)
+            self.newest = frames[-1].unique_id
+            self.offered += [(one.series, one.unique_id) for one in frames]
+
+    def pump(self) -> None:
+        if self.detector is not None:
+            self.detector.commit()
+            self.given, self.offered = self.given + self.offered, []
+            self.detector.pump()
+
+    def abort(self) -> None:
+        """Do nothing: who gives in a chain begins no series."""
+
+    def kill(self) -> None:
+        if self.detector is not None:
+            self.detector.journal.close()
+            self.detector = None
+            self.newest -= len(self.offered)
+            self.offered.clear()
+
+    def workers(self) -> list[Any]:
+        found = []
+        for name, table, alive in [
+            (GIVER, "first", self.detector is not None),
+            *((name, "a", member.alive) for name, member in self.members.items()),
+        ]:
+            spec = ProcessSpec(role=Role.CONSUMER, name=name, config=CHAIN, run_dir=self.folder, table=table)
+            found.append(SimpleNamespace(name=name, spec=spec, alive=alive, running=alive, status=None))
+        return found
+
+
+GIVER = "Cons9"
+CHAIN = Config(groups={"first": GroupConfig(), "a": GroupConfig(input="groups.first")})
+
+
+@given(st.sampled_from(list(Policy)), st.lists(ACTIONS, min_size=10, max_size=60))
+@settings(max_examples=20, deadline=None)
+def test_every_frame_in_a_chain_is_accounted_for(policy: Policy, history: list[tuple[str, int]]) -> None:
+    live(policy, history, ChainWorld, check_chain)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_long_histories_of_a_chain_too(seed: int) -> None:
+    dice = random.Random(seed)
+    length = dice.randint(30, 120)
+    history = [(dice.choice(COMMON if dice.random() < 0.6 else RARE), dice.randint(1, 8)) for _ in range(length)]
+    live(dice.choice(list(Policy)), history, ChainWorld, check_chain)
+
+
+def check_chain(world: World) -> None:
+    """Compare the account with what happened: how many frames became what, and which."""
+    assert isinstance(world, ChainWorld)
+    ledger = build(world.accounts.sources(world.workers(), True))
+    assert ledger.residue() == 0, ledger
+    connection, run = world.store.connection, world.store.run
+    rows = [row for number, one in series_of(connection, run) for row in accounts_json(number, one)]
+    assert all(row["exact"] and row["waiting"] == 0 for row in rows), rows
+    done = [one for member in world.members.values() for one in member.ids]
+    lost = sum(sum(row["dropped"].values()) for row in rows)
+    assert len(done) + lost == len(world.given), rows
+    assert sum(row["processed"] + row["failed"] for row in rows) == len(done)
+    rest = Counter(world.given) - Counter(done)
+    missed = {one for dropped, _ in ranges_by_stage(missed_of(connection, run)).values() for one in expanded(dropped)}
+    assert missed == set(rest), "each that nobody finished is named, and no other"
+
+
+def live(
+    policy: Policy,
+    history: list[tuple[str, int]],
+    kind: "type[World]" = World,
+    check_it: "Callable[[World], None] | None" = None,
+) -> None:
     """Let everything happen, and compare the account with it."""
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), policy)
+        world = kind(Path(folder), policy)
         for action, number in history:
             play(world, action, number)
         world.end()
         try:
-            check(world)
+            (check_it or check)(world)
         finally:
             world.accounts.close()
             world.store.close()

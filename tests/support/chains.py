@@ -9,6 +9,7 @@ import numpy as np
 from consumers.inputs import Givers, open_books
 from consumers.local_output import LocalOutput
 from ioc.channels.books import Books
+from ioc.channels.journal import Journal
 from ioc.channels.local_givers import Member
 from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_separate import SeparateInputs
@@ -47,7 +48,7 @@ class Chain:
 
     def output(self, name: str) -> LocalOutput:
         """Return the output of a new life of a member of the first group."""
-        output = LocalOutput.of(self.specs[name])
+        output = LocalOutput.of(self.specs[name], Journal(self.specs[name].given_file))
         assert output is not None
         return output
 
@@ -118,7 +119,7 @@ class Chain:
     def _second(self) -> tuple[Books, Member]:
         spec: ProcessSpec = self.specs["Cons3"]
         assert spec.role is Role.CONSUMER
-        books = open_books(spec)
+        books, _ = open_books(spec)
         return books, Member(Givers(spec, "groups.first"), Hello("Cons3", "second", 0), books)
 
 

@@ -32,9 +32,11 @@ def all_records() -> list[Record]:
         *metadata_records("Cons1", {"NAME": ChannelConfig(channel="pva://NAME")}),
         *collector_records("Coll1"),
         *egress_records("Ejfat1"),
+        *metadata_records("Ejfat1", {"NAME": ChannelConfig(channel="pva://NAME")}),
         *balancer_records("EjfatLb1"),
         *ingress_records("EjfatIn1"),
         *writer_records("HDF1"),
+        *metadata_records("HDF1", {"NAME": ChannelConfig(channel="pva://NAME")}),
         *intake_records("In1"),
         *plugin_records("Plug1", NAMES, Sizes()),
     ]

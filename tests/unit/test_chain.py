@@ -9,6 +9,7 @@ import pytest
 
 from consumers.inputs import Givers, open_books
 from consumers.local_output import LocalOutput
+from ioc.channels.journal import Journal
 from ioc.channels.local_givers import Member
 from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_separate import SeparateInputs
@@ -182,7 +183,7 @@ def test_separate_inputs_tell_each_giver_in_its_own_order(tmp_path: Path) -> Non
 
 def test_an_output_that_nobody_takes_is_none(tmp_path: Path) -> None:
     chain = Chain(tmp_path)
-    assert type(chain.outputs["Cons1"]).of(chain.specs["Cons3"]) is None
+    assert type(chain.outputs["Cons1"]).of(chain.specs["Cons3"], Journal()) is None
     chain.close()
 
 
@@ -220,7 +221,7 @@ def test_members_of_a_later_group_come_and_go_and_nothing_is_lost(chain: Chain) 
     assert (counts.groups, counts.of("second")) == (["second"], 1)
     counts.set("second", 3)
     spec = chain.specs["Cons3"].model_copy(update={"name": "Cons5", "member": 2})
-    books = open_books(spec)
+    books, _ = open_books(spec)
     other = LocalInputs(Member(Givers(spec, "groups.first"), Hello("Cons5", "second", 2), books))
     limit = time.monotonic() + DEADLINE
     while sum(seat.present for seat in first.distributor.seats()) < 2:
@@ -248,7 +249,7 @@ def test_members_of_a_later_group_come_and_go_and_nothing_is_lost(chain: Chain) 
     chain.settled()
     other.close(drain=False)
     books.close()
-    again = LocalOutput.of(chain.specs["Cons2"])
+    again = LocalOutput.of(chain.specs["Cons2"], Journal())
     assert again is not None
     assert [group.shape.count for group in again.distributor.groups.values()] == [2], "a new life knows it, too"
     again.close(drain=False)

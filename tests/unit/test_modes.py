@@ -7,6 +7,8 @@ import pytest
 from consumers.remote_output import remote_outputs
 from detector_sim.app import make_distributor
 from detector_sim.forwarding import forwarding_of
+from ioc.channels.journal import Journal
+from ioc.channels.pva_receiver import IdWatch
 from ioc.channels.stream import Numbering, StreamSettings
 from ioc.cli import main
 from ioc.console import picture
@@ -16,7 +18,8 @@ from ioc.core.errors import ConfigError, ProtocolError
 from ioc.core.stream_ids import LARGEST_GAP, Place, Source, StreamIds
 from ioc.core.topology import depth, takers
 from ioc.distributor.takers import takers_of
-from ioc.supervisor.plan import drain_step, plan
+from ioc.supervisor.draining import drain_step
+from ioc.supervisor.plan import plan
 
 TEXT = """
 [groups.first]
@@ -59,7 +62,7 @@ def test_intakes_stand_beside_the_detector() -> None:
     (taker,) = takers_of(config, "collectors.all")
     assert (taker.shape.name, taker.members, taker.shape.limits.frames) == ("writer.disk", ["HDF1"], 512)
     sockets = {specs["In1"].output_socket(giver, "x").name for giver in [*config.inputs, *config.intakes]}
-    assert len(sockets) == len(config.inputs) + 2
+    assert len(sockets) == len([*config.inputs, *config.intake, *config.ingress])
     assert picture(config)[-4:] == [
         "  In2: pva://Other:Pva1:Image",
         "     -> first: Cons1",
@@ -95,7 +98,7 @@ def test_what_does_not_fit_is_refused(text: str, message: str) -> None:
 def test_a_star_is_the_number_of_the_process() -> None:
     config = load(TEXT, "test")
     specs = {spec.name: spec for spec in plan(config, Path("/run"))}
-    outputs = remote_outputs(config.groups["second"], specs["Cons2"])
+    outputs = remote_outputs(config.groups["second"], specs["Cons2"], Journal())
     try:
         assert [(one.url, one.status().policy) for one in outputs] == [("put://Far:2", "bounded")]
     finally:
@@ -148,8 +151,20 @@ def test_controls_are_beside_the_channel_unless_it_is_said() -> None:
 def test_only_controls_can_be_forwarded() -> None:
     source = SourceConfig(kind="pva", channel="A:Pva1:Image", forward_controls=["ArrayRate"])
     with pytest.raises(ConfigError, match="expected controls of cam1:, such as AcquireTime"):
-        forwarding_of(source, lambda: 0)
-    assert forwarding_of(SourceConfig(kind="pva", channel="A:Pva1:Image"), lambda: 0) is None
+        forwarding_of(source, lambda: 0, lambda: True)
+    assert forwarding_of(SourceConfig(kind="pva", channel="A:Pva1:Image"), lambda: 0, lambda: True) is None
+
+
+def test_the_first_ids_of_a_series_that_began_while_somebody_listened_are_missed() -> None:
+    late, there, numbered = IdWatch(), IdWatch(), IdWatch()
+    assert late.is_new(5, 3) and not late.missed, "nobody listened when it began"
+    assert late.is_new(6, 2)
+    assert (late.missed, [(one.series, one.first, one.last) for one in late.ranges()]) == (1, [(6, 1, 1)])
+    there.listening()
+    assert there.is_new(5, 4) and there.is_new(5, 6)
+    assert there.missed == 4
+    numbered.listening()
+    assert numbered.is_new(0, 7) and not numbered.missed, "the source does not say where it began"
 
 
 def test_a_mirror_is_an_appliance_with_another_source(capsys: pytest.CaptureFixture[str]) -> None:

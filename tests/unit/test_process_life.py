@@ -166,6 +166,22 @@ def test_what_hangs_is_asked_for_its_stacks_and_killed(life: Life) -> None:
     assert life.worker.last_error.startswith("no sign of life for 1 s: killed")
 
 
+def test_while_there_is_no_room_for_a_status_nobody_is_taken_for_dead(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life.run()
+    monkeypatch.setattr(life.folder, "full", lambda: True)
+    for _ in range(30):
+        assert life.look() is State.RUNNING
+    assert not life.puppet.sent
+    monkeypatch.setattr(life.folder, "full", lambda: False)
+    life.tell()
+    assert life.look() is State.RUNNING
+    for _ in range(12):
+        life.look()
+    assert life.puppet.sent == [signal.SIGUSR1], "what hangs then is found out"
+
+
 def test_the_error_of_a_frame_is_not_taken_for_the_end_of_the_process(life: Life) -> None:
     life.tell(State.RUNNING, "ValueError: of an earlier frame")
     life.look()

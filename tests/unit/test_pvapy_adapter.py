@@ -15,8 +15,10 @@ from consumers.processor import Context, Value, checked_settings, checked_statis
 from consumers.pvapy.adapter import PvapyProcessor, record_names
 from consumers.pvapy.class_process import ClassError
 from consumers.pvapy.frame_pipe import FramePipe, PeerGone
+from ioc.core.config import load
 from ioc.core.errors import ConfigError, PeerError, RefusedError
 from ioc.core.frame import Frame
+from ioc.core.metadata import Metadata
 from tests.support.frames import frame, noise
 
 HERE = Path(__file__).parents[1] / "support" / "pvapy_processors"
@@ -193,3 +195,46 @@ def test_frames_of_changing_shapes_leave_no_memory_behind() -> None:
         while True:
             theirs.receive(5)
     theirs.close()
+
+
+def test_values_of_metadata_channels_lie_in_the_queues_of_the_class() -> None:
+    kind = load_processor(f"pvapy:{HERE / 'associating.py'}:AssociatingProcessor")
+    assert issubclass(kind, PvapyProcessor)
+    made = kind()
+    configure(made)
+    made.start(Context("Cons3", "pvapy", 2, 3, Path(), {"Energy": "M:Energy", "Row": "M:Row", "Text": "M:Text"}))
+    try:
+        values = Metadata({"Energy": 7.5, "Row": np.arange(4), "Text": "five.", "Other": 1})
+        (first,) = frames_of(made.process(frame(noise((2, 2), "uint8"), 1), values))
+        (second,) = frames_of(made.process(frame(noise((2, 2), "uint8"), 2), Metadata({"Energy": 8.5})))
+        told = {name: value for name, value in first.attributes.items() if name.startswith("M:")}
+        assert told == {"M:Energy": 7.5, "M:Row": 6.0, "M:Text": 5.0}
+        assert (second.attributes["M:Energy"], "M:Row" in second.attributes) == (8.5, False)
+        assert figures(made)["found"] == 4
+        with pytest.raises(RefusedError, match="metadata of frame 3: expected 30000 bytes"):
+            made.process(frame(noise((2, 2), "uint8"), 3), Metadata({"Row": np.arange(20_000)}))
+    finally:
+        made.stop()
+
+
+def test_the_pvs_of_metadata_come_with_it_through_a_chain() -> None:
+    text = """
+    prefix = "P:"
+    [groups.match.metadata.channels.Energy]
+    channel = "pva://$(P)Meta:Energy"
+    [groups.plain]
+    input = "groups.match"
+    [groups.last]
+    input = "groups.plain"
+    [groups.last.metadata.channels.X]
+    channel = "ca://13SIM1:X"
+    [groups.silent]
+    input = "groups.kept"
+    [groups.kept.metadata]
+    attributes = false
+    [groups.kept.metadata.channels.Y]
+    channel = "Y"
+    """
+    config = load(text, "test")
+    assert config.metadata_pvs("last") == {"Energy": "P:Meta:Energy", "X": "13SIM1:X"}
+    assert (config.metadata_pvs("kept"), config.metadata_pvs("silent")) == ({"Y": "Y"}, {})

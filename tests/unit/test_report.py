@@ -4,11 +4,22 @@ from collections import Counter
 from typing import Any
 
 from ioc.channels.book import Counts
-from ioc.channels.journal import Figures
+from ioc.channels.journal import ELSEWHERE, Figures
 from ioc.core.ledger import Hop, Stage
-from ioc.core.status import GroupStatus, MemberStatus
-from ioc.supervisor.chain import add_groups, close_groups, reasons
-from ioc.supervisor.report import Chain, IngressAccount, MemberBook, Moment, Seat, Sources, as_json, build, excess
+from ioc.supervisor.chain import reasons
+from ioc.supervisor.report import (
+    Chain,
+    Given,
+    IngressAccount,
+    MemberBook,
+    Moment,
+    Seat,
+    Sources,
+    as_json,
+    build,
+    chained,
+    excess,
+)
 
 
 def detector(published: int) -> Seat:
@@ -240,22 +251,24 @@ def test_reasons_that_a_process_has_told_of_what_it_withheld() -> None:
     assert reasons(counted, {"late": 7}) == {"filtered": 5}, "told after the book was read: the book counts"
 
 
-def test_a_killed_giver_of_a_chain_has_lost_what_nobody_received() -> None:
-    told = MemberStatus(name="Cons3", present=True, assigned=80, completed=60, queued=10, in_flight=10)
-    group = GroupStatus(
-        slot=1,
-        name="b",
-        count=1,
-        sets=1,
-        updates=1,
-        policy="bounded",
-        queue_size=8,
-        queue_bytes=0,
-        turns=80,
-        members=[told],
-    )
-    (closed,), published = close_groups([group], {"Cons3": 70}, 85)
-    assert (published, closed.turns) == (85, 85)
-    assert (closed.members[0].completed, closed.members[0].dropped) == (70, {"lost": 15})
-    (both,) = add_groups([closed], [group])
-    assert (both.turns, both.members[0].assigned, both.members[0].completed) == (165, 165, 130)
+def test_several_givers_of_a_stage_are_hops_of_their_own() -> None:
+    first = group("b", figures("b", "Cons3", 52, completed=50), turns=52, lost=2)
+    second = group("b", figures("b", "Cons3", 40, completed=40), turns=41, nobody=1)
+    books = [book("Cons3", received=50, processed=50), book("Cons3", received=40, processed=39, failed=1)]
+    givers = [Given("Cons1", first, books[:1]), Given("Cons2", second, books[1:])]
+    chain = chained(givers, [Stage("Cons3", "b"), Stage("Cons4", "c")], over=True)
+    assert [(hop.name, hop.given, hop.residue()) for hop in chain.hops] == [
+        ("Cons1 -> b", 52, 0),
+        ("Cons2 -> b", 41, 0),
+    ]
+    stages = {stage.name: stage for stage in chain.stages}
+    assert (stages["Cons3"].received, stages["Cons3"].dropped, stages["Cons3"].failed) == (90, {"lost": 2}, 1)
+    assert (stages["b.nobody"].dropped, stages["Cons4"].received) == ({"no_member": 1}, 0)
+    assert build(Sources(chain=chain)).residue() == 0
+
+
+def test_a_far_end_is_a_stage_with_the_name_of_its_group() -> None:
+    told = Figures("put://X", ELSEWHERE, 5, 1, 3, 0, 5, 0, 0, {"lost": 1})
+    (hop,) = chained([Given("Cons1", [Seat(told)])], (), over=False).hops
+    assert (hop.given, hop.residue()) == (5, 0)
+    assert (hop.behind[0].name, hop.behind[0].received, hop.behind[0].in_flight) == ("put://X", 3, 1)

@@ -11,7 +11,8 @@ from ioc.core.errors import ConfigError
 from ioc.core.status import ProcessSpec, Role, StageStatus, State, Status
 from ioc.core.topology import DETECTOR, depth, takers
 from ioc.distributor.takers import takers_of
-from ioc.supervisor.plan import drain_step, drain_steps, plan
+from ioc.supervisor.draining import drain_step, drain_steps
+from ioc.supervisor.plan import plan
 
 CHAIN = """
 [groups.save]
@@ -59,6 +60,39 @@ def test_processes_drain_along_the_chain() -> None:
     assert steps == [0, 1, 1, 2, 2, 3, 4, 6, 7, 8, 9], "between, plug-ins would drain"
     assert drain_steps(config()) == 10
     assert drain_steps(Config()) == 6
+
+
+def test_what_lies_behind_an_ingress_drains_after_it() -> None:
+    behind = load(CHAIN + """
+[groups.far]
+input = "ingress.in"
+[writers.far]
+input = "groups.far"
+[egress.back]
+input = "groups.far"
+ingress = "last"
+[ingress.last]
+[groups.end]
+input = "ingress.last"
+""", "test")  # fmt: skip
+    order = {spec.name: drain_step(spec) for spec in plan(behind, Path("/run"))}
+    assert {name: order[name] for name in ("HDF1", "Ejfat1", "EjfatIn1")} == {"HDF1": 6, "Ejfat1": 7, "EjfatIn1": 9}
+    late = {"Cons6": 10, "HDF2": 11, "Ejfat2": 11, "EjfatIn2": 12, "Cons7": 13}
+    assert {name: order[name] for name in late} == late
+    assert drain_steps(behind) == 14
+    assert picture(behind)[-6:] == [
+        "  EjfatIn1: ingress.in",
+        "     -> far: Cons6",
+        "        -> back: Ejfat2",
+        "        -> far: HDF2",
+        "  EjfatIn2: ingress.last",
+        "     -> end: Cons7",
+    ]
+    assert not gives_in_order(behind, "groups.far"), "packets overtake each other"
+    circle = load(
+        CHAIN.replace("[egress.out]", '[egress.out]\ninput = "groups.x"') + '[groups.x]\ninput = "ingress.in"', "t"
+    )
+    assert drain_steps(circle) > 0, "frames that are sent in a circle have no order, but an end"
 
 
 def test_takers_and_depth() -> None:

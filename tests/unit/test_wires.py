@@ -47,7 +47,7 @@ class Bench:
     def sent(self, first: int, last: int, now_ns: int) -> None:
         run = Run(1, first, 1, last - first + 1)
         self.book.give(self.wire.place, [run])
-        self.wire.sent([run], now_ns)
+        self.wire.sent([run], now_ns, self.book)
 
     @property
     def lost(self) -> int:
