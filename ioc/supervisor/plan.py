@@ -26,6 +26,7 @@ MODULES: Mapping[Role, str] = {
     Role.WRITER: "consumers.app",
     Role.INTAKE: "consumers.app",
     Role.PLUGINS: "consumers.app",
+    Role.WEB: "ioc.web.app",
 }
 """What is run as `python -m` for each role."""
 
@@ -41,6 +42,11 @@ NODES: Mapping[Role, Callable[[str], str]] = {
 DRAINED_LAST = (Role.PLUGINS, Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
 """With the flow of frames, who sends stops before who receives: after the detector and all that lies behind it in
 chains (see `drain_step`) these, one role after the other."""
+
+ASIDE = (Role.WEB,)
+"""Who has nothing to do with frames: nobody waits for these, and what becomes of them is no matter of the run's."""
+RESTARTED = (Role.CONSUMER, Role.COLLECTOR, Role.WEB)
+"""Who may be started anew by command: they finish what they have, and the stream goes on behind them."""
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -64,7 +70,8 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     balancers = [spec(Role.BALANCER, f"EjfatLb{n}", table) for n, table in enumerate(config.balancers, 1)]
     intakes = [spec(Role.INTAKE, f"In{n}", table) for n, table in enumerate(config.intake, 1)]
     source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR), *intakes]
-    return [*source, *consumers, *collectors, *plugins, *writers, *egresses]
+    web = [spec(Role.WEB, "Web1")] if config.web.enabled else []
+    return [*source, *consumers, *collectors, *plugins, *writers, *egresses, *web]
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:
@@ -106,8 +113,10 @@ def drain_step(spec: ProcessSpec) -> int:
     """Return when a process drains: with the flow of frames, who sends stops before who receives.
 
     0 are the detector, with its distributor, and the intakes; then the groups and collectors by their distance from
-    them; then the roles of DRAINED_LAST.
+    them; then the roles of DRAINED_LAST, and those of ASIDE with the last of them.
     """
+    if spec.role in ASIDE:
+        return drain_steps(spec.config) - 1
     if spec.role in DRAINED_LAST:
         return drain_steps(spec.config) - len(DRAINED_LAST) + DRAINED_LAST.index(spec.role)
     return depth(spec.config.inputs, node_of(spec)) if spec.role in (Role.CONSUMER, Role.COLLECTOR) else 0

@@ -44,7 +44,10 @@ def test_order_of_start_names_and_members() -> None:
         (Role.CONSUMER, "Cons3", "second", 0),
         (Role.EGRESS, "Ejfat1", "out", None),
         (Role.EGRESS, "Ejfat2", "away", None),
+        (Role.WEB, "Web1", None, None),
     ]
+    without = plan(load(f"{TEXT}[web]\nenabled = false", "test"), Path("/run"))
+    assert [spec.name for spec in without] == [spec.name for spec in specs][:-1]
 
 
 def test_names_of_consumers_by_group() -> None:
