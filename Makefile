@@ -10,7 +10,7 @@ FUZZ     ?= 600
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 
-.PHONY: help run test lint unit faults facilities modes puts metadata soak ptychonn bad-processors fuzz-pva fuzz-ejfat bench slurm clean
+.PHONY: help run test lint unit faults facilities modes puts metadata soak ptychonn bad-processors fuzz-pva fuzz-ejfat bench slurm web clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -22,6 +22,7 @@ help:
 	@echo "make puts   10 000 puts and gets of four clients while frames flow at 2 kHz (1 min)"
 	@echo "make fuzz-ejfat  10 million mutated EJFAT datagrams, payloads and asks, $(FUZZ) s at most: each used, or one error"
 	@echo "make slurm  groups as jobs of a Slurm that is started for it on this machine (5 min)"
+	@echo "make web    the web page in headless Chromium: clicks, pictures, puts, a lost connection; screenshots (3 min)"
 	@echo "make metadata  six metadata channels at 1 kHz for METADATA=$(METADATA) s: each value with its frame"
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
@@ -71,6 +72,9 @@ slurm: $(VENV)/.test
 	@$(VENV)/bin/python -c 'from tests.support.slurm_cluster import missing; raise SystemExit(missing() or None)'
 	RAYFAN_SLURM_STAGE=1 $(VENV)/bin/python -m pytest -v tests/integration/test_slurm.py $(ARGS)
 
+web: $(VENV)/.browser
+	$(VENV)/bin/python -m tests.campaigns.web_page $(ARGS)
+
 bench: $(VENV)/.test
 	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)
 
@@ -94,6 +98,10 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
 	$(VENV)/bin/pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.browser: $(VENV)/.test
+	$(VENV)/bin/pip install --quiet --editable '.[browser]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

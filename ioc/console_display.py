@@ -86,7 +86,8 @@ class Lines(Silent):
         """Print what is new."""
         for process in view.processes:
             if process.restarts > self._restarts.get(process.name, 0):
-                self._print(f"{process.name} is started again ({process.restarts}): {process.last_error}")
+                why = f": {process.last_error}" if process.last_error else ""
+                self._print(f"{process.name} is started again ({process.restarts}){why}")
             self._restarts[process.name] = process.restarts
         if view.web and view.web != self._web:
             self._print(web_line(view))

@@ -123,6 +123,22 @@ def test_a_life_that_is_paused_by_command_is_stopped_and_not_restarted(life: Lif
     assert life.worker.retry_ns is None
 
 
+def test_a_restart_by_command_is_at_once_and_no_failure(life: Life) -> None:
+    for number in range(1, 7):
+        life.run()
+        life.worker.renew(life.now, "restarted by command", asked=True)
+        assert life.puppet.sent == [signal.SIGTERM]
+        assert life.look() is State.DRAINING
+        assert life.die(ExitCode.DRAINED) is State.STARTING
+        assert (life.worker.restarts, life.worker.failures, life.worker.last_error) == (number, 0, "")
+        assert life.worker.backoff(life.now) == 0.0
+        life.start()
+    life.run()
+    life.worker.renew(life.now, "restarted by command", asked=True)
+    life.die(ExitCode.NOT_DRAINED)
+    assert (life.worker.failures, life.worker.last_error) == (1, "restarted by command"), "it lost what it had"
+
+
 def test_restarts_wait_longer_and_longer_until_it_is_given_up(life: Life) -> None:
     waits = []
     for number in range(3):

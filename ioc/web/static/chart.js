@@ -9,7 +9,7 @@ const BOTTOM = 20;
 
 export class Chart {
   constructor(title, unit) {
-    this.canvas = make("canvas", { role: "img" });
+    this.canvas = make("canvas", { role: "img", "aria-label": title });
     this.legend = make("ul", { class: "legend" });
     this.title = title;
     this.unit = unit;

@@ -89,11 +89,12 @@ notices(connection);
 const writing = new Writing(connection, facts.writable);
 for (const element of document.querySelectorAll("header [data-pv]")) bind(connection, element, element.dataset.pv);
 connection.watch("Heartbeat_RBV", () => {}); // a word every second, by which a silent connection is told
+const processes = new Processes(connection, writing);
 routes({
-  overview: new Overview(connection, writing),
+  overview: new Overview(connection, (name) => processes.reveal(name)),
   images: new Images(),
   plots: new Plots(),
-  processes: new Processes(connection, writing),
+  processes,
   ledger: new Ledger(),
   log: new Log(),
 });

@@ -8,9 +8,10 @@ const PERIOD = 1000;
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Overview {
-  constructor(connection, writing) {
+  // `reveal` shows a process by name.
+  constructor(connection, reveal) {
     this.connection = connection;
-    this.writing = writing;
+    this.reveal = reveal;
     this.chain = document.getElementById("chain");
     this.links = document.getElementById("links");
     this.boxes = new Map();
@@ -81,7 +82,7 @@ export class Overview {
     const table = make("span", { class: "quiet" }, process.table ?? "");
     const element = make(
       "button",
-      { type: "button", class: "box none", "data-process": process.name, onclick: () => this.open(process.name) },
+      { type: "button", class: "box none", "data-process": process.name, onclick: () => this.reveal(process.name) },
       make("b", {}, title, table), state, figures,
     );
     const device = process.role === "detector" ? "cam1:DetectorState_RBV" : `${process.name}:State_RBV`;
@@ -108,11 +109,6 @@ export class Overview {
     if (box.figures.textContent !== text) box.figures.textContent = text;
     const label = `${process.name}, ${process.role}${process.table ? ` of ${process.table}` : ""}: `;
     box.element.setAttribute("aria-label", `${label}${box.state.textContent}, ${text.replace("\n", ", ")}`);
-  }
-
-  open(name) {
-    location.hash = "processes";
-    requestAnimationFrame(() => document.querySelector(`[data-row="${CSS.escape(name)}"]`)?.focus());
   }
 
   drawLinks() {

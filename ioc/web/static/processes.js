@@ -13,6 +13,13 @@ export class Processes {
     this.rows = new Map();
     this.severities = new Map(); // of the records Process1:State_RBV ..., by name of the process
     this.endings = [];
+    this.wanted = null; // the process whose row is to get the focus as soon as it is there
+  }
+
+  // Leads to the row of a process.
+  reveal(name) {
+    this.wanted = name;
+    location.hash = "processes";
   }
 
   show() {
@@ -46,6 +53,8 @@ export class Processes {
       if (!this.rows.has(process.name)) this.add(process);
       this.fill(process);
     }
+    this.rows.get(this.wanted)?.row.firstElementChild.focus();
+    this.wanted = null;
   }
 
   add({ name, role, table, startStop, restart }) {
