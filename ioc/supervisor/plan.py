@@ -13,7 +13,7 @@ from ioc.core.config import (
 )
 from ioc.core.config_jobs import JobsConfig
 from ioc.core.status import ProcessSpec, Role
-from ioc.core.topology import DETECTOR, GIVERS, depth
+from ioc.core.topology import DETECTOR, GIVERS, depth, takers
 
 MODULES: Mapping[Role, str] = {
     Role.SUPERVISOR: "ioc.supervisor.app",
@@ -46,7 +46,7 @@ chains (see `drain_step`) these, one role after the other."""
 ASIDE = (Role.WEB,)
 """Who has nothing to do with frames: nobody waits for these, and what becomes of them is no matter of the run's."""
 RESTARTED = (Role.CONSUMER, Role.COLLECTOR, Role.WEB)
-"""Who may be started anew by command: they finish what they have, and the stream goes on behind them."""
+"""Who may be started anew by command, if nobody takes frames from them: see `may_restart`."""
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -72,6 +72,20 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR), *intakes]
     web = [spec(Role.WEB, "Web1")] if config.web.enabled else []
     return [*source, *consumers, *collectors, *plugins, *writers, *egresses, *web]
+
+
+def may_restart(config: Config, role: Role, table: str | None) -> bool:
+    """Return whether a process may be started anew by command: it finishes what it has, and those before it wait.
+
+    Not one that gives frames to others, here or elsewhere: the first frames of its new life may reach them before the
+    supervisor has heard of it, and would be booked to the old one.
+    """
+    if role is Role.WEB:
+        return True
+    if role not in RESTARTED or table is None:
+        return False
+    outputs = config.groups[table].outputs if role is Role.CONSUMER else config.collectors[table].outputs
+    return not takers(config.inputs, NODES[role](table)) and set(outputs) <= {"pva"}
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:

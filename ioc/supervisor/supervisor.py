@@ -29,7 +29,7 @@ from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.limits import Patrol
 from ioc.supervisor.overview import Life, look_over, verdict
-from ioc.supervisor.plan import ASIDE, MODULES, RESTARTED, drain_step, drain_steps
+from ioc.supervisor.plan import ASIDE, MODULES, drain_step, drain_steps, may_restart
 from ioc.supervisor.quarantine import Quarantine
 from ioc.supervisor.report import build
 from ioc.supervisor.run_folder import Birth, RunFolder
@@ -148,10 +148,11 @@ class Supervisor:
         Raises:
             RefusedError: there is no such process, it may not be restarted, or it does not run.
         """
-        worker = next((one for one in self.crew if one.name == name and one.spec.role in RESTARTED), None)
-        if worker is None or not worker.running or self._life.draining:
-            able = [one.name for one in self.crew if one.running and one.spec.role in RESTARTED]
-            expected = f"a process that runs, one of {', '.join(able) or '(none)'}"
+        config = self.spec.config
+        able = [one for one in self.crew if one.running and may_restart(config, one.spec.role, one.spec.table)]
+        worker = next((one for one in able if one.name == name), None)
+        if worker is None or self._life.draining:
+            expected = f"a process that runs, one of {', '.join(one.name for one in able) or '(none)'}"
             raise RefusedError(mismatch("Restart", expected, name))
         worker.renew(self._clock.monotonic_ns(), BY_COMMAND, asked=True)
 

@@ -150,17 +150,18 @@ class Stage:
         self.user.wait("Cons2:State_RBV", "Stopped")
         self.at.page.click("button[aria-label='Start Cons2']")
         self.user.wait("Cons2:State_RBV", "Running")
-        pid = self.user.get("Cons1:Pid_RBV")
-        self.at.page.click("button[aria-label='Restart Cons1']")
+        pid = self.user.get("Cons3:Pid_RBV")
+        assert not self.at.page.locator("button[aria-label='Restart Cons1']").count(), "it gives frames to Cons3"
+        self.at.page.click("button[aria-label='Restart Cons3']")
         self.at.page.click("#sure-dialog button[value=no]")
-        self.at.page.click("button[aria-label='Restart Cons1']")
+        self.at.page.click("button[aria-label='Restart Cons3']")
         self.at.page.click("#sure-dialog button[value=yes]")
         self.run.wait_until(
-            lambda: self.run.runs("Cons1") and self.run.status("Cons1")["pid"] != pid, "Cons1 is started anew"
+            lambda: self.run.runs("Cons3") and self.run.status("Cons3")["pid"] != pid, "Cons3 is started anew"
         )
         self.at.page.wait_for_function(
             "() => [...document.querySelectorAll('#process-rows tr')]"
-            ".find((row) => row.textContent.startsWith('Cons1'))?.cells[8].textContent === '1'"
+            ".find((row) => row.textContent.startsWith('Cons3'))?.cells[8].textContent === '1'"
         )
 
     def a_lost_connection_heals(self) -> None:

@@ -28,7 +28,6 @@ export class Images {
     this.asked = ""; // what the picture that is there was asked for with
     this.running = 0;
     this.paused = false;
-    this.rate = { count: 0, since: performance.now(), value: 0 };
     this.palette.append(...NAMES.map((name) => make("option", {}, name)));
     this.palette.addEventListener("change", () => this.recolour());
     document.getElementById("automatic").addEventListener("click", () => {
@@ -42,6 +41,7 @@ export class Images {
 
   async show() {
     const turn = ++this.running;
+    this.rate = { count: 0, since: performance.now(), value: null };
     while (turn === this.running) {
       const wait = await this.once().catch((error) => this.trouble(error));
       await new Promise((done) => setTimeout(done, wait));
@@ -149,10 +149,11 @@ export class Images {
       this.rate.since = now;
     }
     const { id, series, size, type, step, cursor, time } = this.shown;
+    const rate = this.rate.value === null ? "" : `, ${this.rate.value.toFixed(1)} pictures a second`;
     const binned = step > 1 ? `, shown ${step} x ${step} binned` : "";
     const when = new Date(1000 * time).toISOString().slice(11, 23);
     this.facts.textContent = `frame ${number(id)} of series ${series}, ${when} UTC, ${size[0]} x ${size[1]} ${type}` +
-      `${binned}, ${this.rate.value.toFixed(1)} pictures a second`;
+      `${binned}${rate}`;
     this.canvas.setAttribute("aria-label", `Image of ${channel}, ${size[0]} by ${size[1]} pixels`);
     this.output.textContent = cursor ? `x ${cursor.x}, y ${cursor.y}: ${cursor.text}` : "point at the image";
   }
