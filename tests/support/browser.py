@@ -129,6 +129,8 @@ def chromium() -> Iterator["Browser"]:
 def context_of(browser: "Browser", width: int = 1280, dark: bool = False) -> "BrowserContext":
     """Return a fresh session of a browser with a window of some width."""
     scheme = "dark" if dark else "light"
-    context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=scheme)
+    context = browser.new_context(
+        viewport={"width": width, "height": 860}, color_scheme=scheme, reduced_motion="reduce"
+    )
     context.set_default_timeout(WITHIN_MS)
     return context
