@@ -23,7 +23,7 @@ from tests.support.browser import NAMELESS, PALE, REPEATED_IDS, Watched, chromiu
 from tests.support.clients import User, user_of
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser  # pyright: ignore[reportMissingImports]
 
 TOKEN = "correct horse battery staple"
 CONFIG = f"""

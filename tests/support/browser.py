@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    # Playwright is there for `make web` only
+    from playwright.sync_api import Browser, BrowserContext, Page  # pyright: ignore[reportMissingImports]
 
 CHROMIUM = Path(os.environ.get("RAYFAN_CHROMIUM", "/usr/bin/chromium"))
 FLAGS = (
@@ -71,7 +72,7 @@ def missing() -> str:
     if not CHROMIUM.exists():
         found.append(f"{CHROMIUM} is not there: apt install chromium, or say where it is with RAYFAN_CHROMIUM")
     try:
-        import playwright.sync_api  # noqa: F401
+        import playwright.sync_api  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         found.append("Playwright for Python is not installed: pip install -e '.[browser]'")
     return "; ".join(found)
@@ -116,7 +117,7 @@ class Watched:
 @contextmanager
 def chromium() -> Iterator["Browser"]:
     """Yield a browser that is closed at the end."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS], timeout=WITHIN_MS)
