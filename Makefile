@@ -86,6 +86,7 @@ bluesky: $(VENV)/.test
 
 writer-kills: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.writer_kills --kills $(KILLS) $(ARGS)
+
 web: $(VENV)/.browser
 	$(VENV)/bin/python -m tests.campaigns.web_page $(ARGS)
 
