@@ -13,7 +13,7 @@ PVA      ?= 60
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 
-.PHONY: help run test lint unit faults facilities fuzz-pva pva modes puts fuzz-ejfat metadata soak slurm bluesky writer-kills bench ptychonn full-disk bad-processors clean
+.PHONY: help run test lint unit faults facilities fuzz-pva pva modes puts fuzz-ejfat metadata soak slurm bluesky writer-kills web bench ptychonn full-disk bad-processors clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -26,6 +26,7 @@ help:
 	@echo "make puts   10 000 puts and gets of four clients while frames flow at 2 kHz (1 min)"
 	@echo "make fuzz-ejfat  10 million mutated EJFAT datagrams, payloads and asks, $(FUZZ) s at most: each used, or one error"
 	@echo "make slurm  groups as jobs of a Slurm that is started for it on this machine (5 min)"
+	@echo "make web    the web page in headless Chromium: clicks, pictures, puts, a lost connection; screenshots (3 min)"
 	@echo "make metadata  six metadata channels at 1 kHz for METADATA=$(METADATA) s: each value with its frame"
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
@@ -87,6 +88,9 @@ bluesky: $(VENV)/.test
 writer-kills: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.writer_kills --kills $(KILLS) $(ARGS)
 
+web: $(VENV)/.browser
+	$(VENV)/bin/python -m tests.campaigns.web_page $(ARGS)
+
 bench: $(VENV)/.test
 	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)
 
@@ -113,6 +117,10 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
 	$(VENV)/bin/pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.browser: $(VENV)/.test
+	$(VENV)/bin/pip install --quiet --editable '.[browser]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -80,13 +80,18 @@ class Lines(Silent):
         self._next = 0.0
         self._state: State | None = None
         self._restarts: dict[str, int] = {}
+        self._web = ""
 
     def show(self, view: Appliance, elapsed: float | None, facts: Facts) -> None:
         """Print what is new."""
         for process in view.processes:
             if process.restarts > self._restarts.get(process.name, 0):
-                self._print(f"{process.name} is started again ({process.restarts}): {process.last_error}")
+                why = f": {process.last_error}" if process.last_error else ""
+                self._print(f"{process.name} is started again ({process.restarts}){why}")
             self._restarts[process.name] = process.restarts
+        if view.web and view.web != self._web:
+            self._print(web_line(view))
+            self._web = view.web
         seconds = elapsed or 0.0
         if view.state is self._state and (elapsed is None or seconds < self._next):
             return
@@ -131,6 +136,11 @@ def line(view: Appliance, seconds: float, facts: Facts) -> str:
         f"{view.queued}, lost {view.dropped}, failed {view.failed}"
     )
     return text + (f", unaccounted for {view.residue}" if view.residue else "")
+
+
+def web_line(view: Appliance) -> str:
+    """Return the line that says where the web page is."""
+    return f"Web page: {view.web}"
 
 
 def drawing(view: Appliance, elapsed: float | None, facts: Facts) -> RenderableType:
@@ -197,6 +207,8 @@ def _summary(view: Appliance, elapsed: float | None) -> Text:
     said = view.last_error or trouble or view.message
     if said:
         text.append(f"\n{said}", style="red" if said != view.message else "dim")
+    if view.web:
+        text.append(f"\n{web_line(view)}")
     return text
 
 

@@ -64,7 +64,8 @@ def _of_process(spec: "ProcessSpec") -> "Iterator[Row]":
     if spec.role is Role.SUPERVISOR:
         records = supervisor_records()
     else:  # nothing of `ioc` may import them: by name, as processes are started
-        module = "detector_sim.records" if spec.role is Role.DETECTOR else "consumers.tables"
+        modules = {Role.DETECTOR: "detector_sim.records", Role.WEB: "ioc.web.records"}
+        module = modules.get(spec.role, "consumers.tables")
         records = import_module(module).records_of(spec)
     yield from listing(records, prefix)
     template = _templates().get(spec.role)

@@ -61,6 +61,7 @@ class Appliance:
             "up",
             str(file),
         ]
+        command += ["--set", "web.enabled=false"]  # what is measured is the stream
         command += ["--report", str(self._report), "--duration", f"{seconds + SPARE_SECONDS:g}"]
         self._up = Started("rayfan up", command, folder / "up.log", self.environment)
 

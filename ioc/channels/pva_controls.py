@@ -36,7 +36,7 @@ class ControlClient:
             results.append(result)
             answered.set()
 
-        operation = self._context.put(name, answer, lambda target: _fill(target, name, value), request=BLOCKING)
+        operation = self._context.put(name, answer, lambda target: fill(target, name, value), request=BLOCKING)
         waited = 0.0
         try:
             while not answered.wait(SLICE_SECONDS):
@@ -56,7 +56,12 @@ class ControlClient:
         self._context.close()
 
 
-def _fill(target: Value, name: str, value: Control) -> None:
+def fill(target: Value, name: str, value: Control) -> None:
+    """Set the value of a structure that is to be put: of an enum, the choice of this text or number.
+
+    Raises:
+        ValueError: the enum has no such choice.
+    """
     if target.getID() == ENUM_ID:
         target["value.index"] = _index(list(target["value.choices"]), name, value)
     else:

@@ -8,6 +8,7 @@
 [intake.*]  frames from outside, besides the detector's, for groups, collectors, egresses and writers
 [supervision], [quarantine]  when processes are started again, and what becomes of frames that kill them
 [plugins]   areaDetector's plug-ins
+[web]       the web page
 """
 
 import tomllib
@@ -32,6 +33,7 @@ from ioc.core.config_table import LARGEST_QUEUE as LARGEST_QUEUE
 from ioc.core.config_table import Drop as Drop
 from ioc.core.config_table import Policy as Policy
 from ioc.core.config_table import Table as _Table
+from ioc.core.config_web import WebConfig
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.frame import DataType
 from ioc.core.topology import DETECTOR, faults, takers
@@ -250,6 +252,7 @@ class Config(_Table):
     plugins: PluginsConfig | None = None
     supervision: SupervisionConfig = SupervisionConfig()
     quarantine: QuarantineConfig = QuarantineConfig()
+    web: WebConfig = WebConfig()
     intake: dict[str, IntakeConfig] = {}
 
     @model_validator(mode="before")

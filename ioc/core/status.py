@@ -26,6 +26,7 @@ class Role(Enum):
     INGRESS = "ingress"
     WRITER = "writer"
     PLUGINS = "plugins"
+    WEB = "web"
 
 
 class State(Enum):
@@ -59,8 +60,8 @@ class ProcessSpec(_Message):
     """What one process needs to know.
 
     `name` is also the middle of its PV names: `detector`, `Cons1`, `Coll1`, `Ejfat1`, `EjfatIn1`, `HDF1`, `Plug1`,
-    `In1`. `table` is the name of its table in the configuration (of a group, collector, egress, balancer, ingress,
-    writer or intake); `member` counts from 0 within the group.
+    `In1`, `Web1`. `table` is the name of its table in the configuration (of a group, collector, egress, balancer,
+    ingress, writer or intake); `member` counts from 0 within the group.
     `destination` is filled in for an egress whose uri was left out. `folder` is where processors may write; left out:
     the run folder. `last_end` says why the life before ended.
     """

@@ -89,6 +89,7 @@ def trial_config(config: Config) -> Config:
     if not kept:
         table["ingress"] = {}
     table["balancers"] = {}
+    table["web"] = {"enabled": False}
     for writer in table["writers"].values():
         writer["policy"] = LOSSLESS
     for key in ("prefix", "run_dir", "autosave", "put_log"):

@@ -59,6 +59,8 @@ APPLIANCE = (
     Record("Uptime", FLOAT, "Time since the start", unit="s", precision=0),
     Record("Heartbeat", INT, "Counts on while the supervisor lives"),
     Record("Drain", BOOL, "Finish all frames, then stop everything", Access.COMMAND),
+    Record("Restart", STRING, "Process to start anew, by its name", Access.WRITE, kept=False),
+    Record("Web", STRING, "Address of the web page, empty: none", size=TEXT_SIZE),
 )
 
 QUARANTINE = (

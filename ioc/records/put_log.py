@@ -15,6 +15,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -208,6 +209,23 @@ class PutLog:
             except OSError as error:
                 self._unwritten += puts
                 log.error("%s: %d puts were not written: %s", self._path, len(lines), error)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A put that somebody else's client asked us to do: what it was for, and the value before, as words for the log."""
+
+    name: str
+    new: str
+    old: str
+
+
+def line_of(user: str, host: str, put: Put, refusal: str = "") -> str:
+    """Return the line of a put, or of one that was refused, for `append`."""
+    who = f"{_now()} {_word(user.encode())} {_word(host.encode())} {put.name}"
+    if refusal:
+        return f"{who} refused: {_one_line(refusal)}\n"
+    return f"{who} new={_quoted(put.new.encode())} old={_quoted(put.old.encode())}\n"
 
 
 def append(path: Path, text: str) -> None:

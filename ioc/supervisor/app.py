@@ -45,6 +45,8 @@ def serve(supervisor: Supervisor, child: Child) -> Stop:
     def on_put(name: str, value: Value) -> Future | None:
         if name == "Drain" and value:
             supervisor.ask_to_drain()
+        if name == "Restart":
+            return supervisor.submit(lambda: supervisor.restart(str(value)))
         if name.startswith("Chain"):
             number = int(name.removeprefix("Chain").partition(":")[0])
             return supervisor.submit(lambda: supervisor.set_count(number, int(value)))

@@ -68,7 +68,8 @@ class SeriesView(BaseModel):
 class Appliance(BaseModel):
     """The appliance at `heartbeat_ns` (CLOCK_MONOTONIC); counts in frames.
 
-    `running_since_ns` is the moment when all processes ran for the first time. `exit_code` is there when all is over.
+    `running_since_ns` is the moment when all processes ran for the first time. `web` is where the web page is, empty:
+    nowhere. `exit_code` is there when all is over.
     """
 
     prefix: str
@@ -92,4 +93,5 @@ class Appliance(BaseModel):
     chains: list[ChainView] = []
     quarantine: QuarantineView = QuarantineView()
     most_failures: int = 0
+    web: str = ""
     exit_code: int | None = None

@@ -10,6 +10,7 @@ from ioc.core.topology import DETECTOR, takers
 from ioc.supervisor.counts import Counts
 from ioc.supervisor.jobs import Jobs
 from ioc.supervisor.plan import (
+    ASIDE,
     another_member,
     balancer_of,
     bound_to,
@@ -48,6 +49,10 @@ class Crew:
     def wanted(self) -> list[Worker]:
         """Return the workers that are to run."""
         return [worker for worker in self.workers if worker.fate is not Fate.OVER]
+
+    def needed(self) -> list[Worker]:
+        """Return the workers that frames go through and that are to run."""
+        return [worker for worker in self.wanted() if worker.spec.role not in ASIDE]
 
     def of(self, role: Role) -> list[Worker]:
         """Return the workers of a role."""
@@ -155,6 +160,8 @@ class Crew:
 
     def _can_start(self, worker: Worker) -> bool:
         """Fill in what is known only now; return False if something is still to be waited for."""
+        if worker.spec.role in ASIDE:  # it takes no time from those that are needed to start
+            return all(one.ran or one.queued or one.fate is Fate.GIVEN_UP for one in self.needed())
         if worker.spec.role is Role.INGRESS and worker.status is not None and worker.status.port:
             worker.spec = bound_to(worker.spec, worker.status.port)
         balancer = balancer_of(worker.spec)

@@ -2,13 +2,13 @@
 
 0 are the detector, with its distributor, and the intakes; then the groups and collectors by their distance from them;
 then, one role after the other, those of `LAST`. What lies behind an ingress comes after that, by its distance from it;
-and an ingress that is sent to from there drains later still.
+and an ingress that is sent to from there drains later still. Who has nothing to do with frames is with the last.
 """
 
 from ioc.core.config import Config, ingress_node
 from ioc.core.status import ProcessSpec, Role
 from ioc.core.topology import GIVERS, depth, root
-from ioc.supervisor.plan import NODES, node_of
+from ioc.supervisor.plan import ASIDE, NODES, node_of
 
 LAST = (Role.PLUGINS, Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
 KINDS = {Role.EGRESS: "egress.", Role.WRITER: "writer.", Role.INGRESS: "ingress."}
@@ -17,6 +17,8 @@ KINDS = {Role.EGRESS: "egress.", Role.WRITER: "writer.", Role.INGRESS: "ingress.
 def drain_step(spec: ProcessSpec) -> int:
     """Return when a process drains."""
     config = spec.config
+    if spec.role in ASIDE:
+        return drain_steps(config) - 1
     if spec.role in (Role.PLUGINS, Role.BALANCER):
         return _front(config) + LAST.index(spec.role)
     return _step(config, node_of(spec)) if spec.role in NODES else 0

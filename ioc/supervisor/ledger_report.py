@@ -70,6 +70,15 @@ class LedgerReader:
         """Return the missed ids of a run, as runs with their reason."""
         return list(missed_of(self._connection, run, only))
 
+    def newest_missed(self, run: int, only: int | None, most: int) -> list[tuple[Place, Run, str]]:
+        """Return the missed ids of a run that were found last, the newest first, `most` runs of them at most."""
+        rows = self._connection.execute(
+            "SELECT grp, stage, series, first, step, count, reason FROM missed "
+            "WHERE run = ? AND (? IS NULL OR series = ?) ORDER BY id DESC LIMIT ?",
+            (run, only, only, most),
+        )
+        return [(Place(row[0], row[1]), Run(*row[2:6]), row[6]) for row in rows]
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()

@@ -12,6 +12,7 @@ from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ChainView,
 from ioc.supervisor.crew import Crew
 from ioc.supervisor.draining import drain_step
 from ioc.supervisor.limits import Limits, usage_figures
+from ioc.supervisor.plan import ASIDE
 from ioc.supervisor.report import lost, waiting
 from ioc.supervisor.worker import Fate, Worker
 
@@ -57,7 +58,16 @@ def look_over(crew: Crew, ledger: Ledger, life: Life, now_ns: int) -> Appliance:
         processes=[_process_view(worker, stages.get(worker.name) or Stage(worker.name), now_ns) for worker in ordered],
         most_failures=crew.rules.most_failures,
         chains=_chains(crew),
+        web=_web(crew),
     )
+
+
+def _web(crew: Crew) -> str:
+    """Return where the web page is; empty while it is not served."""
+    for worker in crew.of(Role.WEB):
+        if worker.running and worker.status is not None:
+            return str(worker.status.figures.get("Address", ""))
+    return ""
 
 
 def _chains(crew: Crew) -> list[ChainView]:
@@ -75,10 +85,11 @@ def verdict(crew: Crew, ledger: Ledger, life: Life) -> tuple[ExitCode, str]:
     """Return the exit code of the whole, and why it is not 0."""
     if life.failure is not None:
         return life.failure
-    for worker in crew:
+    involved = [worker for worker in crew if worker.spec.role not in ASIDE]
+    for worker in involved:
         if worker.killed_late or worker.exit_code == ExitCode.NOT_DRAINED:
             return ExitCode.NOT_DRAINED, f"{worker.name}: {worker.last_error or 'could not finish its frames'}"
-    for worker in crew:
+    for worker in involved:
         if worker.fate is Fate.GIVEN_UP or worker.exit_code not in (ExitCode.DRAINED, None):
             return ExitCode.FAILED, f"{worker.name}: {worker.last_error}"
     if ledger.residue():
@@ -124,7 +135,7 @@ def _pid(worker: Worker) -> int | None:
 def _health(crew: Crew, life: Life) -> str:
     if life.failure is not None:
         return FAILED
-    if life.state is State.RUNNING and not all(worker.running for worker in crew.wanted()):
+    if life.state is State.RUNNING and not all(worker.running for worker in crew.needed()):
         return DEGRADED
     return OK
 
@@ -132,7 +143,7 @@ def _health(crew: Crew, life: Life) -> str:
 def _message(crew: Crew, life: Life) -> str:
     if life.draining:
         return "finishing what is on its way"
-    missing = [worker.name for worker in crew.wanted() if not worker.running]
+    missing = [worker.name for worker in crew.needed() if not worker.running]
     if missing:
         return f"waiting for {', '.join(missing)}"
     return next((worker.status.message for worker in crew if worker.name == DETECTOR and worker.status), "")

@@ -27,6 +27,7 @@ MODULES: Mapping[Role, str] = {
     Role.WRITER: "consumers.app",
     Role.INTAKE: "consumers.app",
     Role.PLUGINS: "consumers.app",
+    Role.WEB: "ioc.web.app",
 }
 """What is run as `python -m` for each role."""
 
@@ -43,6 +44,11 @@ NODES: Mapping[Role, Callable[[str], str]] = {
 PLUGINS_PROCESS = "Plug1"
 GIVING = (Role.CONSUMER, Role.COLLECTOR, Role.INTAKE, Role.INGRESS)
 """Who may have takers, besides the detector."""
+
+ASIDE = (Role.WEB,)
+"""Who has nothing to do with frames: nobody waits for these, and what becomes of them is no matter of the run's."""
+RESTARTED = (Role.CONSUMER, Role.COLLECTOR, Role.WEB)
+"""Who may be started anew by command, if nobody takes frames from them: see `may_restart`."""
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -66,7 +72,22 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     balancers = [spec(Role.BALANCER, f"EjfatLb{n}", table) for n, table in enumerate(config.balancers, 1)]
     intakes = [spec(Role.INTAKE, f"In{n}", table) for n, table in enumerate(config.intake, 1)]
     source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR), *intakes]
-    return [*source, *consumers, *collectors, *plugins, *writers, *egresses]
+    web = [spec(Role.WEB, "Web1")] if config.web.enabled else []
+    return [*source, *consumers, *collectors, *plugins, *writers, *egresses, *web]
+
+
+def may_restart(config: Config, role: Role, table: str | None) -> bool:
+    """Return whether a process may be started anew by command: it finishes what it has, and those before it wait.
+
+    Not one that gives frames to others, here or elsewhere: the first frames of its new life may reach them before the
+    supervisor has heard of it, and would be booked to the old one.
+    """
+    if role is Role.WEB:
+        return True
+    if role not in RESTARTED or table is None:
+        return False
+    outputs = config.groups[table].outputs if role is Role.CONSUMER else config.collectors[table].outputs
+    return not takers(config.inputs, NODES[role](table)) and set(outputs) <= {"pva"}
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:

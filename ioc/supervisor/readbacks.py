@@ -18,6 +18,7 @@ def values(view: Appliance) -> dict[str, Value]:
         "Ledger:Queued_RBV": view.queued,
         **_series(view.series or SeriesView(id=0)),
         "Health_RBV": view.health,
+        "Web_RBV": view.web,
         "StatusMessage_RBV": view.last_error or view.message,
         "Processes_RBV": len(running),
         "Restarts_RBV": sum(process.restarts for process in view.processes),

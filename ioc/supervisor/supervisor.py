@@ -31,7 +31,7 @@ from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.limits import Patrol
 from ioc.supervisor.overview import Life, look_over, verdict
-from ioc.supervisor.plan import MODULES
+from ioc.supervisor.plan import ASIDE, MODULES, may_restart
 from ioc.supervisor.quarantine import Quarantine
 from ioc.supervisor.report import build
 from ioc.supervisor.run_folder import Birth, RunFolder
@@ -43,6 +43,7 @@ LOOK_SECONDS = 0.1
 SETTLING = 1.0
 """s that a frame may take from an egress to its ingress, besides the time that an event may take to become whole."""
 VIEW_SECONDS = 0.2
+BY_COMMAND = "restarted by command"
 SHOWN_NAMES = 8
 """Frames in quarantine that are named."""
 Watcher = Callable[[Appliance], None]
@@ -142,6 +143,20 @@ class Supervisor:
         if counts is None or not 1 <= number <= len(groups):
             raise RefusedError(mismatch(f"Chain{number}:Count", f"a group of a chain, of {len(groups)}", number))
         counts.set(groups[number - 1], count)
+
+    def restart(self, name: str) -> None:
+        """Let a process finish what it has, and start it anew; to be called in the loop.
+
+        Raises:
+            RefusedError: there is no such process, it may not be restarted, or it does not run.
+        """
+        config = self.spec.config
+        able = [one for one in self.crew if one.running and may_restart(config, one.spec.role, one.spec.table)]
+        worker = next((one for one in able if one.name == name), None)
+        if worker is None or self._life.draining:
+            expected = f"a process that runs, one of {', '.join(one.name for one in able) or '(none)'}"
+            raise RefusedError(mismatch("Restart", expected, name))
+        worker.renew(self._clock.monotonic_ns(), BY_COMMAND, asked=True)
 
     def drain(self, deadline: float) -> None:
         """Begin to drain; what has not finished `deadline` seconds from now is killed."""
@@ -284,11 +299,11 @@ class Supervisor:
 
     def _judge(self, now_ns: int) -> None:
         life = self._life
-        if life.running_since_ns is None and all(worker.running or worker.queued for worker in self.crew.wanted()):
+        if life.running_since_ns is None and all(worker.running or worker.queued for worker in self.crew.needed()):
             life.running_since_ns = now_ns
             log.info("all processes run")
         for worker in self.crew:
-            if life.failure is not None or worker.fate is not Fate.GIVEN_UP:
+            if life.failure is not None or worker.fate is not Fate.GIVEN_UP or worker.spec.role in ASIDE:
                 continue
             bad = worker.exit_code == ExitCode.BAD_CONFIGURATION
             never = life.running_since_ns is None and not worker.ran

@@ -108,6 +108,7 @@ class Worker:
     _silent: float = 0.0
     _looked_ns: int = 0
     _hung: bool = False
+    _asked: bool = False
     _meter: UsageMeter | None = None
     _log_start: int = 0
     _kill_ns: int | None = None
@@ -239,11 +240,12 @@ class Worker:
                 self.process.send(signal.SIGTERM)
                 self.deadline_ns = now_ns + round(seconds * 1e9)
 
-    def renew(self, now_ns: int, why: str) -> None:
-        """Ask a process to finish and go, and start another one in its place."""
+    def renew(self, now_ns: int, why: str, asked: bool = False) -> None:
+        """Ask a process to finish and go, and start another one in its place; `asked`: it has done nothing wrong."""
         if self.fate is Fate.WANTED and self.process is not None:
             log.warning("%s: %s", self.name, why)
             self.fate = Fate.RENEWING
+            self._asked = asked
             self.last_error = why
             self.process.send(signal.SIGTERM)
             self.deadline_ns = now_ns + round(self.rules.drain * 1e9)
@@ -336,6 +338,11 @@ class Worker:
             return
         renewed = self.fate is Fate.RENEWING
         self.fate = Fate.WANTED
+        if renewed and self._asked and self.exit_code == ExitCode.DRAINED:
+            self.restarts += 1
+            self.last_error = ""
+            self.retry_ns = now_ns
+            return
         self.last_error = self.last_error if self._hung or renewed else failure
         self._note_death(pid or 0)
         self._failures = [*(at for at in self._failures if now_ns - at < self.rules.window * 1e9), now_ns]

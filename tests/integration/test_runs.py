@@ -104,6 +104,7 @@ def test_ctrl_c_at_a_terminal_drains_everything(tmp_path: Path) -> None:
     script = f'exec "$0" "$@" <{os.ttyname(there)} >{os.ttyname(there)} 2>&1'
     command = [str(RAYFAN), "up", "rayfan.toml", "--set", f"prefix={random_prefix()}"]
     command += ["--set", f"run_dir={tmp_path / 'run'}", "--report", str(tmp_path / "ledger.json")]
+    command += ["--set", "web.enabled=false"]
     environment = {**isolated_environment(), "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
     process = subprocess.Popen(["sh", "-c", script, *command], cwd=tmp_path, env=environment, start_new_session=True)
     try:

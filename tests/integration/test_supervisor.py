@@ -56,7 +56,8 @@ class Up:
         self.run_dir = folder / "run"
         self.events_file = folder / "events"
         self.config = folder / "rayfan.toml"
-        self.config.write_text(f'prefix = "{prefix}"\nrun_dir = "{self.run_dir}"\n{config}')
+        web = "" if "[web]" in config else "web.enabled = false\n"
+        self.config.write_text(f'prefix = "{prefix}"\nrun_dir = "{self.run_dir}"\n{web}{config}')
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -192,6 +193,21 @@ def test_a_killed_consumer_is_started_again_and_counted(up: Up) -> None:
     code, output, _ = stop(up, command)
     assert code == 0
     assert "Cons1 is started again (1): was killed by SIGKILL" in output
+
+
+def test_the_web_page_starts_last_and_what_becomes_of_it_is_no_matter_of_the_run(tmp_path: Path) -> None:
+    up = Up(tmp_path, f"{PLAIN}[web]\nenabled = true\n")
+    try:
+        command = up.start(web1="crash")
+        view = up.until(lambda view: process(view, "Web1").state is State.FAILED, "the web page is given up")
+        assert (view.state, view.health, view.web) == (State.RUNNING, "OK", "")
+        started = [event for event in up.events() if event.endswith(" started")]
+        assert sorted(started[:3]) == ["Cons1 started", "Cons2 started", "detector started"]
+        assert started[3:] == ["Web1 started"] * 3
+        code, _, errors = stop(up, command)
+        assert (code, errors) == (0, "")
+    finally:
+        up.close()
 
 
 def test_a_process_that_hangs_is_killed_and_started_again(up: Up) -> None:

@@ -41,6 +41,8 @@ class RunningAppliance:
         verb = [] if arguments[:1] == ["mirror"] else ["up"]
         command = [*within, str(RAYFAN), *verb, *arguments, "--report", str(self.report_file)]
         command += ["--set", f"prefix={prefix}", "--set", f"run_dir={self.run_dir}"]
+        if not any("web." in argument for argument in arguments):
+            command += ["--set", "web.enabled=false"]  # its start costs a second of a core
         self.output = (folder / "output").open("w+")
         self.process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=self.output, stderr=subprocess.STDOUT, text=True
@@ -122,7 +124,10 @@ def _is_ours(pid: int) -> bool:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return any(word in command for word in (b"detector_sim.app", b"consumers.app", b"ioc.supervisor.app", b"rayfan"))
+    return any(
+        word in command
+        for word in (b"detector_sim.app", b"consumers.app", b"ioc.supervisor.app", b"ioc.web.app", b"rayfan")
+    )
 
 
 def assert_closed(report: dict[str, Any], together: Mapping[str, int] | None = None) -> None:

@@ -47,6 +47,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("intake.NAME", config.IntakeConfig),
     ("supervision", config.SupervisionConfig),
     ("quarantine", config.QuarantineConfig),
+    ("web", config.WebConfig),
 )
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Path": "path", "dict": "table"}
 LIMITS: tuple[tuple[type, str, str], ...] = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
@@ -73,6 +74,7 @@ GROUPS = (
     (r"Trans1:", "Plug-in, NDPluginTransform, `$(P)Trans1:`, ..."),
     (r"Codec1:", "Plug-in, NDPluginCodec, `$(P)Codec1:`, ..."),
     (r"CB1:", "Plug-in, NDPluginCircularBuff, `$(P)CB1:`, ..."),
+    (r"Web\d+:", "Web page, `$(P)Web1:`"),
     (r"EjfatLb\d+:", "EJFAT load balancer for labs, `$(P)EjfatLb1:`, ..."),
     (r"EjfatIn\d+:", "EJFAT ingress, `$(P)EjfatIn1:`, ..."),
     (r"", "Appliance, `$(P)`"),

@@ -19,6 +19,7 @@ from detector_sim.records import detector_records
 from ioc.core.config_metadata import ChannelConfig
 from ioc.records.ledger_records import supervisor_records
 from ioc.records.table import Record, listing, write_listing
+from ioc.web.records import web_records
 
 LISTING = Path(__file__).parents[2] / "db" / "records.csv"
 
@@ -39,6 +40,7 @@ def all_records() -> list[Record]:
         *metadata_records("HDF1", {"NAME": ChannelConfig(channel="pva://NAME")}),
         *intake_records("In1"),
         *plugin_records("Plug1", NAMES, Sizes()),
+        *web_records("Web1"),
     ]
 
 

@@ -30,7 +30,7 @@ def test_every_key_has_a_line() -> None:
     page = configuration_page()
     inner = {"jobs", "source", "readout", "simulation", "x_sines", "y_sines", "metadata", "channels"}
     tables = {"detector", "groups", "collectors", "egress", "ingress", "balancers", "writers", "plugins", *inner}
-    tables |= {"supervision", "quarantine", "intake"}
+    tables |= {"supervision", "quarantine", "intake", "web"}
     for name, model in TABLES:
         section = page.split(f"## `[{name}]`" if name else "## Top level")[1].split("\n## ")[0]
         for key in set(model.model_fields) - tables:

@@ -9,7 +9,7 @@ import pytest
 from ioc.core.config import Config, load
 from ioc.core.errors import ConfigError
 from ioc.core.status import ProcessSpec, Role
-from ioc.supervisor.plan import another_member, bound_to, consumer_names, destination, needs_port_of, plan
+from ioc.supervisor.plan import another_member, bound_to, consumer_names, destination, may_restart, needs_port_of, plan
 from ioc.supervisor.run_folder import Birth, RunFolder, folder_of, slug
 
 TEXT = """
@@ -44,7 +44,18 @@ def test_order_of_start_names_and_members() -> None:
         (Role.CONSUMER, "Cons3", "second", 0),
         (Role.EGRESS, "Ejfat1", "out", None),
         (Role.EGRESS, "Ejfat2", "away", None),
+        (Role.WEB, "Web1", None, None),
     ]
+    without = plan(load(f"{TEXT}[web]\nenabled = false", "test"), Path("/run"))
+    assert [spec.name for spec in without] == [spec.name for spec in specs][:-1]
+
+
+def test_only_ends_of_chains_and_the_web_page_restart_by_command() -> None:
+    text = f'{TEXT}[groups.end]\ninput = "groups.first"\n[groups.away]\noutputs = ["put://X:1"]\n'
+    specs = plan(load(text, "test"), Path("/run"))
+    assert [one.name for one in specs if may_restart(one.config, one.role, one.table)] == ["Cons3", "Cons4", "Web1"]
+    tables = {one.name: one.table for one in specs}
+    assert (tables["Cons3"], tables["Cons4"], tables["Cons5"]) == ("second", "end", "away")
 
 
 def test_names_of_consumers_by_group() -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from ioc.core.config import load
+from ioc.core.errors import RefusedError
 from ioc.core.status import ExitCode, ProcessSpec, Role, State, Status
 from ioc.supervisor import worker as module
 from ioc.supervisor.death import last_trace
 from ioc.supervisor.limits import Limits, Patrol, level, usage_figures
 from ioc.supervisor.plan import plan
 from ioc.supervisor.run_folder import RunFolder
+from ioc.supervisor.supervisor import Supervisor
 from ioc.supervisor.usage import Usage, cpu_seconds, kib_of, resident
 from ioc.supervisor.worker import Fate, Rules, Worker
 
@@ -121,6 +123,32 @@ def test_a_life_that_is_paused_by_command_is_stopped_and_not_restarted(life: Lif
     life.tell(State.STOPPED)
     assert life.look() is State.STOPPED
     assert life.worker.retry_ns is None
+
+
+def test_a_restart_by_command_is_at_once_and_no_failure(life: Life) -> None:
+    for number in range(1, 7):
+        life.run()
+        life.worker.renew(life.now, "restarted by command", asked=True)
+        assert life.puppet.sent == [signal.SIGTERM]
+        assert life.look() is State.DRAINING
+        assert life.die(ExitCode.DRAINED) is State.STARTING
+        assert (life.worker.restarts, life.worker.failures, life.worker.last_error) == (number, 0, "")
+        assert life.worker.backoff(life.now) == 0.0
+        life.start()
+    life.run()
+    life.worker.renew(life.now, "restarted by command", asked=True)
+    life.die(ExitCode.NOT_DRAINED)
+    assert (life.worker.failures, life.worker.last_error) == (1, "restarted by command"), "it lost what it had"
+
+
+def test_a_restart_of_what_does_not_run_is_refused(tmp_path: Path) -> None:
+    config = load(TEXT, "test")
+    supervisor = Supervisor(
+        ProcessSpec(role=Role.SUPERVISOR, name="supervisor", config=config, run_dir=tmp_path), RunFolder(tmp_path)
+    )
+    with pytest.raises(RefusedError, match=r"Restart: expected a process that runs, one of \(none\), found 'Cons1'"):
+        supervisor.restart("Cons1")
+    supervisor.close()
 
 
 def test_restarts_wait_longer_and_longer_until_it_is_given_up(life: Life) -> None:

@@ -55,9 +55,10 @@ def test_processes_drain_along_the_chain() -> None:
         "Ejfat1",
         "EjfatLb1",
         "EjfatIn1",
+        "Web1",
     ]
     steps = [drain_step(spec) for spec in order]
-    assert steps == [0, 1, 1, 2, 2, 3, 4, 6, 7, 8, 9], "between, plug-ins would drain"
+    assert steps == [0, 1, 1, 2, 2, 3, 4, 6, 7, 8, 9, 9], "between, plug-ins would drain"
     assert drain_steps(config()) == 10
     assert drain_steps(Config()) == 6
 
