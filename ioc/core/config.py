@@ -8,6 +8,7 @@
 [intake.*]  frames from outside, besides the detector's, for groups, collectors, egresses and writers
 [supervision], [quarantine]  when processes are started again, and what becomes of frames that kill them
 [plugins]   areaDetector's plug-ins
+[metrics]   the figures of the records for Prometheus
 """
 
 import tomllib
@@ -24,6 +25,7 @@ from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
 from ioc.core.config_jobs import JobsConfig
 from ioc.core.config_metadata import ChannelName, MetadataConfig, SimulatedChannel, carried_names
+from ioc.core.config_metrics import MetricsConfig
 from ioc.core.config_modes import IntakeConfig, Output, Remote, with_intakes
 from ioc.core.config_supervision import Limited as _Limited
 from ioc.core.config_supervision import QuarantineConfig, SupervisionConfig
@@ -249,6 +251,7 @@ class Config(_Table):
     supervision: SupervisionConfig = SupervisionConfig()
     quarantine: QuarantineConfig = QuarantineConfig()
     intake: dict[str, IntakeConfig] = {}
+    metrics: MetricsConfig | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -91,7 +91,7 @@ def trial_config(config: Config) -> Config:
     table["balancers"] = {}
     for writer in table["writers"].values():
         writer["policy"] = LOSSLESS
-    for key in ("prefix", "run_dir", "autosave", "put_log"):
+    for key in ("prefix", "run_dir", "autosave", "put_log", "metrics"):
         table.pop(key, None)
     return Config.model_validate(table)
 
