@@ -2,7 +2,7 @@
 
     python -m tests.campaigns.doc_commands [PAGE ...] [--list]
 
-Each page has a fresh folder, EPICS ports and run folders of its own, and `ops/` beside it. What goes on until it is
+Each page has a fresh folder, EPICS ports and run folders of its own, and `ops/` and a file `scan.h5` beside it. What goes on until it is
 stopped (`rayfan up`, `mirror`, `work`, `ejfat-lb`, a command that ends in `&`) runs until the next one of its kind or
 the end of the page, where it must drain and exit with 0. A page that asks PVs before it has started an appliance gets
 the demonstration. What comments before the blocks say is described in tests/support/doc_blocks.py; what is left out is
@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -23,13 +22,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import h5py
+import numpy as np
+
 from tests.support import epics_tools
 from tests.support.doc_blocks import ROOT, Block, blocks, pages
 from tests.support.epics import isolated_environment
 
-COMMAND_SECONDS = 120.0
-START_SECONDS = 90.0
-STOP_SECONDS = 90.0
+COMMAND_SECONDS = 300.0
+START_SECONDS = 180.0
+STOP_SECONDS = 180.0
+SCAN = (50, 22, 26)
+"""Shape of the images in scan.h5, `[n, y, x]` of uint16."""
 STAYING = re.compile(r"^(?:rayfan (?:up|mirror|work|ejfat-lb)\b|make run\b)(?!.*(?:--print-config|--duration|--help))")
 APPLIANCE = re.compile(r"^(?:rayfan (?:up|mirror)|make run)\b")
 ASKS = re.compile(r"^(?:caget|caput|pvget|pvput|rayfan top)\b|\$\(caget")
@@ -101,6 +105,9 @@ class Page:
         self.work = folder / "work"
         self.work.mkdir()
         (self.work / "ops").symlink_to(ROOT / "ops")
+        with h5py.File(self.work / "scan.h5", "w") as file:
+            file["entry/data/data"] = np.random.default_rng(0).poisson(20, SCAN).astype(np.uint16)
+        (self.work / ".venv").symlink_to(BIN.parent)
 
     def run(self) -> None:
         """Work through the page.
@@ -164,9 +171,10 @@ class Page:
         return done.stdout
 
     def _export(self, command: str) -> None:
-        for word in shlex.split(command)[1:]:
-            name, _, value = word.partition("=")
-            self.environment[name] = value
+        told = ["bash", "-c", f"{command} && env -0"]
+        done = subprocess.run(told, cwd=self.work, env=self.environment, stdout=subprocess.PIPE, text=True, check=True)
+        pairs = (one.partition("=") for one in done.stdout.split("\0") if one)
+        self.environment |= {name: value for name, _, value in pairs}
 
     def _start(self, command: str) -> None:
         if APPLIANCE.match(command):

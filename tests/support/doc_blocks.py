@@ -112,8 +112,9 @@ def rayfan_calls(command: str) -> Iterator[list[str]]:
     """Yield the arguments of each `rayfan` in a command."""
     for part in re.split(r"&&|\|\||[|;]", command):
         words = shlex.split(re.sub(r"\$\([^)]*\)", "VALUE", part), comments=True)
-        words = [word for word in words if word not in ("&",)]
+        words = [word for word in words if word != "&"]
         while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
             words = words[1:]
         if words[:1] == ["rayfan"] or (words and words[0].endswith("/rayfan")):
-            yield words[1:]
+            cut = next((n for n, word in enumerate(words) if word.startswith((">", "2>"))), len(words))
+            yield words[1:cut]

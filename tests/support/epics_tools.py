@@ -51,8 +51,9 @@ def caput(arguments: list[str]) -> int:
         print(f"Channel connect timed out: '{name}' not found.")
         return 1
     choices = pv.enum_strs or ()
-    given = value if pv.type.endswith("string") or value in choices or options.S else float(value)
-    if pv.type.endswith("char") and isinstance(given, float):
+    kind = pv.type or ""
+    given = value if kind.endswith("string") or value in choices or options.S else float(value)
+    if kind.endswith("char") and isinstance(given, float):
         given = value
     done = pv.put(given, wait=options.c, timeout=options.w)
     epics.ca.poll(0.1)
