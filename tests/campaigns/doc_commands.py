@@ -2,11 +2,11 @@
 
     python -m tests.campaigns.doc_commands [PAGE ...] [--list]
 
-Each page has a fresh folder, EPICS ports and run folders of its own, and `ops/` and a file `scan.h5` beside it. What goes on until it is
-stopped (`rayfan up`, `mirror`, `work`, `ejfat-lb`, a command that ends in `&`) runs until the next one of its kind or
-the end of the page, where it must drain and exit with 0. A page that asks PVs before it has started an appliance gets
-the demonstration. What comments before the blocks say is described in tests/support/doc_blocks.py; what is left out is
-listed with its reason. Exit code 1 if a command did not do what its page says.
+Each page has a fresh folder, EPICS ports and run folders of its own, with `ops/` and a file `scan.h5` in it. What goes
+on until it is stopped (`rayfan up`, `mirror`, `work`, `ejfat-lb`, a command that ends in `&`) runs until the next one
+of its kind or the end of the page, where it must drain and exit with 0. A page that asks PVs before it has started an
+appliance gets the demonstration. What comments before the blocks say is described in tests/support/doc_blocks.py; what
+is left out is listed with its reason. Exit code 1 if a command did not do what its page says.
 """
 
 import argparse
@@ -137,6 +137,8 @@ class Page:
             if STAYING.match(command) or command.endswith("&"):
                 self._start(command.removesuffix("&"))
                 continue
+            if APPLIANCE.match(command) and "--print-config" not in command:
+                self._stop(lambda _one: True)  # it runs for a time that it says: the prefix must be free
             if ASKS.search(command) and not any(APPLIANCE.match(one.command) for one in self.going):
                 self._start(f"rayfan {DEMONSTRATION}")
             fails = "fails" in block.said and number == len(commands) - 1

@@ -100,7 +100,7 @@ def _blocks(page: Path, lines: list[str]) -> Iterator[Block]:
 
 def _said(text: str, place: str) -> dict[str, str]:
     found = {}
-    for part in text.split(";"):
+    for part in re.split(rf";\s*(?=(?:{'|'.join(KEYS)})\b)", text):
         key, _, value = part.partition(":")
         if key.strip() not in KEYS:
             raise ValueError(f"{place}: expected one of {', '.join(KEYS)}, found {key.strip()!r}")
