@@ -149,7 +149,7 @@ def _top(options: argparse.Namespace) -> int:
             )
         watcher.wait_statuses(FIRST_SECONDS)
         if options.once:
-            console.print(_drawing(watcher, options.prefix))
+            console.print(drawing(watcher, options.prefix))
             return 0
         _draw_on(watcher, options, console)
     finally:
@@ -165,13 +165,14 @@ def _draw_on(watcher: Watcher, options: argparse.Namespace, console: Any) -> Non
         try:
             while True:
                 watcher.follow_processes()
-                live.update(_drawing(watcher, options.prefix), refresh=True)
+                live.update(drawing(watcher, options.prefix), refresh=True)
                 time.sleep(options.interval)
         except KeyboardInterrupt:
             pass
 
 
-def _drawing(watcher: Watcher, prefix: str) -> Any:
+def drawing(watcher: Watcher, prefix: str) -> Any:
+    """Return what is drawn of the newest values."""
     from ioc.top_view import picture, view_of
 
     records, statuses = watcher.copy()

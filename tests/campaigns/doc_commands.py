@@ -181,6 +181,8 @@ class Page:
     def _start(self, command: str) -> None:
         if APPLIANCE.match(command):
             self._stop(lambda one: not command.startswith(MIRROR) or one.command.startswith(MIRROR))
+        elif command.startswith("rayfan"):
+            self._stop(lambda one: one.command.split()[:2] == command.split()[:2])
         if command.startswith("make run"):
             command = f"rayfan up {' '.join(re.findall(r'--set [^ ]+', command))}".strip()
         begun_ns = time.monotonic_ns()
