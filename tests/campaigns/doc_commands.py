@@ -73,7 +73,7 @@ class Going:
             FailedError: it ended with another exit code than 0, or not at all.
         """
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -82,7 +82,7 @@ class Going:
             raise FailedError(f"{self.command}: did not stop within {STOP_SECONDS} s\n{self.printed()}") from None
         finally:
             self._file.close()
-        if code not in (0, -signal.SIGINT) or (APPLIANCE.match(self.command) and code):
+        if code not in (0, -signal.SIGTERM) or (APPLIANCE.match(self.command) and code):
             raise FailedError(f"{self.command}: exit code {code}\n{self.printed()[-3000:]}")
 
 
@@ -144,6 +144,8 @@ class Page:
             fails = "fails" in block.said and number == len(commands) - 1
             printed += self._command(block, command, fails)
             self.done += 1
+        if "ends" in block.said:
+            self._ended()
         if (wanted := block.said.get("prints", "")) not in printed:
             raise FailedError(f"{block.place}: expected {wanted!r} in what is printed, found\n{printed}")
 
@@ -210,6 +212,11 @@ class Page:
                 return True
         return False
 
+    def _ended(self) -> None:
+        """Wait until the appliance has ended by itself."""
+        for one in self.going:
+            one.process.wait(STOP_SECONDS)
+
     def _stop(self, chosen: Callable[[Going], bool]) -> None:
         faults = []
         for one in [one for one in reversed(self.going) if chosen(one)]:
@@ -240,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("pages", nargs="*", type=Path, help="left out: all")
     parser.add_argument("--list", action="store_true", help="list what would be run and leave")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what goes on is stopped, then
     chosen = [path.resolve() for path in options.pages] or pages()
     if options.list:
         for block in (block for page in chosen for block in blocks(page) if block.is_commands):

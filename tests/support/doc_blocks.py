@@ -5,6 +5,7 @@ A block is fenced, or indented by four spaces. `<!-- check: WORD; WORD: TEXT -->
     file: NAME     it is the content of this file, for the blocks that follow on the page
     needs: ARGS    it is run beside `rayfan ARGS`, for example `up --set plugins.queue_size=64`
     with: ARGS     these arguments are put behind each `rayfan` of it, so that it ends in seconds
+    ends           the appliance ends by itself after it
     fails          its last command fails, as the page says
     prints: TEXT   the text is in what it prints
     skip: REASON   it cannot be run here, for this reason
@@ -19,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ("configuration.md", "records.md", "processors.md", "cli.md", "status.md", "python-api.md", "index.md")
-KEYS = ("file", "needs", "with", "fails", "prints", "skip", "picture")
+KEYS = ("file", "needs", "with", "ends", "fails", "prints", "skip", "picture")
 SHELL = ("", "sh", "bash", "console")
 COMMENT = re.compile(r"<!-- check: (.*?) -->")
 FENCE = re.compile(r"^(\s*)```(\w*)\s*$")

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,13 @@ MADE = re.compile(
 """Names that a processor's declarations or a configuration make."""
 
 
-def described(block: Block) -> str:
-    return block.place
+def described(item: Block | list[Block]) -> str:
+    return item.place if isinstance(item, Block) else str(item[0].page.relative_to(ROOT))
 
 
 ALL = [block for page in pages() for block in blocks(page)]
 COMMANDS = [block for block in ALL if block.is_commands]
+PAGES = [list(page) for _, page in groupby(COMMANDS, lambda block: block.page)]
 
 
 @cache
@@ -51,46 +53,45 @@ def first(name: str) -> str:
     return re.sub(r"(?<=[A-Za-z])\d+(?=:)", "1", name)
 
 
+def is_served(name: str) -> bool:
+    return bool(first(name) in served() or CHANNELS.match(name) or MADE.match(name))
+
+
 def test_there_are_commands_to_look_at() -> None:
     assert len(COMMANDS) > 60
 
 
-@pytest.mark.parametrize("block", COMMANDS, ids=described)
-def test_commands_are_understood(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By bash, and those of `rayfan` by its parser; what stands for something else (`...`, `[...]`) is no command."""
-    if "[--" in block.text:
-        return  # a summary of the options; the reference has them all
-    done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{block.place}: {done.stderr}"
-    monkeypatch.setattr(
-        argparse.ArgumentParser, "error", lambda _self, message: pytest.fail(f"{block.place}: {message}")
-    )
-    for command in block.commands():
-        for arguments in rayfan_calls(command):
-            if not {"--help", "--version"} & set(arguments):
-                command_line().parse_args(arguments)
+@pytest.mark.parametrize("page", PAGES, ids=described)
+def test_commands_are_understood(page: list[Block], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By bash, and those of `rayfan` by its parser; a summary of options (`[--`) is no command."""
+    typed = [block for block in page if "[--" not in block.text]
+    text = "".join(block.text for block in typed)
+    done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{page[0].page}: {done.stderr}"
+    monkeypatch.setattr(argparse.ArgumentParser, "error", lambda _self, message: pytest.fail(message))
+    parser = command_line()
+    for block in typed:
+        for arguments in (one for command in block.commands() for one in rayfan_calls(command)):
+            print(f"{block.place}: rayfan {shlex.join(arguments)}")  # what failed, in the output of the test
+            parser.parse_args(arguments)
 
 
-@pytest.mark.parametrize("block", COMMANDS, ids=described)
-def test_pvs_that_are_asked_for_are_served(block: Block) -> None:
-    for command in block.commands():
-        words = re.split(r"\s+", command)
-        if words[0] not in EPICS and "p4p.client.cli" not in command:
-            continue
-        for name in PV.findall(command):
-            known = first(name) in served() or CHANNELS.match(name) or MADE.match(name)
-            assert known, f"{block.place}: {name} is on no record table"
+@pytest.mark.parametrize("page", PAGES, ids=described)
+def test_pvs_that_are_asked_for_are_served(page: list[Block]) -> None:
+    for place, command in ((block.place, command) for block in page for command in block.commands()):
+        if command.split()[0] in EPICS or "p4p.client.cli" in command:
+            unknown = [name for name in PV.findall(command) if not is_served(name)]
+            assert unknown == [], f"{place}: on no record table"
 
 
-@pytest.mark.parametrize("block", COMMANDS, ids=described)
-def test_files_of_the_source_and_make_targets_are_there(block: Block) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=described)
+def test_files_of_the_source_and_make_targets_are_there(page: list[Block]) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for command in block.commands():
-        for path in re.findall(r"\bops/[\w./@-]+", command):
-            assert (ROOT / path).exists(), f"{block.place}: {path} is not there"
-        words = shlex.split(re.sub(r"\$\([^)]*\)", "X", command))
-        if words[0] == "make":
-            assert set(words[1:2]) <= targets, f"{block.place}: there is no {command}"
+    for place, command in ((block.place, command) for block in page for command in block.commands()):
+        absent = [path for path in re.findall(r"\bops/[\w./@-]+", command) if not (ROOT / path).exists()]
+        assert absent == [], f"{place}: not there"
+        words = command.split()
+        assert words[0] != "make" or words[1] in targets, f"{place}: there is no {command}"
 
 
 @pytest.mark.parametrize("block", [one for one in ALL if one.language == "python"], ids=described)
