@@ -2,8 +2,8 @@
 
     python -m tests.campaigns.prediction [--seconds 5] [--repeats 3]
 
-The two take turns, and each prediction is compared with the knee that was found just before it: on a machine that others
-use, what is left changes from minute to minute. The verdict asks for a median within 25 % of the knee.
+The two take turns, and each prediction is compared with the knee that was found just before it: on a machine that
+others use, what is left changes from minute to minute. The verdict asks for a median within 25 % of the knee.
 """
 
 import argparse
