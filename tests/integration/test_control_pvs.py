@@ -12,12 +12,12 @@ from ioc.console import read_config
 from ioc.pvlist_command import rows
 from tests.support.appliance import RAYFAN, appliance
 from tests.support.clients import User, user_of
-from tests.support.epics import free_port
+from tests.support.epics import fixed_port
 from tests.support.promised_pvs import PRECISIONS, REFUSED, UNITS, every_name
 from tests.support.site_services import ServiceManager, assert_metrics_are_pvs, gateway
 
 STATUSES = {"cam1": "detector", "Cons1": "Cons1", "Cons2": "Cons2", "Ejfat1": "Ejfat1", "EjfatIn1": "EjfatIn1"}
-METRICS = free_port()
+METRICS = fixed_port()
 GUARDED = {"cam1:FrameRate": 90.0, "cam1:NumExposures": 2, "Dist1:Count": 1}
 """Puts of an operator through the gateway: the first is let through, for the others nobody or experts only."""
 
