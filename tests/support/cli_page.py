@@ -70,10 +70,15 @@ def _value(action: argparse.Action) -> str:
     return action.dest.upper()
 
 
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
 def _cell(action: argparse.Action) -> str:
     said = " ".join((action.help or "").split())
     plain = action.default is None or action.default is False or action.default in ([], argparse.SUPPRESS)
-    if not plain and "default" not in said and "%(" not in said and "left out" not in said:
+    told = any(word in said for word in ("default", "%(", "left out")) or _number(action.default) in said.split("; ")
+    if not plain and not told:
         said += f"{'; ' if said else ''}default {action.default}"
     said = said % {"default": action.default, "prog": "rayfan"} if "%(" in said else said
     return said.replace("|", "\\|").replace("<", "&lt;")
