@@ -15,6 +15,8 @@ clients find PVs: by EPICS_PVA_ADDR_LIST and the other variables.
 """
 FIRST_SECONDS = 5.0
 """s within which the appliance must answer."""
+ONCE_SECONDS = 20.0
+"""The same for --once, whose one drawing is to be whole."""
 WIDTH = 80
 """Columns of what --once prints into a file."""
 
@@ -147,7 +149,9 @@ def _top(options: argparse.Namespace) -> int:
             raise PeerError(
                 f"no appliance answers at {options.prefix}; is it running, and does EPICS_PVA_ADDR_LIST lead to it?"
             )
-        watcher.wait_statuses(FIRST_SECONDS)
+        patience = ONCE_SECONDS if options.once else FIRST_SECONDS
+        watcher.wait_first(patience)
+        watcher.wait_statuses(patience)
         if options.once:
             console.print(drawing(watcher, options.prefix))
             return 0
