@@ -145,12 +145,11 @@ def _top(options: argparse.Namespace) -> int:
     watcher = Watcher(context, options.prefix)
     console = Console(width=None if Console().is_terminal else WIDTH)
     try:
-        if not watcher.wait_first(FIRST_SECONDS) and not watcher.records:
+        patience = ONCE_SECONDS if options.once else FIRST_SECONDS
+        if not watcher.wait_first(patience) and not watcher.records:
             raise PeerError(
                 f"no appliance answers at {options.prefix}; is it running, and does EPICS_PVA_ADDR_LIST lead to it?"
             )
-        patience = ONCE_SECONDS if options.once else FIRST_SECONDS
-        watcher.wait_first(patience)
         watcher.wait_statuses(patience)
         if options.once:
             console.print(drawing(watcher, options.prefix))

@@ -68,7 +68,7 @@ def test_what_pvlist_lists_is_served_and_nothing_else(user: User) -> None:
 
 def test_top_shows_every_process_and_group(user: User) -> None:
     command = [str(RAYFAN), "top", user.run.prefix, "--once"]
-    done = subprocess.run(command, env=user.run.environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=user.run.environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.split()}
     for name in STATUSES.values():
