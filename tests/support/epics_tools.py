@@ -53,9 +53,8 @@ def caput(arguments: list[str]) -> int:
         return 1
     choices = pv.enum_strs or ()
     kind = pv.type or ""
-    given = value if kind.endswith("string") or value in choices or options.S else float(value)
-    if kind.endswith("char") and isinstance(given, float):
-        given = value
+    as_text = kind.endswith(("string", "char")) or value in choices or options.S
+    given = value if as_text else float(value)
     done = pv.put(given, wait=options.c, timeout=options.w)
     epics.ca.poll(0.1)
     if options.c and done != 1:
