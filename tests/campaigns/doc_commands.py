@@ -26,6 +26,7 @@ import h5py
 import numpy as np
 
 from tests.support import epics_tools
+from tests.support.appliance import is_ours
 from tests.support.doc_blocks import ROOT, Block, blocks, pages
 from tests.support.epics import isolated_environment
 
@@ -124,7 +125,17 @@ class Page:
                 elif block.is_commands:
                     self._block(block)
         finally:
-            self._stop(lambda _one: True)
+            try:
+                self._stop(lambda _one: True)
+            finally:
+                self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
+        """Kill what is left of an appliance that did not end: its processes outlive its supervisor on purpose."""
+        for path in Path(self.environment["XDG_RUNTIME_DIR"]).glob("rayfan/*/*.status"):
+            pid = json.loads(path.read_text())["pid"]
+            if is_ours(pid):
+                os.kill(pid, signal.SIGKILL)
 
     def _block(self, block: Block) -> None:
         if needed := block.said.get("needs"):
