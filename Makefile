@@ -5,13 +5,15 @@ DURATION ?= 30
 FAULTS   ?= 200
 SOAK     ?= 600
 METADATA ?= 20
+BLUESKY  ?= 270
+KILLS    ?= 10
 JOBS     ?= 3
 FUZZ     ?= 600
 PVA      ?= 60
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 
-.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities modes puts metadata soak ptychonn bad-processors fuzz-pva pva fuzz-ejfat bench slurm clean
+.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat metadata soak slurm bluesky writer-kills bench ptychonn bad-processors clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -33,6 +35,8 @@ help:
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
 	@echo "make ptychonn MODEL=FILE.onnx  a network in two stages, inference then save, against the bare network (1 min)"
+	@echo "make bluesky  an unmodified SimDetector counts and flies again and again, by CA and PVA, BLUESKY=$(BLUESKY) s"
+	@echo "make writer-kills  kill -9 of the file writer KILLS=$(KILLS) times: what was flushed is there (2 min)"
 	@echo "make bad-processors  processors that raise, leak, hang, crash ...; each time the stream goes on (6 min)"
 	@echo "make clean  remove .venv and what was built"
 
@@ -96,6 +100,12 @@ soak: $(VENV)/.test
 slurm: $(VENV)/.test
 	@$(VENV)/bin/python -c 'from tests.support.slurm_cluster import missing; raise SystemExit(missing() or None)'
 	RAYFAN_SLURM_STAGE=1 $(VENV)/bin/python -m pytest -v tests/integration/test_slurm.py $(ARGS)
+
+bluesky: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.bluesky --rounds 60 --seconds $(BLUESKY) $(ARGS)
+
+writer-kills: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.writer_kills --kills $(KILLS) $(ARGS)
 
 bench: $(VENV)/.test
 	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)

@@ -6,7 +6,7 @@
     zstd    one Zstandard frame; stock areaDetector clients do not know it       (zstandard)
 
 What is unpacked comes from outside: every length is compared with what the frame says before a library sees it, and
-whatever is wrong is one ProtocolError. Source of the bslz4 blocks: bitshuffle, bshuf_default_block_size.
+whatever is wrong is one ProtocolError.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,10 @@ from numcodecs import Blosc
 from numpy.typing import NDArray
 
 from ioc.core.compressed import Codec
+from ioc.core.compressed_content import check_blocks, check_blosc
 from ioc.core.errors import ProtocolError, mismatch
 
 BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
-_BLOSC_HEADER = 16
-_BSHUF_BLOCK_BYTES, _BSHUF_LEAST, _BSHUF_MULTIPLE = 8192, 128, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +70,13 @@ def _lz4(codec: Codec, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _bslz4(codec: Codec, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
     size = codec.data_type.dtype.itemsize
-    _check_blocks(codec.nbytes // size, size, content)
+    check_blocks(codec, content)
     pixels = bitshuffle.decompress_lz4(content, (codec.nbytes // size,), codec.data_type.dtype, 0)
     return pixels.view(np.uint8)
 
 
-def _check_blocks(count: int, size: int, content: NDArray[np.uint8]) -> None:
-    """Walk over the lengths of all blocks: bitshuffle is not told how long its input is, and believes them."""
-    block = max(_BSHUF_LEAST, _BSHUF_BLOCK_BYTES // size // _BSHUF_MULTIPLE * _BSHUF_MULTIPLE)
-    rest = count % block
-    blocks = count // block + (rest >= _BSHUF_MULTIPLE)
-    at, end = 0, len(content) - count % _BSHUF_MULTIPLE * size
-    view = content.data
-    for _ in range(blocks):
-        if at + 4 > end:
-            raise ProtocolError(mismatch("compressed frame, bslz4", f"{blocks} blocks", "fewer"))
-        at += 4 + int.from_bytes(view[at : at + 4], "big")
-    if at != end:
-        raise ProtocolError(mismatch("compressed frame, bslz4", f"blocks of {end} bytes", at))
-
-
 def _blosc(codec: Codec, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if len(content) < _BLOSC_HEADER:
-        raise ProtocolError(mismatch("compressed frame, blosc", f"at least {_BLOSC_HEADER} bytes", len(content)))
-    said = tuple(int(word) for word in content[4:_BLOSC_HEADER].view("<u4"))
-    if (said[0], said[2]) != (codec.nbytes, len(content)):
-        expected = f"{len(content)} bytes that hold {codec.nbytes}"
-        raise ProtocolError(mismatch("compressed frame, blosc", expected, (said[2], said[0])))
+    check_blosc(codec, content)
     pixels = np.empty(codec.nbytes, np.uint8)
     Blosc().decode(content, pixels)
     return pixels

@@ -24,6 +24,7 @@ from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs, undeliver
 from consumers.worker import Worker
 from ioc.channels.base import Publisher
 from ioc.channels.images import open_images
+from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
@@ -74,6 +75,8 @@ class Consumer:
             outputs.append(self.shown)
         self.worker = Worker(self.receiver, self.book, self.processor, outputs, clock)
         self.metadata = self.worker.metadata = open_stage(self.group.metadata, self.prefix)
+        if self.metadata is not None and isinstance(self.receiver, LocalReceiver):
+            self.receiver.beside = self.metadata.filenos
         self.worker.carried = spec.config.carried_metadata(self.group.input)
         if self.output is not None:
             self.output.idle = self.worker.run_commands

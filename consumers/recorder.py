@@ -20,6 +20,7 @@ from pathlib import Path
 from consumers.processor import Metadata, Processor
 from ioc.channels.hdf5_filters import Compression
 from ioc.channels.hdf5_writer import FileSettings, Hdf5Writer, WriteError
+from ioc.core.compressed import codec_of
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.file_name import full_name
 from ioc.core.frame import Frame
@@ -41,6 +42,8 @@ class Account:
     ignored: int = 0
     shape: tuple[int, ...] = ()
     dtype: str = "uint8"
+    codec: str = ""
+    nbytes: int = 0
     unique_id: int = 0
     timestamp_ns: int = 0
 
@@ -177,7 +180,11 @@ class Recorder(Processor):
 
     def _note(self, frame: Frame) -> None:
         one = self.account
-        one.shape, one.dtype = frame.data.shape, frame.data.dtype.name
+        codec = codec_of(frame)
+        one.codec, one.nbytes = codec.name if codec else "", frame.data.nbytes
+        one.shape, one.dtype = (
+            (codec.shape, codec.data_type.dtype.name) if codec else (frame.data.shape, frame.data.dtype.name)
+        )
         one.unique_id, one.timestamp_ns = frame.unique_id, frame.timestamp_ns
 
     def _single(self, frame: Frame) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import h5py
 
 from consumers.inputs import open_inputs
+from consumers.plugins.ports import port_of
+from consumers.port_input import Gate, PortInput
 from consumers.recorder import Recorder
 from consumers.worker import Worker
-from consumers.writer_controls import WriterControls
+from consumers.writer_controls import Ports, WriterControls
 from consumers.writer_records import start_values, writer_records
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaServer
@@ -21,6 +23,7 @@ from ioc.core.clock import SystemClock
 from ioc.core.config import writer_group
 from ioc.core.frame import DataType
 from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.records.areadetector import CAMERA_PORT
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -46,8 +49,11 @@ class Writer:
         self.receiver, self.book = self.inputs.receiver, self.inputs.book
         chosen = start_values() | {"FilePath": self.config.path, "QueueSize": self.config.queue_size}
         self.recorder = Recorder(chosen, self.config.memory, self.note, self.show)
-        self.controls = WriterControls(self.recorder, self.show)
-        self.worker = Worker(self.receiver, self.book, self.recorder, [], SystemClock())
+        self.port_input = PortInput(spec, self.recorder)
+        plugins = spec.config.plugins.names if spec.config.plugins is not None else []
+        ports = Ports((CAMERA_PORT, *map(port_of, plugins)), self.port_input.take_from)
+        self.controls = WriterControls(self.recorder, self.show, ports)
+        self.worker = Worker(self.receiver, self.book, Gate(self.recorder, CAMERA_PORT), [], SystemClock())
         prefix = spec.config.prefix
         self.status_name = f"{prefix}{self.name}:Status"
         self.status_channels = StatusChannels([self.status_name])
@@ -71,8 +77,8 @@ class Writer:
         )
         self._tell_of_an_earlier_life()
         self.pva.start()
-        self.worker.start()
         self.records.restore()
+        self.worker.start()
         self.child.report_with(self.sample)
         self.child.running()
 
@@ -85,7 +91,7 @@ class Writer:
         counts, now = self.book.counts, self.worker.snapshot
         status = self.child.status()
         status.rate = now.rate
-        status.last_error = status.last_error or now.failure.text
+        status.last_error = status.last_error or now.failure.text or self.port_input.last_error
         status.stage = StageStatus(
             received=counts.received - counts.returned,
             processed=counts.processed,
@@ -100,14 +106,15 @@ class Writer:
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the worker."""
-        self.child.wait(lambda: self.worker.failure)
+        self.child.wait(lambda: self.worker.failure or self.port_input.failure)
 
     def close(self) -> bool:
         """Write what is on its way, close the file and shut down; return whether all was written."""
         drained = self.worker.drain(DRAIN_SECONDS)
         self.records.finish()
-        self.recorder.stop()
         self.controls.close()
+        drained = self.port_input.close(DRAIN_SECONDS) and drained
+        self.recorder.stop()
         self.pva.stop()
         self.inputs.close()
         return drained
@@ -115,10 +122,14 @@ class Writer:
     def _put(self, name: str, value: Value) -> Future | None:
         field = name.removeprefix(f"{self.name}:")
         if field == "DroppedArrays":
-            self._dropped_before = self.receiver.missed - int(value)
+            self._dropped_before = self._missed - int(value)
         elif field == "ArrayCounter":
             self._stored_before = self.recorder.account.stored - int(value)
         return self.controls.put(field, value)
+
+    @property
+    def _missed(self) -> int:
+        return self.receiver.missed + self.port_input.missed
 
     def _refused(self, name: str, message: str) -> None:
         self.show({"WriteMessage": message})
@@ -143,7 +154,7 @@ class Writer:
             "Uptime_RBV": time.monotonic() - self._begun,
             "LastError_RBV": status.last_error,
             "Received_RBV": stage.received,
-            "Failed_RBV": stage.failed,
+            "Failed_RBV": stage.failed + self.port_input.counts.failed,
             "ArrayRate_RBV": status.rate,
             "ArrayCounter": stored,
             "ArrayCounter_RBV": stored,
@@ -153,7 +164,7 @@ class Writer:
             "EpicsTSNsec_RBV": stamp % 10**9,
             "QueueUse": use,
             "QueueFree": self.config.queue_size - use,
-            "DroppedArrays_RBV": self.receiver.missed - self._dropped_before,
+            "DroppedArrays_RBV": self._missed - self._dropped_before,
             "ExecutionTime_RBV": self.worker.snapshot.execution_ms,
         }
         return values | self._dimensions()
@@ -179,7 +190,8 @@ class Writer:
             "ArraySizeY_RBV": rows,
             "ArraySizeZ_RBV": shape[2] if len(shape) == 3 else 0,
             "ArraySize_RBV": size_bytes,
-            "CompressedSize_RBV": size_bytes,
+            "CompressedSize_RBV": account.nbytes or size_bytes,
+            "Codec_RBV": account.codec,
             "DataType_RBV": data_type.value,
             "ColorMode_RBV": "RGB1" if len(shape) == 3 else "Mono",
         }

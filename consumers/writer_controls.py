@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from consumers.recorder import Recorder, Show
@@ -15,23 +16,33 @@ from ioc.records.table import Value
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports whose frames a writer can have, the detector's first, and what makes it have those of another one."""
+
+    names: tuple[str, ...] = (CAMERA_PORT,)
+    take_from: Callable[[str], None] = lambda _port: None
+
+
 class WriterControls:
     """Takes puts by record name without the device; shows their read-backs before they are complete."""
 
-    def __init__(self, recorder: Recorder, show: Show) -> None:
+    def __init__(self, recorder: Recorder, show: Show, ports: Ports | None = None) -> None:
+        """Act on `recorder`; `ports` are those that it can have frames of, the detector's only if left out."""
         self._recorder = recorder
+        self._ports = ports or Ports()
         self._show = show
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="capture")
         self._acts: Mapping[str, Callable[[Value], Future]] = {
             "Capture": self._capture,
             "WriteFile": lambda on: self._worker.submit(recorder.write_kept) if on else _done(),
+            "NDArrayPort": self._port,
             "FlushNow": lambda _: self._worker.submit(recorder.flush_now),
         }
         self._checks: Mapping[str, Callable[[Value], Value]] = {
             "FilePath": self._file_path,
             "FileTemplate": self._template,
             "Compression": self._compression,
-            "NDArrayPort": self._port,
             "XMLFileName": _nothing_but("XMLFileName", "", "the default layout: an empty text"),
             "PositionMode": _nothing_but("PositionMode", False, "Off"),
         }
@@ -90,10 +101,17 @@ class WriterControls:
             raise RefusedError(mismatch("Compression", "None, zlib, Blosc, BSLZ4 or LZ4", value))
         return value
 
-    def _port(self, value: Value) -> Value:
-        if value != CAMERA_PORT:
-            raise RefusedError(mismatch("NDArrayPort", f"{CAMERA_PORT}: writers take the detector's frames", value))
-        return value
+    def _port(self, value: Value) -> Future:
+        port = str(value)
+        if port not in self._ports.names:
+            raise RefusedError(mismatch("NDArrayPort", f"one of {', '.join(self._ports.names)}", value))
+        return self._worker.submit(self._rewire, port)
+
+    def _rewire(self, port: str) -> None:
+        if port != self._recorder.chosen["NDArrayPort"]:
+            self._recorder.chosen["NDArrayPort"] = port
+            self._ports.take_from(port)
+        self._show({"NDArrayPort_RBV": port})
 
 
 def _nothing_but(name: str, only: Value, words: str) -> Callable[[Value], Value]:

@@ -92,11 +92,10 @@ class Detector:
         self.status_name = f"{self.prefix}cam1:Status"
         self.status_channels = StatusChannels([self.status_name], self.images.visits)
         self.metadata = MetadataSimulator(
-            self.config.detector.metadata, lambda name, value: self.records.set(name, value)
+            self.prefix, self.config.detector.metadata, lambda name, value: self.records.set(name, value)
         )
         providers = [
             self.status_channels.provider,
-            self.metadata.provider(self.prefix),
             WorkChannel(self.prefix, self.desk.hear).provider,
         ]
         self.pva = PvaServer([*self.images.beside_acknowledgements(self.acknowledgements), *providers])

@@ -12,7 +12,16 @@ from pathlib import Path
 from detector_sim.acquisition import Acquisition
 from ioc.channels.pva_scalars import ScalarMonitors
 from ioc.core.frame import Attribute
-from ioc.core.nd_attributes import LONGEST_TEXT, AttributesError, Definition, MacroError, Origin, is_text, parse
+from ioc.core.nd_attributes import (
+    LONGEST_TEXT,
+    AttributesError,
+    Definition,
+    MacroError,
+    Origin,
+    is_text,
+    parse,
+    types_note,
+)
 from ioc.records.areadetector import ATTRIBUTE_STATES
 from ioc.records.table import Value
 
@@ -107,7 +116,8 @@ class FrameAttributes:
         earlier = self._monitors
         pvs = [one.source for one in definitions if one.origin is Origin.PV]
         self._monitors = ScalarMonitors(pvs) if pvs else None
-        self._constants = {one.name: one.constant for one in definitions if one.origin is Origin.CONST}
+        constants = {one.name: one.constant for one in definitions if one.origin is Origin.CONST}
+        self._constants = {**constants, **types_note(definitions)}
         self._definitions = definitions
         if earlier is not None:
             earlier.close()

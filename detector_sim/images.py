@@ -11,6 +11,7 @@ from detector_sim.readout import Readout
 from detector_sim.source import Source
 from ioc.channels.local_pool import Segment, Slot
 from ioc.core.camera_config import ReadoutConfig
+from ioc.core.dimensions import with_dimensions
 from ioc.core.errors import UserError, mismatch
 from ioc.core.frame import Attribute
 
@@ -105,6 +106,7 @@ class ImageStore:
         """
         self.source = source
         self.readout = readout or Readout.of(ReadoutConfig(), (source.shape[0], source.shape[1]))
+        self._attributes = with_dimensions({}, source.shape, self.readout.dimensions(source.shape))
         image_bytes = source.dtype.itemsize
         for length in source.shape:
             image_bytes *= length
@@ -179,7 +181,7 @@ class ImageStore:
         except UserError:
             slot.drop()
             raise
-        return Image(slot)
+        return Image(slot, None, self._attributes)
 
     def retired(self) -> list[Segment]:
         """Return segments that will hold no further images, each once."""
@@ -199,4 +201,4 @@ class ImageStore:
             self.source.fill(index, slot.array)
         self.source.close()  # nothing more is asked of it
         log.info("%d images of %d bytes lie ready: %s", len(slots), self.image_bytes, self.source.describe())
-        return [Image(slot) for slot in slots]
+        return [Image(slot, None, self._attributes) for slot in slots]

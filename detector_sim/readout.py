@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detector_sim.source import Source
 from ioc.core.camera_config import ReadoutConfig
+from ioc.core.dimensions import WHOLE, Dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class Readout:
     def whole(self) -> bool:
         """Whether the sensor is put out as it is."""
         return self.x.whole(self.sensor[1]) and self.y.whole(self.sensor[0])
+
+    def dimensions(self, shape: tuple[int, ...]) -> tuple[Dimension, ...]:
+        """Return what images of that shape show of the sensor, slowest dimension first."""
+        shown = [Dimension(axis.first, axis.binning, axis.reverse) for axis in (self.y, self.x)]
+        return (*shown, WHOLE)[: len(shape)]
 
     def apply(self, image: NDArray, out: NDArray) -> None:
         """Write what is read out of a sensor image `[y, x]` or `[y, x, 3]` into `out`."""

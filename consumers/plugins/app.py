@@ -1,7 +1,8 @@
 """The process of areaDetector's plug-ins: a member of a group of its own, whose frames go through the graph.
 
 A frame counts as processed when every enabled plug-in that takes the detector's frames has taken it, or dropped it:
-what a plug-in drops is its own `DroppedArrays`, as in areaDetector. While none is enabled, frames pass by uncopied.
+what a plug-in drops is its own `DroppedArrays`, as in areaDetector, and in its own account (`ledger`). While none is
+enabled, frames pass by uncopied.
 """
 
 import json
@@ -17,19 +18,22 @@ from consumers.outputs import ImageOutput
 from consumers.plugins.graph import Graph
 from consumers.plugins.held import Held
 from consumers.plugins.kinds import all_records, make_plugin
+from consumers.plugins.ledger import PluginLedger
 from consumers.plugins.plugin import Plugin, Surroundings
 from consumers.plugins.sizes import Sizes
 from consumers.plugins.source import Source
+from consumers.plugins.tap import Taps, Writers
 from consumers.worker import Worker
 from ioc.channels.book import Book
 from ioc.channels.images import Images, open_images
 from ioc.channels.journal import Journal, open_member
+from ioc.channels.local import LocalServer
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import PASSING, PLUGINS_GROUP, PluginsConfig
+from ioc.core.config import PASSING, PLUGINS_GROUP, PluginsConfig, writer_group
 from ioc.core.frame import DataType, Frame
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
 from ioc.records.image_rules import ImageRules
@@ -37,6 +41,7 @@ from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
+from ioc.supervisor.plan import single_names
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +66,10 @@ class Plugins:
         self.receiver = LocalReceiver(spec.socket, Hello(spec.name, PLUGINS_GROUP, 0), self.book, account)
         self.clock = SystemClock()
         self.graph, self.held = Graph(), Held(config.memory)
+        self.ledger = PluginLedger(spec.name, spec.plugins_file)
+        tables = {single_names(spec.config)[writer_group(table)][0]: one for table, one in spec.config.writers.items()}
+        writers = Writers(tables, config.memory // 2)
+        self.taps = Taps(LocalServer(spec.plugins_socket, spec.name), self.graph, self.ledger, writers)
         self.images: Images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
         self.outputs: dict[str, ImageOutput] = {}
@@ -85,9 +94,10 @@ class Plugins:
             plugin.start()
         self.images.guard(ImageRules(self.records))
         self.images.start()
+        self.taps.start()
         self.pva.start()
+        self.records.restore()  # before frames come: none is to pass by a plug-in that is enabled
         self.worker.start()
-        self.records.restore()
         self.child.report_with(self.sample)
         self.child.running()
 
@@ -124,10 +134,12 @@ class Plugins:
         self.records.finish()
         for plugin in self.plugins.values():
             plugin.close()
+        self.taps.close()
         self.pva.stop()
         self.images.close()
         self.memory.close()
         self.journal.close()
+        self.ledger.close()
         return drained
 
     def _plugin(self, name: str, config: PluginsConfig) -> Plugin:
@@ -137,6 +149,7 @@ class Plugins:
             self.clock,
             lambda values: self.records.set_many(values),
             lambda record, row: self.records.set_array(record, row),
+            self.ledger.entry,
             self._publisher(name),
         )
         plugin = make_plugin(name, self.sizes, around)

@@ -9,7 +9,16 @@ from pathlib import Path
 
 from ioc.core.errors import mismatch
 from ioc.core.frame import Attribute
-from ioc.core.nd_attributes import LONGEST_TEXT, AttributesError, Definition, MacroError, Origin, is_text, parse
+from ioc.core.nd_attributes import (
+    LONGEST_TEXT,
+    AttributesError,
+    Definition,
+    MacroError,
+    Origin,
+    is_text,
+    parse,
+    types_note,
+)
 from ioc.records.areadetector import ATTRIBUTE_STATES
 
 FILE_OK, NOT_FOUND, BAD_XML, BAD_MACRO = ATTRIBUTE_STATES
@@ -22,12 +31,14 @@ class PluginAttributes:
         self.status = FILE_OK
         self.message = ""
         self._definitions: tuple[Definition, ...] = ()
+        self._note: dict[str, Attribute] = {}
 
     def read(self, file: str, macros: str) -> None:
         """Take the attributes of an XML file, or of the XML text itself; of an empty one, none."""
-        self.status, self.message, self._definitions = FILE_OK, "", ()
+        self.status, self.message, self._definitions, self._note = FILE_OK, "", (), {}
         try:
             self._definitions = _own(parse(_text(file), macros)) if file.strip() else ()
+            self._note = types_note(self._definitions)
         except OSError as error:
             self.status, self.message = NOT_FOUND, f"NDAttributesFile: {file}: {error.strerror}"
         except MacroError as error:
@@ -37,7 +48,7 @@ class PluginAttributes:
 
     def of(self, parameter: Callable[[str], Attribute | None]) -> dict[str, Attribute]:
         """Return the attributes, with the values that `parameter` has for the names of ADCore; None: left out."""
-        found: dict[str, Attribute] = {}
+        found: dict[str, Attribute] = dict(self._note)
         for one in self._definitions:
             value = one.constant if one.origin is Origin.CONST else parameter(one.source.upper())
             if value is not None:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import Frame
+from ioc.core.ledger import Reason
 from ioc.records.areadetector import CAMERA_PORT
 
 
@@ -46,7 +47,11 @@ class Taker(Protocol):
         ...
 
     def lose(self, frames: int) -> None:
-        """Count frames that it should have been given."""
+        """Count frames that it should have been given, and that are named elsewhere."""
+        ...
+
+    def refuse(self, frame: Frame, reason: Reason) -> None:
+        """Count, and name, a frame that it was to be given, and cannot be."""
         ...
 
     def settle(self, seconds: float) -> bool:
@@ -60,12 +65,19 @@ class Graph:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._plugins: dict[str, Taker] = {}
+        self._outlets: list[Taker] = []
         self._takers: Mapping[str, Sequence[Taker]] = {}
 
     def add(self, plugin: Taker) -> None:
         """Add a plug-in."""
         with self._guard:
             self._plugins[plugin.port] = plugin
+            self._wire()
+
+    def let_out(self, outlet: Taker) -> None:
+        """Add somebody who takes frames and gives none on."""
+        with self._guard:
+            self._outlets.append(outlet)
             self._wire()
 
     @property
@@ -112,7 +124,7 @@ class Graph:
 
     def _wire(self) -> None:
         takers: dict[str, list[Taker]] = {}
-        for plugin in self._plugins.values():
+        for plugin in (*self._plugins.values(), *self._outlets):
             if plugin.enabled:
                 takers.setdefault(plugin.source, []).append(plugin)
         self._takers = takers
@@ -124,5 +136,6 @@ class Graph:
             port = self._plugins[port].source
 
     def _downstream(self) -> Iterable[Taker]:
-        """Return all plug-ins, each behind the one whose frames it takes."""
-        return sorted(self._plugins.values(), key=lambda plugin: len(list(self._way(plugin.port))))
+        """Return all plug-ins, each behind the one whose frames it takes, and the ways out behind all of them."""
+        ordered = sorted(self._plugins.values(), key=lambda plugin: len(list(self._way(plugin.port))))
+        return [*ordered, *self._outlets]

@@ -69,14 +69,16 @@ class Lane:
         with self._changed:
             return self._changed.wait_for(lambda: not self._frames and not self._busy, seconds)
 
-    def close(self) -> None:
-        """Drop what waits and end the thread."""
+    def close(self) -> list[Frame]:
+        """End the thread; return what still waited, which is dropped."""
         with self._changed:
             self._closing = True
+            left = list(self._frames)
             self._frames.clear()
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(JOIN_SECONDS)
+        return left
 
     def _run(self) -> None:
         while self._step():

@@ -27,10 +27,14 @@ from consumers.plugins.base_records import MOST_DIMENSIONS
 from consumers.plugins.graph import Graph
 from consumers.plugins.held import Held
 from consumers.plugins.lane import Lane
+from consumers.plugins.ledger import Noting
+from consumers.plugins.ports import port_of
 from consumers.plugins.throttle import Throttle
+from ioc.core.attribute_types import joined
 from ioc.core.clock import Clock
 from ioc.core.compressed import NAME
 from ioc.core.frame import Attribute, Frame
+from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.records.areadetector import CAMERA_PORT
 from ioc.records.table import Access, Record, Value
@@ -52,7 +56,8 @@ Outputs = Sequence[Frame]
 class Surroundings:
     """What a plug-in has of its process: the graph, the memory, the clock, and the ways to its records.
 
-    `show` takes values and `show_row` a row of numbers, by the names of records; `publish` takes each frame put out.
+    `show` takes values and `show_row` a row of numbers, by the names of records; `account` returns where the plug-in of
+    a name notes what becomes of frames; `publish` takes each frame put out.
     """
 
     graph: Graph
@@ -60,6 +65,7 @@ class Surroundings:
     clock: Clock
     show: Callable[[Mapping[str, Value]], None]
     show_row: Callable[[str, NDArray], None]
+    account: Callable[[str], Noting]
     publish: Callable[[Frame], None] = lambda _frame: None
 
 
@@ -84,6 +90,7 @@ class Plugin:
         self.output: Frame | None = None
         self.attributes = PluginAttributes()
         self.lane = Lane(name, self.run, self.between)
+        self.entry = around.account(name)
         self._readbacks = {one.name: one.readback for one in table if one.readback is not None}
         self._counting = threading.Lock()
         self._throttle: Throttle | None = None
@@ -97,7 +104,7 @@ class Plugin:
     @property
     def port(self) -> str:
         """Its name in the graph, as in areaDetector's commonPlugins.cmd."""
-        return self.name.replace("image", "Image") if self.name.startswith("image") else self.name.upper()
+        return port_of(self.name)
 
     @property
     def source(self) -> str:
@@ -123,34 +130,43 @@ class Plugin:
 
     def close(self) -> None:
         """End its thread; what waits is dropped."""
-        self.lane.close()
+        for frame in self.lane.close():
+            self.lose(1)
+            self.entry.drop(frame, Reason.MEMBER_GONE)
 
     def admits(self, frame: Frame) -> bool:
         """Return whether it is to be given a frame; one that is lost is counted."""
         if NAME in frame.attributes and not self.takes_compressed:
-            self.lose(1)
+            self.refuse(frame, Reason.REFUSED)
             return False
         since = self._taken_ns
         if since is not None and self.around.clock.monotonic_ns() - since < float(self.chosen["MinCallbackTime"]) * 1e9:
             return False
         if not self.chosen["BlockingCallbacks"] and len(self.lane) >= int(self.chosen["QueueSize"]):
-            self.lose(1)
+            self.refuse(frame, Reason.QUEUE_FULL)
             return False
         return True
 
     def take(self, frame: Frame) -> None:
         """Take a frame that was admitted."""
         self._taken_ns = self.around.clock.monotonic_ns()
+        self.entry.offer(frame)
         if self.chosen["BlockingCallbacks"]:
             self.run(frame)
             self.lane.wake()
         elif not self.lane.offer(frame, int(self.chosen["QueueSize"])):
             self.lose(1)
+            self.entry.drop(frame, Reason.QUEUE_FULL)
 
     def lose(self, frames: int) -> None:
-        """Count frames that it should have had."""
+        """Count frames that it should have had, and that are named elsewhere."""
         with self._counting:
             self.account.dropped += frames
+
+    def refuse(self, frame: Frame, reason: Reason) -> None:
+        """Count, and name, a frame that it was to be given, and cannot be."""
+        self.lose(1)
+        self.entry.refuse(frame, reason)
 
     def settle(self, seconds: float) -> bool:
         """Wait until it has nothing to do and that is shown, for `seconds` at most; return whether it has not."""
@@ -161,11 +177,12 @@ class Plugin:
         return settled
 
     def run(self, frame: Frame) -> None:
-        """Work on a frame, and give on what comes out."""
-        with self.guard:
-            outputs = self._guarded(frame)
-        for output in outputs:
-            self.put_out(output)
+        """Work on a frame that was taken, and give on what comes out."""
+        good = False
+        try:
+            good = self._worked(frame)
+        finally:
+            self.entry.finish(frame, good)
 
     def work(self, frame: Frame) -> Outputs:
         """Return what comes out for a frame, under the lock; the default passes it on."""
@@ -175,7 +192,7 @@ class Plugin:
         """Give a frame on to those who take it, without the lock."""
         with self.guard:
             added = self.attributes.of(self.parameter)
-            frame = replace(frame, attributes={**frame.attributes, **added}) if added else frame
+            frame = replace(frame, attributes=joined(frame.attributes, added)) if added else frame
             before, self.output = self.output, frame
             if not self.chosen["ArrayCallbacks"]:
                 return
@@ -279,7 +296,16 @@ class Plugin:
         """Show values by the names of records without the plug-in's."""
         self.around.show({f"{self.name}:{name}": value for name, value in values.items()})
 
-    def _guarded(self, frame: Frame) -> Outputs:
+    def _worked(self, frame: Frame) -> bool:
+        """Work on a frame and give on what comes out; return whether it went well."""
+        with self.guard:
+            outputs = self._guarded(frame)
+        for output in outputs or ():
+            self.put_out(output)
+        return outputs is not None
+
+    def _guarded(self, frame: Frame) -> Outputs | None:
+        """Return what comes out, None: it failed."""
         clock = self.around.clock
         begun = clock.monotonic_ns()
         self.account.arrays += 1
@@ -289,7 +315,7 @@ class Plugin:
             return self.work(frame)
         except Exception as error:  # noqa: BLE001 - stage boundary: the frame is counted, the stream goes on
             self._failed(error)
-            return ()
+            return None
         finally:
             self._execution_ms = (clock.monotonic_ns() - begun) / 1e6
 
@@ -309,7 +335,7 @@ class Plugin:
 
     def _again(self) -> None:
         if self.newest is not None:
-            self.run(self.newest)
+            self._worked(self.newest)
 
     def _put(self, field: str, value: Value) -> None:
         with self.guard:

@@ -15,8 +15,9 @@ from consumers.plugins.casting import AUTOMATIC, CHOICES, cast, type_out
 from consumers.plugins.plugin import Outputs, Plugin, Surroundings
 from consumers.processors.bin import blocks_of, sums_of
 from consumers.processors.flip import mirrored
+from ioc.core.dimensions import dimensions_of, with_dimensions
 from ioc.core.errors import InputError, mismatch
-from ioc.core.frame import Frame
+from ioc.core.frame import Attribute, Frame
 from ioc.records.table import Access, Kind, Limits, Record, Value
 
 PAIR, INT = Access.PAIR, Kind.INT
@@ -77,7 +78,7 @@ class Roi(Plugin):
             "ArraySizeY_RBV": data.shape[0],
             "ArraySizeZ_RBV": data.shape[2] if data.ndim == 3 else 0,
         }
-        return (replace(frame, data=data),)
+        return (replace(frame, data=data, attributes=self._noted(frame, spans, data.shape)),)
 
     def values(self) -> dict[str, Value]:
         return {**super().values(), **self._used}
@@ -106,6 +107,14 @@ class Roi(Plugin):
         if self.chosen["EnableScale"] and scale not in (0.0, 1.0):
             data = data / scale
         return np.ascontiguousarray(cast(data, dtype))
+
+    def _noted(self, frame: Frame, spans: dict[str, Span], shape: tuple[int, ...]) -> dict[str, Attribute]:
+        """Return the attributes, with what of the sensor the region shows; scaling and colours change nothing there."""
+        dimensions = list(dimensions_of(frame.attributes, frame.data.shape))
+        for axis, span in spans.items():
+            at = AXES[axis]
+            dimensions[at] = dimensions[at].part(span.first, span.bin, self._reverses(axis))
+        return with_dimensions(frame.attributes, shape, dimensions[: len(shape)])
 
     def _reverses(self, axis: str) -> bool:
         return bool(self.chosen[f"Enable{axis}"]) and bool(self.chosen[f"Reverse{axis}"])

@@ -6,6 +6,7 @@ from consumers.plugins.graph import Graph
 from consumers.plugins.held import Held
 from consumers.processor import Metadata, Processor
 from ioc.core.frame import Frame
+from ioc.core.ledger import Reason
 from ioc.records.areadetector import CAMERA_PORT
 
 SETTLE_SECONDS = 10.0
@@ -35,7 +36,7 @@ class Source(Processor):
         held = self._held.copy(frame)
         for taker in admitting:
             if held is None:
-                taker.lose(1)
+                taker.refuse(frame, Reason.SHED)
             else:
                 taker.take(held)
 

@@ -5,15 +5,19 @@ centroid and no profile, as in ADCore.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.plugins.account import EPICS_EPOCH_NS
 from consumers.plugins.base_records import number, shown, yes
 from consumers.plugins.histogram import histogram
 from consumers.plugins.moments import CENTROID, moments
 from consumers.plugins.plugin import Outputs, Plugin, Surroundings
 from consumers.plugins.sizes import Sizes
+from consumers.plugins.time_series import PREFIX, SERIES_RECORDS, START, TimeSeries
 from consumers.sums import Level, Sums
 from ioc.core.frame import Attribute, Frame
 from ioc.records.table import Access, Kind, Limits, Record, Value
@@ -91,11 +95,12 @@ def stats_records(sizes: Sizes) -> tuple[Record, ...]:
         Record("MaxSizeX", Kind.INT, "Columns of the newest frame", Access.SHOWN, "pixel"),
         Record("MaxSizeY", Kind.INT, "Rows of the newest frame", Access.SHOWN, "pixel"),
         Record("Reset", Kind.BOOL, "Set all figures to 0", Access.COMMAND),
+        *SERIES_RECORDS,
     )
 
 
 class Stats(Plugin):
-    """Passes frames on as they came."""
+    """Passes frames on as they came; keeps their figures as rows if told to."""
 
     kind = "NDPluginStats"
 
@@ -105,6 +110,7 @@ class Stats(Plugin):
         self._sums = Sums.of((0, 0))
         self._shown: dict[str, NDArray] = {}
         self._more: dict[str, Value] = {}
+        self._series = TimeSeries(self.chosen)
 
     def work(self, frame: Frame) -> Outputs:
         data = frame.data
@@ -119,7 +125,22 @@ class Stats(Plugin):
                 self._places(data)
             if self.chosen["ComputeHistogram"]:
                 self._histogram(data)
+            stamp = max(0, frame.timestamp_ns - EPICS_EPOCH_NS) / 1e9
+            ended = self._series.add(self.results, stamp, self.around.clock.monotonic_ns())
+        if ended:
+            self._end_series()
         return (frame,)
+
+    def put(self, field: str, value: Value) -> "Future[Any] | None":
+        if field != START or not value:
+            return super().put(field, value)
+        ended: Future[None] = Future()
+        self.lane.submit(lambda: self._begin_series(ended))
+        return ended
+
+    def close(self) -> None:
+        super().close()
+        self._series.release()
 
     def accept(self, field: str, value: Value) -> Outputs:
         if field == "Reset":
@@ -128,6 +149,17 @@ class Stats(Plugin):
         if field == "SigmaValue":
             self.results["Sigma"] = value
             return ()
+        if field in (START, "TS:TSRead"):
+            if field == START:
+                self._series.stop()
+            self._series.read()
+            self._end_series()
+            return ()
+        if field.startswith(PREFIX):
+            super().accept(field, value)
+            if field in ("TS:TSNumPoints", "TS:TSAcquireMode"):
+                self._series.resize()
+            return ()
         return super().accept(field, value)
 
     def parameter(self, name: str) -> Attribute | None:
@@ -135,12 +167,24 @@ class Stats(Plugin):
         return self.results[result] if result is not None else super().parameter(name)
 
     def values(self) -> dict[str, Value]:
-        return {**super().values(), **self._more}
+        return {**super().values(), **self._more, **self._series.values()}
 
     def rows(self) -> dict[str, NDArray]:
         steps, low, high = int(self.chosen["HistSize"]), float(self.chosen["HistMin"]), float(self.chosen["HistMax"])
         at = low + np.arange(steps) * ((high - low) / steps)  # computeHistX
-        return {**super().rows(), **self._shown, "HistogramX_RBV": at}
+        series = self._series.rows(self.around.clock.monotonic_ns())
+        return {**super().rows(), **self._shown, "HistogramX_RBV": at, **series}
+
+    def _end_series(self) -> None:
+        """Show the rows; once they are there, tell those who wait if the series is over."""
+        self.show_now()
+        if not self._series.acquiring:
+            self._series.release()
+
+    def _begin_series(self, ended: "Future[None]") -> None:
+        with self.guard:
+            self._series.begin(ended, self.around.clock.monotonic_ns())
+            self.show(self._series.values())
 
     def _figures(self, data: NDArray, level: Level) -> None:
         colours = data.shape[2] if data.ndim == 3 else 1

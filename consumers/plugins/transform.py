@@ -5,6 +5,7 @@ from dataclasses import replace
 from consumers.plugins.plugin import Outputs, Plugin
 from consumers.processors.flip import mirrored
 from consumers.processors.rotate import turned
+from ioc.core.dimensions import without_dimensions
 from ioc.core.frame import Frame
 from ioc.records.table import Access, Kind, Record
 
@@ -20,5 +21,8 @@ class Transform(Plugin):
 
     def work(self, frame: Frame) -> Outputs:
         mirror, quarters = divmod(TYPES.index(str(self.chosen["Type"])), 4)
+        if not mirror and not quarters:
+            return (frame,)
         data = turned(frame.data, quarters) if quarters else frame.data
-        return (replace(frame, data=mirrored(data, columns=True, rows=False) if mirror else data),)
+        data = mirrored(data, columns=True, rows=False) if mirror else data
+        return (replace(frame, data=data, attributes=without_dimensions(frame.attributes)),)  # none says "turned"

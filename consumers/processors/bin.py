@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.processor import Metadata, Processor, Setting
+from ioc.core.dimensions import dimensions_of, with_dimensions
 from ioc.core.errors import InputError, mismatch
 from ioc.core.frame import Frame
 
@@ -27,7 +28,10 @@ class Bin(Processor):
         across, down = int(self.settings["BinX"]), int(self.settings["BinY"])
         if down > frame.data.shape[0] or across > frame.data.shape[1]:
             raise InputError(mismatch("bin", f"blocks of at most {frame.data.shape[:2]} (y, x)", (down, across)))
-        return replace(frame, data=_binned(blocks_of(frame.data, across, down), str(self.settings["Method"])))
+        y, x, *colour = dimensions_of(frame.attributes, frame.data.shape)
+        shown = (y.part(0, down, False), x.part(0, across, False), *colour)
+        data = _binned(blocks_of(frame.data, across, down), str(self.settings["Method"]))
+        return replace(frame, data=data, attributes=with_dimensions(frame.attributes, data.shape, shown))
 
 
 def blocks_of(data: NDArray, across: int, down: int) -> NDArray:

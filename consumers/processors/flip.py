@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.processor import Metadata, Processor, Setting
+from ioc.core.dimensions import dimensions_of, with_dimensions
 from ioc.core.frame import Frame
 
 
@@ -18,7 +19,11 @@ class Flip(Processor):
     )
 
     def process(self, frame: Frame, metadata: Metadata) -> Frame:
-        return replace(frame, data=mirrored(frame.data, bool(self.settings["X"]), bool(self.settings["Y"])))
+        columns, rows, shape = bool(self.settings["X"]), bool(self.settings["Y"]), frame.data.shape
+        y, x, *colour = dimensions_of(frame.attributes, shape)
+        shown = (y.part(0, 1, rows), x.part(0, 1, columns), *colour)
+        data = mirrored(frame.data, columns, rows)
+        return replace(frame, data=data, attributes=with_dimensions(frame.attributes, shape, shown))
 
 
 def mirrored(data: NDArray, columns: bool, rows: bool) -> NDArray:

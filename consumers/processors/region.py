@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from consumers.processor import Metadata, Processor, Setting
+from ioc.core.dimensions import dimensions_of, with_dimensions
 from ioc.core.errors import InputError, mismatch
 from ioc.core.frame import Frame
 
@@ -28,4 +29,8 @@ class Region(Processor):
         if left >= columns or top >= rows:
             raise InputError(mismatch("region", f"MinX below {columns} and MinY below {rows}", (left, top)))
         part = frame.data[top : top + height if height else rows, left : left + width if width else columns]
-        return replace(frame, data=np.ascontiguousarray(part))
+        y, x, *colour = dimensions_of(frame.attributes, frame.data.shape)
+        shown = (y.part(top, 1, False), x.part(left, 1, False), *colour)
+        return replace(
+            frame, data=np.ascontiguousarray(part), attributes=with_dimensions(frame.attributes, part.shape, shown)
+        )

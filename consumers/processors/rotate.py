@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.processor import Metadata, Processor, Setting
+from ioc.core.dimensions import without_dimensions
 from ioc.core.frame import Frame
 
 ANGLES = ("0", "90", "180", "270")
@@ -17,7 +18,8 @@ class Rotate(Processor):
     declared_settings = (Setting("Angle", "90", unit="deg", choices=ANGLES, description="Clockwise, in degrees"),)
 
     def process(self, frame: Frame, metadata: Metadata) -> Frame:
-        return replace(frame, data=turned(frame.data, ANGLES.index(str(self.settings["Angle"]))))
+        data = turned(frame.data, ANGLES.index(str(self.settings["Angle"])))
+        return replace(frame, data=data, attributes=without_dimensions(frame.attributes))
 
 
 def turned(data: NDArray, quarters: int) -> NDArray:

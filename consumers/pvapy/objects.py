@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ioc.core.compressed import NAME, SHAPE, TYPE, codec_of, without_note
+from ioc.core.dimensions import fastest_first
 from ioc.core.errors import UserError, mismatch
 from ioc.core.frame import Attribute, DataType, Frame
 
@@ -55,7 +56,10 @@ def to_object(frame: Frame) -> Any:
         shape, nbytes, code = codec.shape, codec.nbytes, _FIELDS[codec.data_type][1]
     found = pva.NtNdArray()
     found["uniqueId"] = _wrapped(frame.unique_id)
-    found["dimension"] = [pva.PvDimension(size, 0, size, 1, False) for size in reversed(shape)]
+    found["dimension"] = [
+        pva.PvDimension(size, one.offset, size, one.binning, one.reverse)
+        for size, one in fastest_first(frame.attributes, shape)
+    ]
     found["codec"] = pva.PvCodec(codec.name if codec else "", pva.PvInt(int(code)))
     found["compressedSize"] = frame.data.nbytes
     found["uncompressedSize"] = nbytes

@@ -12,7 +12,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ioc.core.frame import Attribute, Frame
+from ioc.core.attribute_types import TEXT as SAID_TEXT
+from ioc.core.attribute_types import types_of
+from ioc.core.compressed import codec_of, without_note
+from ioc.core.frame import Attribute, ColorMode, Frame
 
 DATA = "/entry/instrument/detector/data"
 PLOTTED = "/entry/data/data"
@@ -57,6 +60,8 @@ class Column:
     dtype: np.dtype
     description: str
     source: str
+    attribute: str | None = None
+    """Name of the frame's attribute, where it is another one."""
 
     @property
     def path(self) -> str:
@@ -64,8 +69,11 @@ class Column:
         return f"{self.group}/{self.name}"
 
 
-def make_groups(file: h5py.File, created: str, frame: Frame) -> None:
-    """Make the groups, and the attributes by which viewers find what to plot; `created` is ISO 8601."""
+def make_groups(file: h5py.File, created: str, dimensions: int) -> None:
+    """Make the groups, and the attributes by which viewers find what to plot; `created` is ISO 8601.
+
+    `dimensions`: of a frame.
+    """
     for path, kind in _GROUPS:
         file.create_group(path).attrs["NX_class"] = kind
     file.attrs["default"] = "entry"
@@ -78,7 +86,7 @@ def make_groups(file: h5py.File, created: str, frame: Frame) -> None:
     entry["definition"] = "NXdata"
     plotted = file["/entry/data"]
     plotted.attrs["signal"] = "data"
-    plotted.attrs["axes"] = ["."] * (frame.data.ndim + 1)
+    plotted.attrs["axes"] = ["."] * (dimensions + 1)
 
 
 def columns_of(frame: Frame, attributes: bool) -> tuple[Column, ...]:
@@ -92,9 +100,11 @@ def columns_of(frame: Frame, attributes: bool) -> tuple[Column, ...]:
     ]
     taken = {column.name for column in columns} | {UNIQUE_ID}
     if attributes:
+        types = types_of(frame.attributes)
+        found: dict[str, Attribute | None] = {**dict.fromkeys(types), **without_note(frame.attributes)}
         columns += [
-            Column(ATTRIBUTES, name.replace("/", "_"), _type_of(value), "", "Attribute")
-            for name, value in frame.attributes.items()
+            Column(ATTRIBUTES, name.replace("/", "_"), _type_of(value, types.get(name)), "", "Attribute", name)
+            for name, value in found.items()
             if name not in taken
         ]
     return (*columns, Column(ATTRIBUTES, UNIQUE_ID, np.dtype("i4"), "Id of the frame in its series", "Driver"))
@@ -102,6 +112,8 @@ def columns_of(frame: Frame, attributes: bool) -> tuple[Column, ...]:
 
 def row_of(frame: Frame, columns: tuple[Column, ...]) -> tuple[Attribute | bytes, ...]:
     """Return the values of a frame in the order of the columns; one that it lacks is 0, NaN or empty."""
+    codec = codec_of(frame)
+    dimensions = len(codec.shape) if codec is not None else frame.data.ndim
     stamp = max(0, frame.timestamp_ns - EPICS_EPOCH * NS)
     known: dict[str, Attribute] = {
         **frame.attributes,
@@ -109,13 +121,16 @@ def row_of(frame: Frame, columns: tuple[Column, ...]) -> tuple[Attribute | bytes
         "NDArrayEpicsTSSec": (stamp // NS) & 0xFFFF_FFFF,
         "NDArrayEpicsTSnSec": stamp % NS,
         "Series": frame.series,
-        "ColorMode": int(frame.color_mode),
+        "ColorMode": int(ColorMode.RGB1 if dimensions == 3 else ColorMode.MONO),
         UNIQUE_ID: (frame.unique_id + (1 << 31)) % (1 << 32) - (1 << 31),
     }
-    return tuple(_fitting(known.get(column.name), column.dtype) for column in columns)
+    return tuple(_fitting(known.get(column.attribute or column.name), column.dtype) for column in columns)
 
 
-def _type_of(value: Attribute) -> np.dtype:
+def _type_of(value: Attribute | None, said: str | None) -> np.dtype:
+    """Return the type of a column: as it was said, else that of the first value; a text is never made a number."""
+    if said is not None and not (isinstance(value, str) and said != SAID_TEXT):
+        return np.dtype(TEXT if said == SAID_TEXT else said)
     if isinstance(value, bool):
         return np.dtype("u1")
     if isinstance(value, int):

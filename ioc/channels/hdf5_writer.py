@@ -1,9 +1,10 @@
 """One HDF5 file that frames are written into, readable while it grows (SWMR) and after a kill.
 
 How it works: the file is opened empty; the first frame says what the data sets are like, then all of them are made
-and SWMR is switched on. Uncompressed frames go in as whole chunks (direct chunk write), others through HDF5's
-filters. What is kept of a frame besides its pixels waits in memory and is written in blocks at each flush: pixels
-first, the unique ids last, so that a reader who follows the ids never looks for a frame that is not there yet.
+and SWMR is switched on. Frames go in as whole chunks (direct chunk write), those that arrive compressed as they are;
+what is to be compressed here goes through HDF5's filters. What is kept of a frame besides its pixels waits in memory
+and is written in blocks at each flush: pixels first, the unique ids last, so that a reader who follows the ids never
+looks for a frame that is not there yet.
 After an error of the disk nothing is written any more and the file is abandoned, not closed: HDF5 (2.0) crashes the
 process when a file is closed whose writes have failed.
 Only this module and its neighbours `hdf5_*` know h5py.
@@ -11,6 +12,7 @@ Only this module and its neighbours `hdf5_*` know h5py.
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +20,12 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from ioc.channels import hdf5_layout as layout
+from ioc.channels.hdf5_chunks import Kind, chunk_of, filters_for, kind_of
 from ioc.channels.hdf5_filters import Compression
-from ioc.core.errors import UserError, mismatch
+from ioc.core.errors import ProtocolError, UserError, mismatch
 from ioc.core.frame import EndOfSeries, Frame
 
 DEFAULT_ATTRIBUTE_CHUNK = 16_384
@@ -83,6 +87,7 @@ class Hdf5Writer:
         self._last = self._begun
         self._datasets: dict[str, h5py.Dataset] = {}
         self._fault = ""
+        self._kind: Kind | None = None
         try:
             settings.compression.filters()
             self._file = h5py.File(path, "w", libver="latest", rdcc_nbytes=64 << 20)
@@ -99,29 +104,24 @@ class Hdf5Writer:
         """Frames that are missing between those in the file."""
         return sum(last - first + 1 for _, first, last in self._missed)
 
-    def fits(self, frame: Frame) -> bool:
-        """Return whether a frame is like the first one."""
-        if not self._datasets:
-            return True
-        data = self._datasets[layout.DATA]
-        return data.shape[1:] == frame.data.shape and data.dtype == frame.data.dtype
-
     def write(self, frame: Frame) -> None:
-        """Append a frame.
+        """Append a frame; one that is compressed stays so.
 
         Raises:
-            WriteError: it is unlike the first frame, or the disk did not take it.
+            WriteError: it is unlike the first frame, not of the codec that it names, or the disk did not take it.
         """
         self._check()
-        if not self.fits(frame):
-            expected = self._datasets[layout.DATA]
-            found = f"{frame.data.shape} {frame.data.dtype}"
-            raise WriteError(mismatch(f"{self.path}: frame", f"{expected.shape[1:]} {expected.dtype}", found))
         begun = time.monotonic()
         try:
-            if not self._datasets:
-                self._make(frame)
-            self._append(frame)
+            kind = self._fitting(frame)
+            chunk = chunk_of(frame) if kind.codec else None
+            filters = filters_for(frame) if kind.codec and self._kind is None else None
+        except ProtocolError as error:
+            raise WriteError(f"{self.path}: frame {frame.unique_id}: {error}") from None
+        try:
+            if self._kind is None:
+                self._make(frame, kind, filters)
+            self._append(frame, chunk)
         except (OSError, RuntimeError, ValueError) as error:
             raise self._abandon(f"frame {frame.unique_id} cannot be written: {_reason(error)}") from None
         self.frames += 1
@@ -176,6 +176,13 @@ class Hdf5Writer:
         self._datasets.clear()
         self._file.close()
 
+    def _fitting(self, frame: Frame) -> Kind:
+        """Return the kind of a frame, which is that of the first one."""
+        kind = kind_of(frame)
+        if self._kind is not None and kind != self._kind:
+            raise WriteError(mismatch(f"{self.path}: frame", str(self._kind), str(kind)))
+        return kind
+
     def _check(self) -> None:
         if self._fault:
             raise WriteError(self._fault)
@@ -190,24 +197,26 @@ class Hdf5Writer:
         os.close(nowhere)
         return WriteError(self._fault)
 
-    def _make(self, frame: Frame) -> None:
-        file, settings = self._file, self.settings
-        layout.make_groups(file, datetime.now(UTC).isoformat(timespec="milliseconds"), frame)
-        rows, columns = settings.chunk or frame.data.shape[:2]
-        chunk = (settings.frames_per_chunk, min(rows, frame.data.shape[0]), min(columns, frame.data.shape[1]))
+    def _make(self, frame: Frame, kind: Kind, filters: Mapping[str, Any] | None) -> None:
+        """Make the data sets; `filters` are those of frames that arrive compressed, each of which is a chunk."""
+        file, settings, shape = self._file, self.settings, kind.shape
+        layout.make_groups(file, datetime.now(UTC).isoformat(timespec="milliseconds"), len(shape))
+        rows, columns = settings.chunk or shape[:2]
+        chunk = (settings.frames_per_chunk, min(rows, shape[0]), min(columns, shape[1]), *shape[2:])
+        applied = settings.compression.filters() if filters is None else filters
         data = file.create_dataset(
             layout.DATA,
-            (0, *frame.data.shape),
-            frame.data.dtype,
-            maxshape=(settings.frames, *frame.data.shape),
-            chunks=(*chunk, *frame.data.shape[2:]),
-            fillvalue=frame.data.dtype.type(settings.fill),
-            **settings.compression.filters(),
+            (0, *shape),
+            kind.dtype,
+            maxshape=(settings.frames, *shape),
+            chunks=chunk if filters is None else (1, *shape),
+            fillvalue=kind.dtype.type(settings.fill),
+            **applied,
         )
         data.attrs["signal"] = 1
-        data.attrs["interpretation"] = "image" if frame.data.ndim == 2 else "rgb-image"
+        data.attrs["interpretation"] = "image" if len(shape) == 2 else "rgb-image"
         file[layout.PLOTTED] = data
-        self._whole_chunks = not settings.compression.filters() and data.chunks == (1, *frame.data.shape)
+        self._whole_chunks = not applied and data.chunks == (1, *shape)
         made: dict[str, h5py.Dataset] = {layout.DATA: data}
         self._columns = layout.columns_of(frame, settings.attributes)
         length = settings.attribute_chunk or settings.frames or DEFAULT_ATTRIBUTE_CHUNK
@@ -224,13 +233,17 @@ class Hdf5Writer:
         if settings.swmr:
             file.swmr_mode = True
             self.swmr_active = True
-        self._datasets = made
+        self._datasets, self._kind = made, kind
 
-    def _append(self, frame: Frame) -> None:
+    def _append(self, frame: Frame, chunk: NDArray[np.uint8] | bytes | None) -> None:
+        """Append a frame; as `chunk`, if there is one."""
         data: Any = self._datasets[layout.DATA]
         data.resize(self.frames + 1, axis=0)
-        if self._whole_chunks:
-            data.id.write_direct_chunk((self.frames, *(0,) * frame.data.ndim), np.ascontiguousarray(frame.data))
+        corner = (self.frames, *(0,) * (data.ndim - 1))
+        if chunk is not None:
+            data.id.write_direct_chunk(corner, chunk)
+        elif self._whole_chunks:
+            data.id.write_direct_chunk(corner, np.ascontiguousarray(frame.data))
         else:
             data[self.frames] = frame.data
 

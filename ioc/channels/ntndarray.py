@@ -15,6 +15,7 @@ from p4p import Type, Value
 
 from ioc.core.compressed import NAME, SHAPE, Codec, codec_of, parse_codec, without_note
 from ioc.core.compressed import TYPE as PIXEL_TYPE
+from ioc.core.dimensions import Dimension, fastest_first, with_dimensions
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import Attribute, ColorMode, DataType, Frame
 
@@ -145,12 +146,20 @@ def fields_of(frame: Frame) -> dict[str, Any]:
         "codec": {"name": codec.name if codec else "", "parameters": ("i", code)},
         "compressedSize": data.nbytes,
         "uncompressedSize": nbytes,
-        "dimension": [{"size": size, "fullSize": size, "binning": 1} for size in shape[::-1]],
+        "dimension": _dimensions(frame, shape),
         "uniqueId": _wrapped(frame.unique_id),
         "dataTimeStamp": stamp,
         "attribute": _attributes(frame, ColorMode.RGB1 if len(shape) == 3 else ColorMode.MONO),
         "timeStamp": stamp,
     }
+
+
+def _dimensions(frame: Frame, shape: tuple[int, ...]) -> list[dict[str, int | bool]]:
+    """Return the entries of `dimension`, fastest first."""
+    return [
+        {"size": size, "offset": one.offset, "fullSize": size, "binning": one.binning, "reverse": one.reverse}
+        for size, one in fastest_first(frame.attributes, shape)
+    ]
 
 
 def _codec(frame: Frame) -> Codec | None:
@@ -236,15 +245,39 @@ def _parse(value: "Value | _Filled", compressed: bool) -> Frame:
     if isinstance(series, bool) or not isinstance(series, int):
         raise ProtocolError(mismatch(f"{where}, attribute {SERIES}", "an integer", series))
     mode = attributes.get(COLOR_MODE)
+    sizes = [dimension["size"] for dimension in value["dimension"]]
     if packed:
         data, note = _packed(value, where)
         attributes.update(note)
+        shape = tuple(reversed(sizes))
     else:
-        data = _image(value["value"], [dimension["size"] for dimension in value["dimension"]], mode, where)
+        data = _image(value["value"], sizes, mode, where)
+        shape = data.shape
+    attributes = with_dimensions(attributes, shape, _shown(value["dimension"], None if packed else mode))
     if mode == ColorMode.MONO or mode in _COLOR_AXIS:
         del attributes[COLOR_MODE]
     seconds, nanoseconds = value["timeStamp.secondsPastEpoch"], value["timeStamp.nanoseconds"]
     return Frame(series, unique_id, seconds * _NS + nanoseconds, data, attributes)
+
+
+def _shown(entries: list[Any], mode: Any) -> list[Dimension]:
+    """Return what the entries of `dimension` say besides sizes, slowest first, the colour last."""
+    found = [
+        Dimension(max(0, _entry(one, "offset", 0)), max(1, _entry(one, "binning", 1)), bool(_entry(one, "reverse", 0)))
+        for one in reversed(entries)
+    ]
+    axis = _COLOR_AXIS.get(mode)
+    if axis is not None and len(found) == 3:
+        found.append(found.pop(axis))
+    return found
+
+
+def _entry(dimension: Any, name: str, missing: int) -> int:
+    """Return a field of an entry; one that asked for some fields only may lack it."""
+    try:
+        return int(dimension[name])
+    except KeyError:
+        return missing
 
 
 def _check_codec(value: "Value | _Filled", where: str, compressed: bool) -> bool:

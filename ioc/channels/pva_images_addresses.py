@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 TCP_PORT, UDP_PORT = 5075, 5076
 BEACON_PERIOD = 15.0
+CONNECTION_SECONDS = 30.0
+"""What EPICS_PVA_CONN_TMO is if it is not set."""
+TIMEOUT_FACTOR = 4 / 3
+"""A silent connection lives so much longer than EPICS_PVA_CONN_TMO, as with pvxs."""
 PORTS = range(65536)
 _SIOCGIFADDR, _SIOCGIFBRDADDR, _SIOCGIFFLAGS = 0x8915, 0x8919, 0x8913  # linux/sockios.h
 _UP_BROADCAST = 0x1 | 0x2
@@ -95,10 +99,48 @@ def from_environment(environment: Mapping[str, str]) -> Addresses:
         udp_port=udp_port,
         beacons=tuple(dict.fromkeys(beacons)),
         beacon_period=_seconds(
-            environment.get("EPICS_PVAS_BEACON_PERIOD") or environment.get("EPICS_PVA_BEACON_PERIOD")
+            "EPICS_PVAS_BEACON_PERIOD",
+            environment.get("EPICS_PVAS_BEACON_PERIOD") or environment.get("EPICS_PVA_BEACON_PERIOD"),
+            BEACON_PERIOD,
         ),
         ignored=frozenset(one.address for one in ignored),
         longest_silence=_silence(environment.get("EPICS_PVA_CONN_TMO")),
+    )
+
+
+Target = tuple[Address, int]
+"""Address and port of a server, or of those that are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """Where a client looks for channels: by UDP, to one host each or to many, and at name servers by TCP.
+
+    `timeout` s without a word end a connection.
+    """
+
+    hosts: tuple[Target, ...] = ()
+    networks: tuple[Target, ...] = ()
+    name_servers: tuple[Target, ...] = ()
+    timeout: float = CONNECTION_SECONDS
+
+
+def searching(environment: Mapping[str, str]) -> Searching:
+    """Return where a client of an environment looks for channels; what cannot be read is logged and left out."""
+    udp_port = _port(environment.get("EPICS_PVA_BROADCAST_PORT", "").strip() or None, UDP_PORT)
+    tcp_port = _port(environment.get("EPICS_PVA_SERVER_PORT", "").strip() or None, TCP_PORT)
+    interfaces = [address for address, _ in _targets(environment.get("EPICS_PVA_INTF_ADDR_LIST", ""), 0)]
+    listed = list(_targets(environment.get("EPICS_PVA_ADDR_LIST", ""), udp_port))
+    known = {IPv4Address("255.255.255.255"), IPv4Address("127.255.255.255"), *broadcasts()}
+    networks = [one for one in listed if one[0] in known or one[0].is_multicast]
+    if (environment.get("EPICS_PVA_AUTO_ADDR_LIST") or "yes").strip().lower() not in _NO:
+        networks += [(address, udp_port) for address in broadcasts(interfaces)]
+    timeout = _seconds("EPICS_PVA_CONN_TMO", environment.get("EPICS_PVA_CONN_TMO"), CONNECTION_SECONDS)
+    return Searching(
+        hosts=tuple(dict.fromkeys(one for one in listed if one not in networks)),
+        networks=tuple(dict.fromkeys(networks)),
+        name_servers=tuple(dict.fromkeys(_targets(environment.get("EPICS_PVA_NAME_SERVERS", ""), tcp_port))),
+        timeout=timeout * TIMEOUT_FACTOR,
     )
 
 
@@ -131,6 +173,10 @@ def _endpoints(text: str, port: int) -> Iterator[Endpoint]:
             yield _endpoint(word, port)
         except (OSError, ValueError) as error:
             log.warning("EPICS address list: %r is not used: %s", word, error)
+
+
+def _targets(text: str, port: int) -> list[Target]:
+    return [(one.address, one.port) for one in _endpoints(text, port)]
 
 
 def _endpoint(word: str, port: int) -> Endpoint:
@@ -168,9 +214,9 @@ def _silence(text: str | None) -> float:
         return LONGEST_SILENCE
 
 
-def _seconds(text: str | None) -> float:
+def _seconds(name: str, text: str | None, default: float) -> float:
     try:
-        return max(1.0, float(text)) if text else BEACON_PERIOD
+        return max(1.0, float(text)) if text else default
     except ValueError:
-        log.warning("EPICS_PVAS_BEACON_PERIOD: expected seconds, found %r; %g is used", text, BEACON_PERIOD)
-        return BEACON_PERIOD
+        log.warning("%s: expected seconds, found %r; %g is used", name, text, default)
+        return default

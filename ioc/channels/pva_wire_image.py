@@ -19,6 +19,7 @@ from ioc.channels.pva_wire_ntndarray import SELECTORS, Selection
 from ioc.channels.pva_wire_replies import OK
 from ioc.channels.pva_wire_types import BOOLEAN, DOUBLE, INT, LONG, STRING
 from ioc.core.compressed import NAME, Codec, parse_codec, without_note
+from ioc.core.dimensions import fastest_first
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import Attribute, ColorMode, DataType, Frame
 
@@ -37,6 +38,8 @@ _SERVER = 0x40
 _DESTROY = 0x10
 _LONG = struct.Struct("<q")
 _INT = struct.Struct("<i")
+_DIMENSION = struct.Struct("<Biiii?")
+"""That there is one, size, offset, fullSize, binning, reverse."""
 _WHOLE = pva_wire_mask.encode(pva_wire_mask.WHOLE)
 _NOTHING = pva_wire_mask.encode(0)
 _TEXT = string("")
@@ -165,7 +168,6 @@ def _template(shape: tuple[int, ...], dtype: np.dtype, series: int, attributes: 
     codec = _codec(shape, dtype, named)
     pixels = int(np.prod(shape))
     selector = SELECTORS[DataType.of(dtype)]
-    dimension = struct.Struct("<Biiii?")
     return Template(
         {
             **_CONSTANT,
@@ -174,11 +176,19 @@ def _template(shape: tuple[int, ...], dtype: np.dtype, series: int, attributes: 
             "codec.parameters": bytes((INT,)) + _INT.pack(SELECTORS[codec.data_type]),
             "compressedSize": _LONG.pack(pixels * dtype.itemsize),
             "uncompressedSize": _LONG.pack(codec.nbytes),
-            "dimension": size(len(codec.shape))
-            + b"".join(dimension.pack(1, length, 0, length, 1, False) for length in reversed(codec.shape)),
+            "dimension": _dimensions(codec.shape, named),
             "attribute": _attributes(len(codec.shape), series, without_note(named)),
         }
     )
+
+
+def _dimensions(shape: tuple[int, ...], attributes: dict[str, Attribute]) -> bytes:
+    """Return `dimension`, fastest first."""
+    entries = [
+        _DIMENSION.pack(1, length, one.offset, length, one.binning, one.reverse)
+        for length, one in fastest_first(attributes, shape)
+    ]
+    return size(len(entries)) + b"".join(entries)
 
 
 def _codec(shape: tuple[int, ...], dtype: np.dtype, attributes: dict[str, Attribute]) -> Codec:

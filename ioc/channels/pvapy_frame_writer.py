@@ -12,6 +12,7 @@ import numpy as np
 
 from ioc.channels.pvapy_frames import COLOR_MODE, RGB1, SERIES, UNION
 from ioc.core.compressed import codec_of, without_note
+from ioc.core.dimensions import fastest_first
 from ioc.core.errors import mismatch
 from ioc.core.frame import Attribute, DataType, Frame
 
@@ -46,7 +47,8 @@ def write_frame(frame: Frame) -> Sequence[bytes | memoryview]:
         "compressedSize": data.nbytes,
         "uncompressedSize": nbytes,
         "dimension": [
-            {"size": size, "offset": 0, "fullSize": size, "binning": 1, "reverse": False} for size in reversed(shape)
+            {"size": size, "offset": one.offset, "fullSize": size, "binning": one.binning, "reverse": one.reverse}
+            for size, one in fastest_first(frame.attributes, shape)
         ],
         "uniqueId": (frame.unique_id + (1 << 31)) % (1 << 32) - (1 << 31),
         "dataTimeStamp": stamp,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ioc.core.attribute_types import without_types
+from ioc.core.dimensions import without_dimensions
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import Attribute, DataType, Frame
 
@@ -77,11 +79,15 @@ def packed(frame: Frame, name: str, content: NDArray[np.uint8]) -> Frame:
 
 def unpacked(frame: Frame, pixels: NDArray) -> Frame:
     """Return a packed frame with its pixels in place again, without the note."""
-    return replace(frame, data=pixels, attributes=without_note(frame.attributes))
+    return replace(frame, data=pixels, attributes=_without_codec(frame.attributes))
 
 
 def without_note(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
-    """Return the attributes that do not say how a frame is packed."""
+    """Return the attributes that are for others: not how a frame is packed, what it shows, of which types they are."""
+    return without_types(without_dimensions(_without_codec(attributes)))
+
+
+def _without_codec(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
     return {name: value for name, value in attributes.items() if name not in (NAME, SHAPE, TYPE)}
 
 

@@ -36,6 +36,7 @@ class Reason(Enum):
     LATE = "late"
     SHED = "shed"
     MERGED = "merged"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)

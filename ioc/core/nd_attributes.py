@@ -11,10 +11,11 @@ Source: areaDetector, ADCore documentation, NDArray attributes. Type FUNCTION na
 
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from ioc.core.attribute_types import DATATYPES, DBR_TYPES, note
 from ioc.core.errors import UserError, mismatch
 from ioc.core.frame import Attribute
 
@@ -41,6 +42,8 @@ class Definition:
     source: str
     description: str = ""
     constant: Attribute = ""
+    type: str = ""
+    """NumPy's, of the values in files; "": that of the first value."""
 
 
 class AttributesError(UserError):
@@ -89,7 +92,18 @@ def _definition(given: Mapping[str, str]) -> Definition:
         known = ", ".join(one.value for one in Origin)
         raise AttributesError(mismatch(f"attribute {name}, type", known, given.get("type"))) from None
     constant = _constant(name, source, given.get("datatype", "STRING")) if origin is Origin.CONST else ""
-    return Definition(name, origin, source, given.get("description", ""), constant)
+    return Definition(name, origin, source, given.get("description", ""), constant, _type(origin, given))
+
+
+def _type(origin: Origin, given: Mapping[str, str]) -> str:
+    if origin is Origin.PV:
+        return DBR_TYPES.get(given.get("dbrtype", "").upper(), "")
+    return DATATYPES.get(given.get("datatype", "STRING" if origin is Origin.CONST else "").upper(), "")
+
+
+def types_note(definitions: Iterable[Definition]) -> dict[str, Attribute]:
+    """Return the attribute that says of which type those are that say so."""
+    return note({one.name: one.type for one in definitions if one.type})
 
 
 def _constant(name: str, source: str, datatype: str) -> Attribute:

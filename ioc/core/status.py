@@ -116,6 +116,16 @@ class ProcessSpec(_Message):
         """What became of which frame, as the process tells it; outlives it, too."""
         return self.run_dir / f"{self.name}.journal"
 
+    @property
+    def plugins_file(self) -> Path:
+        """What became of the frames that each plug-in of the process was given; outlives it, too."""
+        return self.run_dir / f"{self.name}.plugins.journal"
+
+    @property
+    def plugins_socket(self) -> Path:
+        """Where the process of the plug-ins takes writers that want the frames of one of them."""
+        return self.run_dir / "frames.plugins"
+
     def gone_file(self, member: str) -> Path:
         """Where the supervisor says that it has given a member up: nobody is to wait for it."""
         return self.run_dir / f"{member}.gone"

@@ -17,8 +17,8 @@ from ioc.core.config import IMAGE_GROUP, PLUGINS_GROUP, egress_group, writer_gro
 from ioc.core.status import ProcessSpec, Role
 from ioc.supervisor.appliance import SeriesView
 from ioc.supervisor.balancers import BalancerAccount, Passage, account_of, book_lost
+from ioc.supervisor.beside import Beside
 from ioc.supervisor.chain import ChainAccounts, is_behind
-from ioc.supervisor.intakes import Intakes
 from ioc.supervisor.ledger_store import LedgerStore
 from ioc.supervisor.plan import balancer_of, is_fed, keeps_book, needs_port_of
 from ioc.supervisor.readers import Readers
@@ -68,7 +68,7 @@ class Accounts:
         self._seats: dict[Place, SeatTrack] = {}
         self._members: dict[str, MemberTrack] = {}
         self._wires: dict[str, Wire] = {}
-        self._intakes = Intakes()
+        self._beside = Beside()
         self._lost: Counter[Place] = Counter()
         self._pending: dict[Place, Pending] = {}
         self._life: int | None = None
@@ -92,7 +92,7 @@ class Accounts:
             pending = self._pending[Place(*place)] = Pending(link)
             for series, first, step, count in pieces:
                 pending.ids.setdefault(series, set()).update(range(first, first + step * count, step))
-        self._intakes.recall(state.get("intakes", {}))
+        self._beside.recall(state)
         for number in self._store.unsettled():
             self.book.series(number)
         self.book.newest = state["newest"]
@@ -112,7 +112,7 @@ class Accounts:
                 self._follow_member(worker, workers, now_ns)
             else:
                 self._follow_ingress(worker, now_ns)
-        self._intakes.follow(workers, self._readers, self.book)
+        self._beside.follow(workers, self._readers, self.book)
         if detector is not None and not detector.alive and self._figures and not self._closed:
             self._close_life(workers)
         self._resolve(workers)
@@ -135,6 +135,7 @@ class Accounts:
             if wire.open and trails is not None:
                 wire.close(trails, self._counts[name][1], self.book)
         self._resolve(workers)
+        self._beside.finish(self.book)
         for worker in workers:
             if worker.spec.role is Role.BALANCER:
                 self._name_lost(account_of(worker, workers))
@@ -167,7 +168,7 @@ class Accounts:
         alive = detector is not None and detector.alive and not self._closed
         balancers = [account_of(worker, workers) for worker in workers if worker.spec.role is Role.BALANCER]
         hops = self.chain.hops(over)
-        chain = Chain(hops, [*self._intakes.stages(), *self.chain.stages(hops)], self.chain.withheld())
+        chain = Chain(hops, [*self._beside.stages(), *self.chain.stages(hops)], self.chain.withheld())
         return Sources(seats, members, ingresses, self._moment(alive, over), balancers, chain)
 
     def newest(self) -> SeriesView | None:
@@ -195,6 +196,7 @@ class Accounts:
     def close(self) -> None:
         """Let go of books and journals."""
         self.chain.close()
+        self._beside.close()
         self._readers.close()
 
     def _member(self, worker: Worker) -> MemberBook:
@@ -247,11 +249,8 @@ class Accounts:
                 self.book.drop(place, run, REASONS[run.mark].value)
 
     def _follow_member(self, worker: Worker, workers: list[Worker], now_ns: int) -> None:
-        trails, place, counts = (
-            self._readers.trails_of(worker.spec),
-            place_of(worker.spec),
-            self._counts[worker.name][0],
-        )
+        trails, place = self._readers.trails_of(worker.spec), place_of(worker.spec)
+        counts = self._counts[worker.name][0]
         if trails is None:
             return
         track = self._members.setdefault(worker.name, MemberTrack())
@@ -376,7 +375,7 @@ class Accounts:
             ],
             "chain": self.chain.state(),
             "members": {name: track.state() for name, track in self._members.items()},
-            "intakes": self._intakes.state(),
+            **self._beside.state(),
             "wires": [[name, list(wire.place), wire.state()] for name, wire in self._wires.items()],
             "pending": [
                 [

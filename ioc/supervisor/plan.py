@@ -38,6 +38,7 @@ NODES: Mapping[Role, Callable[[str], str]] = {
 }
 """What the process of a table is called in the graph of givers and takers, by role."""
 
+PLUGINS_PROCESS = "Plug1"
 DRAINED_LAST = (Role.PLUGINS, Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)
 """With the flow of frames, who sends stops before who receives: after the detector and all that lies behind it in
 chains (see `drain_step`) these, one role after the other."""
@@ -60,7 +61,7 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     collectors = [spec(Role.COLLECTOR, f"Coll{n}", table) for n, table in enumerate(config.collectors, 1)]
     egresses = [spec(Role.EGRESS, f"Ejfat{n}", table) for n, table in enumerate(config.egress, 1)]
     writers = [spec(Role.WRITER, f"HDF{n}", table) for n, table in enumerate(config.writers, 1)]
-    plugins = [spec(Role.PLUGINS, "Plug1")] if config.plugins is not None else []
+    plugins = [spec(Role.PLUGINS, PLUGINS_PROCESS)] if config.plugins is not None else []
     balancers = [spec(Role.BALANCER, f"EjfatLb{n}", table) for n, table in enumerate(config.balancers, 1)]
     intakes = [spec(Role.INTAKE, f"In{n}", table) for n, table in enumerate(config.intake, 1)]
     source = [*balancers, *ingresses, spec(Role.DETECTOR, DETECTOR), *intakes]

@@ -214,16 +214,26 @@ def test_a_bad_put_changes_nothing_and_is_explained(user: User, name: str, bad: 
 def test_the_readout_is_shown_as_soon_as_its_put_is_complete_and_is_what_frames_have(user: User) -> None:
     """The read-backs are right before the first frame: clients describe their data by them."""
     places = {"MinX": 4, "MinY": 2, "SizeX": 24, "SizeY": 20, "BinX": 2, "BinY": 4, "SimMode": "LinearRamp"}
+    places["ReverseY"] = 1
+
+    def told() -> list[tuple[int, ...]]:
+        user.put("cam1:Acquire", 1)
+        names = ("size", "offset", "fullSize", "binning", "reverse")
+        return [tuple(one[name] for name in names) for one in user.ask("image_fields", "Pva1:Image")["dimension"]]
+
     try:
         for name, value in places.items():
             user.put(f"cam1:{name}", value)
         assert (user.get("cam1:ArraySizeX_RBV"), user.get("cam1:ArraySizeY_RBV")) == (12, 5)
         assert user.get("Pva1:ArraySize0_RBV") == 12
+        user.put("cam1:ImageMode", "Single")
+        user.run.wait_until(lambda: told() == [(12, 4, 12, 2, False), (5, 2, 5, 4, True)], "the image tells its region")
         user.put("cam1:MinX", 60000)
         last = user.get("cam1:MaxSizeX_RBV") - 1
         assert (user.get("cam1:MinX_RBV"), user.get("cam1:SizeX_RBV")) == (last, 1)
     finally:
-        for name, value in (("MinX", 0), ("MinY", 0), ("BinX", 1), ("BinY", 1), ("SizeX", 32), ("SizeY", 32)):
+        back = {"MinX": 0, "MinY": 0, "BinX": 1, "BinY": 1, "SizeX": 32, "SizeY": 32, "ReverseY": 0}
+        for name, value in back.items():
             user.put(f"cam1:{name}", value)
         user.put("cam1:SimMode", "Rayfan peaks")
 

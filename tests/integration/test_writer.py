@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin  # noqa: F401 - registers the filters that reading needs
+import numpy as np
 import pytest
 
 from ioc.channels import hdf5_layout as layout
@@ -21,7 +23,10 @@ acquire_at_start = false
 source = { pattern = "counter" }
 [writers.files]
 policy = "lossless"
+[plugins]
+names = ["ROI1", "Codec1"]
 """
+REGION_FRAMES = 10
 DISK = 2_000_000
 """Bytes; the limit of the size of a file stands for a full disk: the system refuses the write in the same way."""
 
@@ -31,7 +36,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     folder = tmp_path_factory.mktemp("writer")
     (folder / "rayfan.toml").write_text(CONFIG)
     with appliance(folder, "rayfan.toml") as run:
-        run.wait_running("detector", "HDF1")
+        run.wait_running("detector", "HDF1", "Plug1")
         with user_of(run) as user:
             user.put("HDF1:FilePath", str(folder))
             user.put("HDF1:FileTemplate", "%s%s.h5")
@@ -46,6 +51,8 @@ def account(run: RunningAppliance, report: dict[str, Any]) -> None:
     (stage,) = (stage for stage in report["stages"] if stage["name"] == "HDF1")
     assert stage["received"] == report["published"] > 0
     assert stage["received"] == stage["processed"] + stage["failed"]
+    (tap,) = (stage for stage in report["stages"] if stage["name"] == "Plug1.HDF1")
+    assert tap["received"] == 2 * REGION_FRAMES and not tap["dropped"]
 
 
 def capture(user: User, name: str, frames: int = 0) -> Path:
@@ -80,6 +87,31 @@ def test_a_capture_of_so_many_frames_ends_by_itself_with_a_whole_file(user: User
         ledger: Any = file[layout.SERIES]
         assert ledger[0]["frames"] == 30 and ledger[0]["last"] == 30
     assert user.get("HDF1:ArraySizeX_RBV") == 64
+
+
+def test_a_file_gets_the_frames_of_the_plugin_that_ndarrayport_names_compressed_ones_as_they_are(user: User) -> None:
+    for name, value in (("ROI1:MinX", 8), ("ROI1:SizeX", 16), ("Codec1:NDArrayPort", "ROI1")):
+        user.put(name, value)
+    user.put("Codec1:Compressor", "BSLZ4")
+    for name in ("ROI1", "Codec1"):
+        user.put(f"{name}:EnableCallbacks", 1)
+    found = []
+    for port in ("ROI1", "CODEC1", "SIM1"):
+        user.put("HDF1:NDArrayPort", port)
+        path = capture(user, f"from{port}", REGION_FRAMES)
+        acquire(user, REGION_FRAMES)
+        user.wait("HDF1:Capture_RBV", "Done")
+        assert ids(path) == list(range(1, REGION_FRAMES + 1)), port
+        with h5py.File(path) as file:
+            data: Any = file[layout.DATA]
+            found.append((data.shape, list(data._filters), data[:]))
+    region, packed, whole = found
+    assert (region[0], packed[0], whole[0]) == ((10, 48, 16), (10, 48, 16), (10, 48, 64))
+    assert (region[1], packed[1]) == ([], ["32008"])
+    for _, _, pixels in (region, packed):
+        np.testing.assert_array_equal(pixels, whole[2][:, :, 8:24])
+    for name in ("ROI1", "Codec1"):
+        user.put(f"{name}:EnableCallbacks", 0)
 
 
 def test_what_does_not_fit_on_the_disk_is_an_error_and_the_stream_goes_on(user: User) -> None:

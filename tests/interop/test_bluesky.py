@@ -116,5 +116,11 @@ def test_classic_ophyd_and_pyepics_use_the_plugins(run: RunningAppliance) -> Non
     ports = ("CB1", "CODEC1", "Image1", "PROC1", "ROI1", "STATS1", "STATS2", "TRANS1")
     assert seen["graph"]["edges"] == sorted([behind.get(port, "SIM1"), port] for port in ports)
     assert seen["graph"]["pipeline"] == ["SimDetectorCam", "ROIPlugin_V35", "StatsPlugin_V35"]
-    assert seen["end"] == {"counter": FRAMES, "id": FRAMES, "dropped": 0, "region": [24, 16]}
+    assert seen["end"] == {
+        "counter": FRAMES,
+        "id": FRAMES,
+        "dropped": 0,
+        "region": [24, 16],
+        "series": [FRAMES, True, 0],
+    }
     assert seen["pyepics"] == {"missing": ["UniqueId"], "elements": 48 * 64, "width": 64}

@@ -3,7 +3,6 @@
 `python -m tests.support.bluesky_client CLIENT PREFIX FOLDER [NUMBER]` prints what it saw as JSON.
 """
 
-import asyncio
 import json
 import sys
 import time
@@ -13,58 +12,23 @@ from typing import Any
 import h5py
 import numpy as np
 
+from tests.support.bluesky_session import TIMEOUT, Session
+
 FRAMES_A_POINT = 20
 FLOWN = 5
 """Frames of the flight of `ophyd_async`."""
-TIMEOUT = 20
 
 
 def ophyd_async(scheme: str, prefix: str, folder: Path, number: int) -> dict[str, Any]:
     """Count `number` times and fly once; return the documents and what a reader found in the file at the time."""
-    import bluesky.plan_stubs as bps
-    import bluesky.plans as bp
-    from bluesky.run_engine import RunEngine
-    from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
-    from ophyd_async.epics.adcore import NDROIIO, ADWriterFactory, NDCircularBuffIO, NDPluginBaseIO, NDStatsIO
-    from ophyd_async.epics.adsimdetector import SimDetector
-
-    engine = RunEngine({}, call_returns_result=True)
-    provider = StaticPathProvider(UUIDFilenameProvider(), folder)
-    with init_devices(timeout=TIMEOUT):
-        start = f"{scheme}://{prefix}"
-        stats = NDStatsIO(f"{start}Stats2:")
-        plugins: dict[str, NDPluginBaseIO] = {"stats": stats, "roi": NDROIIO(f"{start}ROI1:")}
-        plugins["buffer"] = NDCircularBuffIO(f"{start}CB1:")
-        detector = SimDetector(start, ADWriterFactory.hdf(provider), plugins=plugins, name="det")
-    asyncio.run_coroutine_threadsafe(_enable(stats), engine.loop).result(TIMEOUT)
-    documents: list[tuple[str, dict]] = []
-    read: list[int] = []
-
-    def note(name: str, document: dict) -> None:
-        documents.append((name, document))
-        if name == "stream_datum":
-            read.append(_readable(documents))
-
-    engine.subscribe(note)
+    session = Session(scheme, prefix, folder)
+    session.run(_enable(session.stats))
     begun = time.monotonic()
-    engine(bp.count([detector], num=number))
+    session.count(number)
     seconds = time.monotonic() - begun
-
-    def fly() -> Any:
-        yield from bps.open_run()
-        yield from bps.stage(detector, wait=True)
-        yield from bps.prepare(detector, TriggerInfo(number_of_events=FLOWN), wait=True)
-        yield from bps.declare_stream(detector, name="flown", collect=True)
-        yield from bps.kickoff(detector, wait=True)
-        yield from bps.collect_while_completing([detector], [detector], flush_period=0.2, stream_name="flown")
-        yield from bps.unstage(detector, wait=True)
-        yield from bps.close_run()
-
-    engine(fly())
-    idle = asyncio.run_coroutine_threadsafe(_idle(detector), engine.loop).result(TIMEOUT)
-    total = asyncio.run_coroutine_threadsafe(_total(stats), engine.loop).result(TIMEOUT)
-    seen = {"documents": documents, "readable": read, "idle": idle, "seconds": seconds, "files": _files(documents)}
-    return {**seen, "total": total}
+    session.fly(FLOWN)
+    seen = {"documents": session.documents, "readable": session.read, "idle": session.run(session.idle())}
+    return {**seen, "seconds": seconds, "files": session.files(), "total": session.run(_total(session.stats))}
 
 
 async def _enable(stats: Any) -> None:
@@ -80,40 +44,6 @@ async def _total(stats: Any) -> list[float]:
 
     await wait_for_value(stats.unique_id, FLOWN, TIMEOUT)
     return [await stats.array_counter.get_value(), await stats.total.get_value()]
-
-
-async def _idle(detector: Any) -> list[Any]:
-    driver = detector.driver
-    return [bool(await driver.acquire.get_value()), str(await driver.detector_state.get_value())]
-
-
-def _files(documents: list[tuple[str, dict]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, document in documents:
-        if name == "stream_resource":
-            path = _path_of(document)
-            with h5py.File(path) as file:
-                data: Any = file[document["parameters"]["dataset"]]
-                frames = {frame.tobytes() for frame in data[:]}
-                found[document["uid"]] = {
-                    "shape": data.shape,
-                    "dtype": data.dtype.str,
-                    "chunks": data.chunks,
-                    "distinct": len(frames),
-                }
-    return found
-
-
-def _readable(documents: list[tuple[str, dict]]) -> int:
-    """Return how many frames a reader finds at once in the file of the newest resource."""
-    resource = next(document for name, document in reversed(documents) if name == "stream_resource")
-    with h5py.File(_path_of(resource), "r", swmr=True, libver="latest") as file:
-        data: Any = file[resource["parameters"]["dataset"]]
-        return int(data.shape[0])
-
-
-def _path_of(resource: dict) -> str:
-    return resource["uri"].removeprefix("file://localhost")
 
 
 def classic(prefix: str, folder: Path, number: int) -> dict[str, Any]:

@@ -170,13 +170,20 @@ def at_the_end(prefix: str) -> dict[str, Any]:
     epics.caput(f"{prefix}cam1:WaitForPlugins", 1, wait=True, timeout=TIMEOUT)
     epics.caput(f"{prefix}cam1:ImageMode", "Multiple", wait=True, timeout=TIMEOUT)
     epics.caput(f"{prefix}cam1:NumImages", FRAMES, wait=True, timeout=TIMEOUT)
+    epics.caput(f"{prefix}Stats1:TS:TSNumPoints", FRAMES, wait=True, timeout=TIMEOUT)
+    epics.caput(f"{prefix}Stats1:TS:TSAcquire", 1)
+    acquiring = f"{prefix}Stats1:TS:TSAcquiring"
+    wait_for(lambda: epics.caget(acquiring, use_monitor=False) == 1, "points are taken")
     epics.caput(f"{prefix}cam1:Acquire", 1, wait=True, timeout=TIMEOUT)
+    totals = np.asarray(epics.caget(f"{prefix}Stats1:TSTotal", use_monitor=False))
+    series = [len(totals), totals[-1] == epics.caget(f"{prefix}Stats1:Total_RBV", use_monitor=False)]
+    series.append(epics.caget(acquiring, use_monitor=False))
     names = [f"{prefix}Stats1:{name}_RBV" for name in ("ArrayCounter", "UniqueId", "DroppedArrays")]
     found: list[Any] = [epics.caget(name, use_monitor=False) for name in names]
     with Context("pva") as context:
         region: Any = context.get(f"{prefix}ROI1:Image", timeout=TIMEOUT)
     epics.caput(f"{prefix}cam1:WaitForPlugins", 0, wait=True, timeout=TIMEOUT)
-    return {"counter": found[0], "id": found[1], "dropped": found[2], "region": region.shape}
+    return {"counter": found[0], "id": found[1], "dropped": found[2], "region": region.shape, "series": series}
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """Plug-ins without a process: their graph, a clock that stands, and what they show and put out, noted."""
 
 import threading
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,34 @@ from consumers.plugins.source import Source
 from ioc.core.clock import Clock, VirtualClock
 from ioc.core.errors import RefusedError
 from ioc.core.frame import Attribute, Frame
+from ioc.core.ledger import Reason
 from ioc.records.table import Record, Value
 
 SECONDS = 20.0
 """Longest wait for a thread."""
+
+
+@dataclass
+class Notes:
+    """What a plug-in noted of frames, by id; implements ledger.Noting."""
+
+    given: list[int] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    dropped: list[tuple[int, str]] = field(default_factory=list)
+
+    def offer(self, frame: Frame) -> None:
+        self.given.append(frame.unique_id)
+
+    def refuse(self, frame: Frame, reason: Reason) -> None:
+        self.given.append(frame.unique_id)
+        self.drop(frame, reason)
+
+    def drop(self, frame: Frame, reason: Reason) -> None:
+        self.dropped.append((frame.unique_id, reason.value))
+
+    def finish(self, frame: Frame, good: bool) -> None:
+        (self.done if good else self.failed).append(frame.unique_id)
 
 
 class Rig:
@@ -29,6 +55,7 @@ class Rig:
         self.clock = VirtualClock()
         self._clock = clock or self.clock
         self.graph, self.held = Graph(), Held(memory)
+        self.notes: defaultdict[str, Notes] = defaultdict(Notes)
         self.sizes = sizes or Sizes()
         self._news = threading.Condition()
         self.shown: dict[str, Value] = {}
@@ -42,12 +69,13 @@ class Rig:
     def add(self, name: str, **chosen: Value) -> Plugin:
         """Make a plug-in that is enabled and works in the thread of who offers frames; put the rest to it."""
         out = self.published.setdefault(name, [])
-        around = Surroundings(self.graph, self.held, self._clock, self._show, self.rows.__setitem__, out.append)
+        rows, account = self.rows.__setitem__, self.notes.__getitem__
+        around = Surroundings(self.graph, self.held, self._clock, self._show, rows, account, out.append)
         plugin = self.plugins[name] = make_plugin(name, self.sizes, around)
         self._demands[name] = {one.demand: one for one in table_of(name, self.sizes)}
         self.graph.add(plugin)
-        for field, value in ({"EnableCallbacks": True, "BlockingCallbacks": True} | chosen).items():
-            self.put(name, field, value)
+        for record, value in ({"EnableCallbacks": True, "BlockingCallbacks": True} | chosen).items():
+            self.put(name, record, value)
         return plugin
 
     def put(self, name: str, field: str, value: Value) -> None:

@@ -13,6 +13,7 @@ import pytest
 from ioc.channels import hdf5_layout as layout
 from ioc.channels.hdf5_filters import COMPRESSIONS, UNSERVED, Compression
 from ioc.channels.hdf5_writer import FileSettings, Hdf5Writer, WriteError
+from ioc.core.attribute_types import NAME, note, types_of
 from ioc.core.errors import RefusedError
 from ioc.core.frame import EndOfSeries, Frame
 
@@ -94,6 +95,45 @@ def test_attributes_of_frames_are_columns_whatever_becomes_of_them(tmp_path: Pat
         assert [name.decode() for name in at["Name"]] == ["gold", "x" * 256, ""]
         assert (list(at["Number"]), list(at["Flag"])) == ([3, 0, 0], [1, 0, 0])
         np.testing.assert_array_equal(at["Value"], [1.5, 2.0, np.nan])
+
+
+def test_attributes_are_of_the_type_that_their_definition_says_also_those_that_are_not_there_yet(
+    tmp_path: Path,
+) -> None:
+    types: dict[str, Any] = note(
+        {"Count": "i4", "Small": "i2", "Ratio": "f4", "Late": "f8", "Name": "S", "State": "i4"}
+    )
+    first = frame(1, **types, Count=3, Small=70_000, Ratio=0.5, Name=5, State="open", Free=2)
+    with opened(written(tmp_path / "a.h5", [first, frame(2, **types, Late=1.5), frame(3)])) as file:
+        at = file[layout.ATTRIBUTES]
+        kinds = {name: at[name].dtype.str for name in (*types_of(types), "Free")}
+        assert kinds == {
+            "Count": "<i4",
+            "Small": "<i2",
+            "Ratio": "<f4",
+            "Late": "<f8",
+            "Name": "|S256",
+            "State": "|S256",
+            "Free": "<i8",
+        }
+        assert (list(at["Count"]), list(at["Small"]), list(at["State"])) == (
+            [3, 0, 0],
+            [32767, 0, 0],
+            [b"open", b"", b""],
+        )
+        np.testing.assert_array_equal(at["Late"], [np.nan, 1.5, np.nan])
+        assert list(at["Name"]) == [b"5", b"", b""]
+
+
+def test_a_name_that_would_be_a_path_is_none(tmp_path: Path) -> None:
+    odd: dict[str, Any] = {"a/b": 7}
+    with opened(written(tmp_path / "a.h5", [frame(1, **odd)])) as file:
+        assert list(file[f"{layout.ATTRIBUTES}/a_b"]) == [7]
+
+
+@pytest.mark.parametrize("said", ["", "x", "[]", '{"A": 5}', '{"A": "i3"}', "{" * 20_000, 7])
+def test_a_note_of_types_that_cannot_be_tells_nothing(said: Any) -> None:
+    assert types_of({NAME: said}) == {}
 
 
 def test_the_file_says_which_frames_of_which_series_it_has_and_lacks(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from detector_sim.acquisition import Acquisition
 from detector_sim.attributes import BAD_MACRO, BAD_XML, FILE_OK, NOT_FOUND, FrameAttributes
+from ioc.core.attribute_types import without_types
 from ioc.core.clock import VirtualClock
 from ioc.core.config import DetectorConfig
 from ioc.core.nd_attributes import AttributesError, Definition, MacroError, Origin, parse
@@ -31,8 +32,13 @@ def attributes() -> FrameAttributes:
 
 def test_definitions_are_parsed() -> None:
     sample, energy, ring, exposure, *_ = parse(XML)
-    assert sample == Definition("Sample", Origin.CONST, "gold", "of today", "gold")
+    assert sample == Definition("Sample", Origin.CONST, "gold", "of today", "gold", "S")
     assert (energy.constant, ring.origin, exposure.source) == (12.5, Origin.PV, "ACQ_TIME")
+
+
+def test_types_are_those_of_areadetectors_file_writer() -> None:
+    types = {one.name: one.type for one in parse(XML)}
+    assert types == {"Sample": "S", "Energy": "f8", "Ring": "f8", "Exposure": "f8", "Number": "i4", "Unknown": "i4"}
 
 
 def test_macros_are_replaced() -> None:
@@ -65,7 +71,7 @@ def test_constants_and_parameters_are_on_the_frame() -> None:
     assert one.status == BAD_XML, "an attribute without a source"
     one.read("\n".join(line for line in XML.splitlines() if "Ring" not in line), "")
     assert one.status == FILE_OK and one.any
-    assert dict(one.of(7, 0)) == {"Sample": "gold", "Energy": 12.5, "Exposure": 0.25, "Number": 42}
+    assert without_types(one.of(7, 0)) == {"Sample": "gold", "Energy": 12.5, "Exposure": 0.25, "Number": 42}
     one.read("", "")
     assert not one.any and not one.of(8, 0)
 
@@ -79,7 +85,7 @@ def test_a_file_is_read_and_what_is_wrong_with_it_is_a_status(tmp_path: Path) ->
     one.read(str(file), "")
     assert one.status == BAD_MACRO
     one.read(str(file), "B=yes")
-    assert (one.status, dict(one.of(1, 0))) == (FILE_OK, {"A": "yes"})
+    assert (one.status, without_types(one.of(1, 0))) == (FILE_OK, {"A": "yes"})
     file.write_bytes(b"\xff\xfe\x00")
     one.read(str(file), "")
     assert one.status == BAD_XML and not one.any

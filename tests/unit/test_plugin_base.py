@@ -8,6 +8,7 @@ import pytest
 
 from consumers.plugins.plugin import Plugin
 from consumers.plugins.throttle import Throttle
+from ioc.core.attribute_types import types_of, without_types
 from ioc.core.clock import SystemClock
 from ioc.core.compressed import packed
 from ioc.core.frame import Frame
@@ -60,6 +61,9 @@ def test_a_full_queue_drops_and_counts() -> None:
     assert plugin.lane.settle(SECONDS)
     seen = rig.see("Stats1")
     assert [seen[name] for name in ("QueueUse", "QueueFree", "ArrayCounter_RBV")] == [0, 3, 3]
+    notes = rig.notes["Stats1"]
+    assert (notes.given, notes.done) == (list(range(1, 9)), [1, 2, 3])
+    assert notes.dropped == [(number, "queue_full") for number in range(4, 9)]
     rig.put("Stats1", "DroppedArrays", 0)
     assert rig.see("Stats1")["DroppedArrays_RBV"] == 0
     plugin.close()
@@ -93,6 +97,7 @@ def test_min_callback_time_passes_frames_over_uncounted() -> None:
     for frame in images(10):
         rig.feed(frame)
         rig.clock.advance(0.2)
+    assert rig.notes["Stats1"].given == rig.notes["Stats1"].done == [1, 4, 7, 10]
     assert account(plugin) == (4, 0)  # at 0, 0.6, 1.2 and 1.8 s
     rig.put("Stats1", "MaxArrayRate", 0.0)
     assert rig.shown["Stats1:MinCallbackTime_RBV"] == 0.0
@@ -103,6 +108,7 @@ def test_a_compressed_frame_is_dropped_by_who_cannot_take_it() -> None:
     stats, codec = rig.add("Stats1"), rig.add("Codec1")
     rig.feed(packed(images(1)[0], "lz4", np.zeros(5, np.uint8)))
     assert (account(stats), account(codec)) == ((0, 1), (1, 0))
+    assert rig.notes["Stats1"].dropped == [(1, "refused")] and rig.notes["Codec1"].done == [1]
     seen = rig.see("Codec1")
     assert (seen["Codec_RBV"], seen["CompressedSize_RBV"], seen["ArraySize_RBV"]) == ("lz4", 5, 12)
     assert [seen[f"ArraySize{axis}_RBV"] for axis in "XY"] == [4, 3]
@@ -207,6 +213,7 @@ def test_memory_is_bounded_and_given_back() -> None:
     plugin = rig.add("Stats1", BlockingCallbacks=False)
     rig.feed(*images(5))
     assert (plugin.account.dropped, rig.held.used, rig.held.frames) == (2, 36, 3)
+    assert rig.notes["Stats1"].dropped == [(4, "shed"), (5, "shed")]
     plugin.lane.start()
     assert plugin.lane.settle(SECONDS)
     plugin.close()
@@ -233,6 +240,7 @@ def test_process_plugin_takes_the_newest_frame_again() -> None:
     again = plugin.put("ProcessPlugin", True)
     assert again is not None
     again.result(SECONDS)
+    assert rig.notes["ROI1"].given == [1, 2], "what is taken again is given once"
     assert plugin.account.arrays == 3 and rig.out("ROI1")[-1].tolist() == [[2], [2], [2]]
     plugin.close()
 
@@ -255,7 +263,9 @@ def test_attributes_are_put_on_what_goes_out() -> None:
     rig = Rig()
     rig.add("Stats1", NDAttributesFile=XML)
     rig.feed(image([[1, 2]], Energy=12.4))
-    assert rig.published["Stats1"][0].attributes == {"Energy": 12.4, "Sum": 3.0, "Who": "me"}
+    attributes = rig.published["Stats1"][0].attributes
+    assert without_types(attributes) == {"Energy": 12.4, "Sum": 3.0, "Who": "me"}
+    assert types_of(attributes) == {"Sum": "f8", "Who": "S"}
     assert rig.see("Stats1")["NDAttributesStatus"] == "Attributes file OK"
     rig.put("Stats1", "NDAttributesFile", XML.replace("CONST", "EPICS_PV"))
     assert rig.see("Stats1")["NDAttributesStatus"] == "XML syntax error"

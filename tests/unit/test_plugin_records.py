@@ -10,6 +10,7 @@ from ophyd.signal import EpicsSignalBase
 
 from consumers.plugins.kinds import KINDS, NAMES, make_plugin, table_of
 from consumers.plugins.sizes import Sizes
+from consumers.plugins.time_series import SIGNALS
 from ioc.core.config import Config, PluginsConfig, load
 from ioc.core.errors import ConfigError
 from ioc.records.table import Access, Record, check_names
@@ -30,14 +31,18 @@ CLASSES = {
 
 def asked_for(name: str) -> set[str]:
     """Return the PVs of ophyd's classes of a plug-in, without what they begin with."""
+    return {pv for kind in CLASSES[name] for pv in pvs_of(kind)}
+
+
+def pvs_of(kind: str) -> set[str]:
+    """Return the PVs of one of ophyd's classes, without what they begin with."""
     found: set[str] = set()
-    for kind in CLASSES[name]:
-        for walked in getattr(plugins, kind).walk_components():
-            component = walked.item
-            if component.suffix and isinstance(component.cls, type) and issubclass(component.cls, EpicsSignalBase):
-                found.add(component.suffix)
-                if issubclass(component.cls, EpicsSignalWithRBV):
-                    found.add(component.suffix + "_RBV")
+    for walked in getattr(plugins, kind).walk_components():
+        component = walked.item
+        if component.suffix and isinstance(component.cls, type) and issubclass(component.cls, EpicsSignalBase):
+            found.add(component.suffix)
+            if issubclass(component.cls, EpicsSignalWithRBV):
+                found.add(component.suffix + "_RBV")
     return found
 
 
@@ -64,6 +69,14 @@ def test_what_ophyd_asks_for_is_served_or_listed_with_a_reason() -> None:
             assert hits, f"{name}:{pv} is neither served nor listed in {PAGE.name}"
             used.update(hits)
     assert used == set(patterns), "nothing is listed that is not asked for"
+
+
+def test_what_ophyd_asks_of_a_time_series_is_served() -> None:
+    served_here = served("Stats1")
+    assert {f"TS{name}" for name in SIGNALS} <= served_here
+    asked = {pv for pv in pvs_of("TimeSeriesPlugin_V34") if pv.startswith("TS")}
+    missing = asked - {name.removeprefix("TS:") for name in served_here}
+    assert len(asked) > 10 and missing == {"TSTimePerPointLink"}, "but for a link in an IOC's database"
 
 
 def test_every_plugin_has_its_class_and_port() -> None:

@@ -8,7 +8,7 @@ import h5py
 import pytest
 
 from consumers.recorder import Recorder
-from consumers.writer_controls import WriterControls
+from consumers.writer_controls import Ports, WriterControls
 from consumers.writer_records import start_values
 from ioc.channels import hdf5_layout as layout
 from ioc.channels.hdf5_writer import WriteError
@@ -28,7 +28,9 @@ class Rig:
         values = start_values() | {"EnableCallbacks": True, "FileName": "scan", "FileTemplate": "%s%s_%d.h5"} | chosen
         self.journal = folder.with_name("journal")
         self.recorder = Recorder(values, 1 << 20, self.journal, self.show)
-        self.controls = WriterControls(self.recorder, self.show)
+        self.taken_from: list[str] = []
+        ports = Ports(("SIM1", "ROI1"), self.taken_from.append)
+        self.controls = WriterControls(self.recorder, self.show, ports)
         self.controls.begin()
         self.put("FilePath", str(folder))
 
@@ -175,6 +177,14 @@ def test_a_file_that_cannot_be_made_ends_the_capture_or_fails_each_frame(folder:
     rig.take(3)
     rig.recorder.stop()
     assert frames_in(folder / "scan.h5") == [3]
+
+
+def test_another_port_is_taken_from_once_and_shown(folder: Path) -> None:
+    rig = Rig(folder)
+    for port in ("SIM1", "ROI1", "ROI1", "SIM1"):
+        rig.put("NDArrayPort", port)
+        assert rig.shown["NDArrayPort_RBV"] == rig.recorder.chosen["NDArrayPort"] == port
+    assert rig.taken_from == ["ROI1", "SIM1"]
 
 
 def test_a_frame_of_another_shape_is_ignored_and_said(folder: Path) -> None:
