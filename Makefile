@@ -13,11 +13,16 @@ PVA      ?= 60
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 
-.PHONY: help run test lint unit faults facilities fuzz-pva pva modes puts fuzz-ejfat metadata soak slurm bluesky writer-kills web bench ptychonn full-disk bad-processors clean
+.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat metadata soak slurm bluesky writer-kills web bench ptychonn full-disk bad-processors clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
 	@echo "make test   install the test tools too, check the code and run all tests"
+	@echo "make docs   build the documentation into docs/build (no warning is let through)"
+	@echo "make docs-check  run every command block of README.md and docs/ (10 min; ARGS=PAGE for one page)"
+	@echo "make ops-check  the files of ops/ by the tools they are for, where these are installed"
+	@echo "make pictures  take the pictures of the documentation from a running appliance (1 min)"
+	@echo "make prediction  what rayfan doctor predicts against the knee that rayfan bench finds (4 min)"
 	@echo "make faults hurt a running appliance FAULTS=$(FAULTS) times at random; the ledger has the last word (15 min)"
 	@echo "make facilities  two facilities joined by EJFAT, their packets and workers hurt; the ledgers' verdict (3 min)"
 	@echo "make fuzz-pva  10 million mutated pvAccess messages, $(FUZZ) s at most: each taken, or one error"
@@ -50,6 +55,22 @@ lint: $(VENV)/.test
 
 unit: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+docs: $(VENV)/.docs
+	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/build
+	@echo "docs/build/index.html"
+
+docs-check: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.doc_commands $(ARGS)
+
+ops-check: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.ops_files $(ARGS)
+
+pictures: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.pictures $(ARGS)
+
+prediction: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.prediction $(ARGS)
 
 faults: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.faults --faults $(FAULTS) $(ARGS)
@@ -122,5 +143,9 @@ $(VENV)/.browser: $(VENV)/.test
 	$(VENV)/bin/pip install --quiet --editable '.[browser]'
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/pip install --quiet --editable '.[docs]'
+	@touch $@ $(VENV)/.run
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist docs/build *.egg-info

@@ -51,7 +51,7 @@ def version() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 good, 1 failed, 2 bad configuration, 3 stopped but not drained."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.debug else logging.WARNING, format="rayfan: %(message)s")
     try:
         return options.run(options)
@@ -78,7 +78,8 @@ def _explain(error: Exception, debug: bool) -> int:
     return EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the whole command."""
     parser = argparse.ArgumentParser(
         prog="rayfan", description="An EPICS soft-detector appliance: every frame is accounted for."
     )

@@ -201,7 +201,24 @@ def _greet(console: Console, config: Config, folder: Path) -> None:
     console.print("Look at, or change, from another terminal:")
     for command in commands(config):
         console.print(f"  {_plain(command)}", soft_wrap=True)
+    if warning := too_fast(config):
+        console.print(f"[bold yellow]Warning[/bold yellow]  {_plain(warning)}", soft_wrap=True)
     console.print("Ctrl-C lets every frame finish, then stops.\n")
+
+
+def too_fast(config: Config) -> str:
+    """Return a warning if the configuration asks for more than `rayfan doctor` found that it sustains here, else ''."""
+    from ioc.doctor.remembered import remembered
+
+    rate = remembered(config)
+    if rate is None:
+        return ""
+    from ioc.doctor.rates import asked_rate  # imported here: it measures, and so needs much
+
+    asked = asked_rate(config)
+    if asked <= rate:
+        return ""
+    return f"{asked:.0f} Hz are asked for; rayfan doctor found that this configuration sustains {rate:.0f} Hz here"
 
 
 def commands(config: Config) -> list[str]:

@@ -3,8 +3,9 @@
 import argparse
 import csv
 import json
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +13,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ioc.core.config import Config
     from ioc.core.status import ProcessSpec, Role
-    from ioc.records.table import Row
+    from ioc.records.table import Record, Row
 
 ABOUT = """\
 Lists the records and structures that the appliance of a configuration serves, with
 type, unit and description. Nothing is started. Groups that are made or changed
 while it runs may add more.
+
+--format alarms prints the alarm tree for Phoebus' alarm server, --format archiver
+what to archive, for the Archiver Appliance's archivePV.
 """
-FORMATS = ("text", "csv", "json")
+FORMATS = ("text", "csv", "json", "alarms", "archiver")
+SLOT = re.compile(r"(Process|Dist|Chain)(\d+):(Member\d+:)?")
+"""Records of a place that may be empty."""
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -39,11 +45,8 @@ def rows(config: "Config", process: str | None = None) -> "Iterator[Row]":
         ConfigError: there is no such process, or a processor cannot be loaded.
     """
     from ioc.core.errors import ConfigError, mismatch
-    from ioc.core.status import ProcessSpec, Role
-    from ioc.supervisor.plan import plan
 
-    specs = [ProcessSpec(role=Role.SUPERVISOR, name="supervisor", config=config, run_dir=Path())]
-    specs += plan(config, Path())
+    specs = _specs(config)
     names = [spec.name for spec in specs]
     if process is not None and process not in names:
         raise ConfigError(mismatch("--process", f"one of {', '.join(names)}", process))
@@ -52,22 +55,47 @@ def rows(config: "Config", process: str | None = None) -> "Iterator[Row]":
             yield from _of_process(spec)
 
 
-def _of_process(spec: "ProcessSpec") -> "Iterator[Row]":
+def site_tables(config: "Config") -> "Iterator[tuple[str, list[Record]]]":
+    """Yield the records of each process, without those of places that nothing of the configuration takes."""
+    from ioc.core.topology import DETECTOR, takers
+
+    specs = _specs(config)
+    groups = len(takers(config.inputs, DETECTOR)) + (config.plugins is not None)
+    chained = sum(group.input != DETECTOR for group in config.groups.values())
+    used = {"Process": len(specs) - 1, "Dist": groups, "Chain": chained}
+    for spec in specs:
+        places = ((record, SLOT.match(record.name)) for record in _records(spec))
+        yield spec.name, [record for record, at in places if at is None or (int(at[2]) <= used[at[1]] and not at[3])]
+
+
+def _specs(config: "Config") -> "list[ProcessSpec]":
+    from ioc.core.status import ProcessSpec, Role
+    from ioc.supervisor.plan import plan
+
+    supervisor = ProcessSpec(role=Role.SUPERVISOR, name="supervisor", config=config, run_dir=Path())
+    return [supervisor, *plan(config, Path())]
+
+
+def _records(spec: "ProcessSpec") -> "list[Record]":
     from importlib import import_module
 
     from ioc.core.status import Role
-    from ioc.records.database_listing import template_rows
     from ioc.records.ledger_records import supervisor_records
+
+    if spec.role is Role.SUPERVISOR:
+        return supervisor_records()
+    # nothing of `ioc` may import them: by name, as processes are started
+    modules = {Role.DETECTOR: "detector_sim.records", Role.WEB: "ioc.web.records"}
+    return import_module(modules.get(spec.role, "consumers.tables")).records_of(spec)
+
+
+def _of_process(spec: "ProcessSpec") -> "Iterator[Row]":
+    from ioc.core.status import Role
+    from ioc.records.database_listing import template_rows
     from ioc.records.table import listing
 
     prefix = spec.config.prefix
-    if spec.role is Role.SUPERVISOR:
-        records = supervisor_records()
-    else:  # nothing of `ioc` may import them: by name, as processes are started
-        modules = {Role.DETECTOR: "detector_sim.records", Role.WEB: "ioc.web.records"}
-        module = modules.get(spec.role, "consumers.tables")
-        records = import_module(module).records_of(spec)
-    yield from listing(records, prefix)
+    yield from listing(_records(spec), prefix)
     template = _templates().get(spec.role)
     if template is not None:
         device = "cam1:" if spec.role is Role.DETECTOR else f"{spec.name}:"
@@ -131,10 +159,33 @@ def _ioc_stats() -> Path:
     return Path(found.origin).parent / "iocStats" / "iocAdmin" / "Db" / "ioc.template"
 
 
+def alarms(config: "Config") -> str:
+    """Return the alarm tree as XML."""
+    from ioc.records.alarm_tree import alarm_tree
+
+    return alarm_tree(config.prefix, site_tables(config))
+
+
+def archiver(config: "Config") -> str:
+    """Return what to archive as JSON, an entry a line."""
+    from ioc.records.archive_list import entries
+
+    found = [one for _, records in site_tables(config) for one in entries(config.prefix, records)]
+    return "[\n" + ",\n".join(json.dumps(asdict(one)) for one in found) + "\n]\n"
+
+
+SITE_FORMATS: "Mapping[str, Callable[[Config], str]]" = {"alarms": alarms, "archiver": archiver}
+"""Formats for other services of a site: of all processes, whatever `--process` says."""
+
+
 def _show(options: argparse.Namespace) -> int:
     from ioc.console import read_config
 
-    found = list(rows(read_config(options.config, options.set), options.process))
+    config = read_config(options.config, options.set)
+    if options.format in SITE_FORMATS:
+        sys.stdout.write(SITE_FORMATS[options.format](config))
+        return 0
+    found = list(rows(config, options.process))
     if options.format == "json":
         print(json.dumps([asdict(row) for row in found], indent=1))
     elif options.format == "csv":

@@ -15,6 +15,8 @@ clients find PVs: by EPICS_PVA_ADDR_LIST and the other variables.
 """
 FIRST_SECONDS = 5.0
 """s within which the appliance must answer."""
+ONCE_SECONDS = 20.0
+"""The same for --once, whose one drawing is to be whole."""
 WIDTH = 80
 """Columns of what --once prints into a file."""
 
@@ -143,13 +145,14 @@ def _top(options: argparse.Namespace) -> int:
     watcher = Watcher(context, options.prefix)
     console = Console(width=None if Console().is_terminal else WIDTH)
     try:
-        if not watcher.wait_first(FIRST_SECONDS) and not watcher.records:
+        patience = ONCE_SECONDS if options.once else FIRST_SECONDS
+        if not watcher.wait_first(patience) and not watcher.records:
             raise PeerError(
                 f"no appliance answers at {options.prefix}; is it running, and does EPICS_PVA_ADDR_LIST lead to it?"
             )
-        watcher.wait_statuses(FIRST_SECONDS)
+        watcher.wait_statuses(patience)
         if options.once:
-            console.print(_drawing(watcher, options.prefix))
+            console.print(drawing(watcher, options.prefix))
             return 0
         _draw_on(watcher, options, console)
     finally:
@@ -165,13 +168,14 @@ def _draw_on(watcher: Watcher, options: argparse.Namespace, console: Any) -> Non
         try:
             while True:
                 watcher.follow_processes()
-                live.update(_drawing(watcher, options.prefix), refresh=True)
+                live.update(drawing(watcher, options.prefix), refresh=True)
                 time.sleep(options.interval)
         except KeyboardInterrupt:
             pass
 
 
-def _drawing(watcher: Watcher, prefix: str) -> Any:
+def drawing(watcher: Watcher, prefix: str) -> Any:
+    """Return what is drawn of the newest values."""
     from ioc.top_view import picture, view_of
 
     records, statuses = watcher.copy()

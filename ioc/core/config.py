@@ -9,6 +9,7 @@
 [supervision], [quarantine]  when processes are started again, and what becomes of frames that kill them
 [plugins]   areaDetector's plug-ins
 [web]       the web page
+[metrics]   the figures of the records for Prometheus
 """
 
 import tomllib
@@ -25,6 +26,7 @@ from ioc.core.config_ejfat import BalancerConfig, EgressConfig, IngressConfig
 from ioc.core.config_errors import sentence
 from ioc.core.config_jobs import JobsConfig
 from ioc.core.config_metadata import ChannelName, MetadataConfig, SimulatedChannel, carried_names, channel_pvs
+from ioc.core.config_metrics import MetricsConfig
 from ioc.core.config_modes import IntakeConfig, Output, Remote, with_intakes
 from ioc.core.config_supervision import Limited as _Limited
 from ioc.core.config_supervision import QuarantineConfig, SupervisionConfig
@@ -254,6 +256,7 @@ class Config(_Table):
     quarantine: QuarantineConfig = QuarantineConfig()
     web: WebConfig = WebConfig()
     intake: dict[str, IntakeConfig] = {}
+    metrics: MetricsConfig | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -21,6 +21,7 @@ PER_CORE = 1.0
 TIME_ERROR = 5
 """What adjtimex(2) returns while the clock is not synchronised."""
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 GB = 1e9
 
 
@@ -77,13 +78,23 @@ def _clock() -> Finding:
 def _memory(config: Config) -> Finding:
     """Frames lie in memfd files, which are bounded by memory alone, not by /dev/shm."""
     found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    available = int(found[1]) * 1024 if found else 0
+    available = min(int(found[1]) * 1024 if found else 0, _granted())
     told = f"{available / GB:.1f} GB free, memory_budget {config.memory_budget / GB:.1f} GB"
     if config.memory_budget > available:
         return bad("memory", told, "lower memory_budget, or free memory: processes would be killed")
     if config.memory_budget > available / 2:
         return warning("memory", told, "little is left for the rest of the machine")
     return good("memory", told)
+
+
+def _granted() -> float:
+    """Return the bytes that the control group of this process may still take: frames count as its memory."""
+    try:
+        group = Path("/proc/self/cgroup").read_text().partition("::")[2].strip()
+        folder = CONTROL_GROUPS / group.lstrip("/")
+        return int((folder / "memory.max").read_text()) - int((folder / "memory.current").read_text())
+    except (OSError, ValueError):
+        return float("inf")  # there is none, or its limit is the word `max`
 
 
 def _huge_pages() -> Finding:

@@ -6,6 +6,7 @@ back: what the source then reaches is what can be asked for. What leaves the hos
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,8 +31,8 @@ MARGIN = 0.9
 LOSSLESS = "lossless"
 
 
-def finding(config: Config) -> Finding:
-    """Return what the configuration sustains beside what it asks for."""
+def finding(config: Config, keep: Callable[[Config, float], None]) -> Finding:
+    """Return what the configuration sustains beside what it asks for; what it sustains is given to `keep`."""
     what = "sustainable rate"
     if config.detector.source.kind == "pva":
         return good(what, "not predicted: the rate is that of the foreign detector")
@@ -40,6 +41,7 @@ def finding(config: Config) -> Finding:
         rate = sustained(config)
     except PeerError as error:
         return warning(what, "not predicted: the trial failed", str(error))
+    keep(config, rate)
     asked = asked_rate(config)
     told = f"{rate:.0f} Hz, {asked:.0f} Hz asked for" + (f"; without {', '.join(left_out)}" if left_out else "")
     if asked > rate:
@@ -92,7 +94,7 @@ def trial_config(config: Config) -> Config:
     table["web"] = {"enabled": False}
     for writer in table["writers"].values():
         writer["policy"] = LOSSLESS
-    for key in ("prefix", "run_dir", "autosave", "put_log"):
+    for key in ("prefix", "run_dir", "autosave", "put_log", "metrics"):
         table.pop(key, None)
     return Config.model_validate(table)
 

@@ -16,6 +16,7 @@ from ioc.supervisor.plan import MODULES
 from ioc.supervisor.prefix_claim import PrefixClaim
 from ioc.supervisor.quarantine import Quarantine
 from ioc.supervisor.run_folder import RunFolder
+from ioc.supervisor.service_manager import ServiceManager
 from ioc.supervisor.supervisor import Supervisor, Surroundings
 from ioc.supervisor.worker import Rules
 
@@ -77,6 +78,28 @@ def serve(supervisor: Supervisor, child: Child) -> Stop:
     return stop
 
 
+def export(supervisor: Supervisor) -> Stop:
+    """Serve the figures of the appliance for Prometheus, if it is configured so; return what ends it.
+
+    Raises:
+        ConfigError: address and port cannot be listened on.
+    """
+    config = supervisor.spec.config.metrics
+    if config is None:
+        return lambda: None
+    # imported here: an appliance without it does without the library
+    from ioc.supervisor.metrics_server import Exposition, MetricsServer
+
+    exposition = Exposition()
+    server = MetricsServer(config, exposition)
+
+    def show(view: Appliance) -> None:
+        exposition.show(view, [one.status for one in supervisor.crew if one.status is not None and one.running])
+
+    supervisor.watchers.append(show)
+    return server.close
+
+
 def set_bound(quarantine: Quarantine, name: str, value: int) -> None:
     """Keep to another limit from now on."""
     setattr(quarantine, BOUNDS[name], value)
@@ -116,6 +139,9 @@ def body(child: Child, arguments: argparse.Namespace, surroundings: Surroundings
     folder.hold(spec.config.prefix, os.getpid())
     claim = PrefixClaim(spec.config.prefix)
     supervisor = Supervisor(spec, folder, surroundings)
+    manager = ServiceManager.of_process()
+    supervisor.watchers.append(manager.show)
+    stop_export = export(supervisor)
     signal.signal(signal.SIGTERM, lambda *_: supervisor.ask_to_drain())
     try:
         supervisor.start()
@@ -130,6 +156,8 @@ def body(child: Child, arguments: argparse.Namespace, surroundings: Surroundings
         raise
     child.last_error = supervisor.view.last_error
     stop()
+    stop_export()
+    manager.close()
     supervisor.close()
     claim.close()
     return code

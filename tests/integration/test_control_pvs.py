@@ -1,11 +1,9 @@
 """The control PVs of a running appliance, by pyepics and p4p: they exist, act, read back and refuse."""
 
 import json
-import math
 import socket
 import subprocess
 from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import pytest
@@ -16,80 +14,16 @@ from ioc.console import read_config
 from ioc.pvlist_command import rows
 from tests.support.appliance import RAYFAN, appliance
 from tests.support.clients import User, user_of
+from tests.support.epics import fixed_port
+from tests.support.promised_pvs import PRECISIONS, REFUSED, UNITS, every_name
+from tests.support.site_services import ServiceManager, assert_metrics_are_pvs, gateway
 
 TOKEN = "nobody-guesses-this"
 WEB = ("web.port=0", f"web.token={TOKEN}")
-DETECTOR_PAIRS = (
-    *("Acquire", "AcquireTime", "AcquirePeriod", "FrameRate", "ImageMode", "NumImages"),
-    *("SizeX", "SizeY", "DataType", "ColorMode", "ArrayCounter", "ArrayCallbacks"),
-)
-DETECTOR_READS = (
-    *("DetectorState", "StatusMessage", "NumImagesCounter", "ArrayRate", "UniqueId", "QueueSize", "DroppedArrays"),
-    *("ArraySizeX", "ArraySizeY", "ArraySize", "MaxSizeX", "MaxSizeY", "Manufacturer", "Model"),
-)
-GROUP_PAIRS = ("Name", "Count", "Sets", "Updates", "QueueSize", "QueueBytes", "Policy")
-GROUP_READS = ("Members", "Queued", "HighWater", "Dropped", "Lag", "LagTime", "Member1:Queued", "Member1:Dropped")
-CONSUMER_READS = (
-    *("State", "Received", "Processed", "Missed", "Dropped", "Rate", "LatencyP50", "LatencyP99", "LatencyMax"),
-    *("LastError", "Stat:MeanValue"),
-)
-COMMANDS = ("Start", "Stop", "Reset", "Configure")
-EGRESS_READS = ("State", "Frames", "Bytes", "Packets", "Errors", "Rate", "Destination")
-INGRESS_READS = ("State", "Frames", "Bytes", "Incomplete", "Lost", "Rate")
 STATUSES = {"cam1": "detector", "Cons1": "Cons1", "Cons2": "Cons2", "Ejfat1": "Ejfat1", "EjfatIn1": "EjfatIn1"}
-UNITS = {
-    "cam1:AcquireTime": "s",
-    "cam1:AcquirePeriod_RBV": "s",
-    "cam1:FrameRate": "Hz",
-    "cam1:FrameRate_RBV": "Hz",
-    "cam1:SizeX": "pixel",
-    "cam1:ArrayRate_RBV": "Hz",
-    "Dist1:Updates": "frame",
-    "Dist1:QueueSize": "frame",
-    "Dist1:QueueBytes_RBV": "byte",
-    "Dist1:LagTime_RBV": "s",
-    "Cons1:Received_RBV": "frame",
-    "Cons1:Rate_RBV": "Hz",
-    "Cons1:LatencyP99_RBV": "s",
-    "Ejfat1:Bytes_RBV": "byte",
-    "Ejfat1:Packets_RBV": "packet",
-    "EjfatIn1:Rate_RBV": "Hz",
-    "Ledger:Published_RBV": "frame",
-    "Ledger:Residue_RBV": "frame",
-}
-PRECISIONS = {"cam1:AcquireTime": 6, "cam1:FrameRate_RBV": 3, "Cons1:LatencyP50_RBV": 6, "Ejfat1:Rate_RBV": 2}
-REFUSED = [
-    ("cam1:FrameRate", -5.0, "-5"),
-    ("cam1:FrameRate", 0.0, "0"),
-    ("cam1:FrameRate", math.nan, "nan"),
-    ("cam1:AcquirePeriod", -1.0, "-1"),
-    ("cam1:AcquireTime", math.inf, "inf"),
-    ("cam1:SizeX", 0, "0"),
-    ("cam1:NumImages", 0, "0"),
-    ("Dist1:Count", -1, "-1"),
-    ("Dist1:Updates", 0, "0"),
-    ("Dist1:Sets", 3, "3"),
-    ("Dist7:Count", 2, "'none'"),
-    ("cam1:DataType", 99, "99"),
-    ("cam1:TriggerMode", "External", "'External'"),
-    ("cam1:BinX", 0, "0"),
-    ("Dist1:Policy", 9, "9"),
-]
-
-
-def every_name() -> list[str]:
-    """Return every PV that users were promised."""
-    names = [f"cam1:{name}{end}" for name, end in product(DETECTOR_PAIRS, ("", "_RBV"))]
-    names += [f"cam1:{name}_RBV" for name in DETECTOR_READS]
-    for slot in range(1, 9):
-        names += [f"Dist{slot}:{name}{end}" for name, end in product(GROUP_PAIRS, ("", "_RBV"))]
-        names += [f"Dist{slot}:{name}_RBV" for name in GROUP_READS]
-    for consumer in ("Cons1", "Cons2"):
-        names += [f"{consumer}:{name}_RBV" for name in CONSUMER_READS]
-        names += [f"{consumer}:{name}" for name in COMMANDS]
-    names += [f"Ejfat1:{name}_RBV" for name in EGRESS_READS]
-    names += [f"EjfatIn1:{name}_RBV" for name in INGRESS_READS]
-    return [*names, "Ledger:Published_RBV", "Ledger:Residue_RBV", "Ledger:Dropped_RBV", "Pva1:PvName_RBV"]
+METRICS = fixed_port()
+GUARDED = {"cam1:FrameRate": 90.0, "cam1:NumExposures": 2, "Dist1:Count": 1}
+"""Puts of an operator through the gateway: the first is let through, for the others nobody or experts only."""
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +31,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """Somebody at the demo with small, slow frames; at the end the residue must have been 0 all the time."""
     folder = tmp_path_factory.mktemp("demo")
     settings = ("detector.acquire_at_start=false", "detector.size=[32, 32]", "detector.frame_rate=100", *WEB)
-    with appliance(folder, *(argument for one in settings for argument in ("--set", one))) as run:
+    arguments = (argument for one in (*settings, f"metrics.port={METRICS}") for argument in ("--set", one))
+    with ServiceManager(folder) as manager, appliance(folder, *arguments, **manager.environment) as run:
         run.wait_running("detector", "Cons1", "Cons2", "Ejfat1", "EjfatIn1", "Web1")
         with user_of(run) as user:
             user.wait("Dist1:Members_RBV", 2)
@@ -106,6 +41,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
             seen = user.ask("events", "Ledger:Residue_RBV", 0)
         assert set(seen) <= {0}, f"residues seen while frames flowed: {seen}"
         run.stop()
+        manager.assert_whole_life()
 
 
 @pytest.fixture
@@ -170,6 +106,21 @@ def test_a_web_client_with_the_token_puts_and_is_written_down(user: User) -> Non
     puts = user.run.run_dir / "puts"
     line = f" web:127.0.0.1 {socket.gethostname()} {pv} new={before + 1} old={before}\n"
     user.run.wait_until(lambda: line in puts.read_text(), f"{line} in the log of puts")
+
+
+def test_every_exported_figure_is_that_of_its_pv(user: User) -> None:
+    user.wait_until("Ledger:Queued_RBV", lambda found: found == 0, "0: what is shown does not change any more")
+    assert_metrics_are_pvs(user, METRICS)
+
+
+def test_a_gateway_lets_through_what_its_rules_say(user: User) -> None:
+    with gateway(user.run) as outside:
+        assert outside.ask("pva_get", f"{user.run.prefix}cam1:FrameRate_RBV")["value"] == 100.0
+        refused = {name: outside.ask("pva_put", user.run.prefix + name, value, True) for name, value in GUARDED.items()}
+        assert [name for name, why in refused.items() if not why] == ["cam1:FrameRate"], refused
+    user.wait("cam1:FrameRate_RBV", 90.0)
+    assert user.get("cam1:NumExposures") == 1 and user.get("Dist1:Count") == 2
+    user.put("cam1:FrameRate", 100.0)
 
 
 def test_every_record_says_what_it_is(user: User) -> None:

@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 DEADLINE = 40.0
 UP = """
 import sys
-from ioc.cli import _parser
+from ioc.cli import command_line
 from ioc.console import Options, read_config, up
-options = _parser().parse_args(["up", *sys.argv[1:]])
+options = command_line().parse_args(["up", *sys.argv[1:]])
 chosen = Options(options.duration, options.report, options.debug)
 try:
     code = up(read_config(options.config, options.set), chosen, "tests.support.fake_child")

@@ -81,7 +81,7 @@ class RunningAppliance:
     def runs(self, name: str) -> bool:
         """Return whether a process says that it runs, and is there."""
         status = self.status(name)
-        return status.get("state") == "Running" and _is_ours(status["pid"])
+        return status.get("state") == "Running" and is_ours(status["pid"])
 
     def published(self) -> int:
         """Return the frames that the detector says it published."""
@@ -112,14 +112,15 @@ class RunningAppliance:
         pids = [self.process.pid] if self.process.poll() is None else []
         pids += [json.loads(path.read_text())["pid"] for path in self.run_dir.glob("*.status")]
         for pid in pids:
-            if _is_ours(pid):
+            if is_ours(pid):
                 os.kill(pid, signal.SIGKILL)
         if self.process.poll() is None:
             self.process.wait(40)
         self.output.close()
 
 
-def _is_ours(pid: int) -> bool:
+def is_ours(pid: int) -> bool:
+    """Return whether a process id is that of a process of an appliance."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Reference pages that are made from the code: configuration keys, records, processors.
+"""Pages that are made from the code: configuration, records, processors, command line, status, API; and the first page.
 
 Run as a module, it writes them anew: `python -m tests.support.doc_pages`.
 """
@@ -7,7 +7,7 @@ import csv
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ioc.core import camera_config, config, config_metadata
+from ioc.core import camera_config, config, config_metadata, config_metrics
 from ioc.core.config import Config
 from ioc.core.demo import DEMO
+from tests.support.api_page import api_page
+from tests.support.cli_page import cli_page
+from tests.support.index_page import DOCS, decisions_page, index_page
 from tests.support.processor_page import processors_page
+from tests.support.status_page import status_page
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = ROOT / "docs" / "reference"
 LISTING = ROOT / "db" / "records.csv"
 COMMAND = "python -m tests.support.doc_pages"
 
@@ -48,6 +51,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("supervision", config.SupervisionConfig),
     ("quarantine", config.QuarantineConfig),
     ("web", config.WebConfig),
+    ("metrics", config_metrics.MetricsConfig),
 )
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Path": "path", "dict": "table"}
 LIMITS: tuple[tuple[type, str, str], ...] = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
@@ -127,12 +131,23 @@ What a processor declares is added to its consumers: the statistic `Mean` is `$(
     return "\n".join([head, *sections])
 
 
+PAGES: Mapping[str, Callable[[], str]] = {
+    "reference/configuration.md": configuration_page,
+    "reference/records.md": records_page,
+    "reference/processors.md": lambda: processors_page(COMMAND),
+    "reference/cli.md": lambda: cli_page(COMMAND),
+    "reference/status.md": lambda: status_page(COMMAND),
+    "reference/python-api.md": lambda: api_page(COMMAND),
+    "decisions/index.md": lambda: decisions_page(COMMAND),
+    "index.md": lambda: index_page(COMMAND),
+}
+"""What is made, by its place in docs/; the first page last, since it lists the others."""
+
+
 def write() -> None:
     """Write all pages."""
-    REFERENCE.mkdir(parents=True, exist_ok=True)
-    (REFERENCE / "configuration.md").write_text(configuration_page(), encoding="utf-8")
-    (REFERENCE / "records.md").write_text(records_page(), encoding="utf-8")
-    (REFERENCE / "processors.md").write_text(processors_page(COMMAND), encoding="utf-8")
+    for name, make in PAGES.items():
+        (DOCS / name).write_text(make(), encoding="utf-8")
 
 
 def _table_section(name: str, model: type[BaseModel]) -> str:

@@ -4,6 +4,9 @@ import os
 import secrets
 import socket
 
+BELOW_EPHEMERAL = range(25000, 32000)
+"""Ports below those that Linux gives out (net.ipv4.ip_local_port_range)."""
+
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """Return a port number that is free now on loopback, for TCP and UDP alike."""
@@ -19,6 +22,22 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
                     continue
                 return port
     raise AssertionError("no port that is free for TCP and UDP in 50 tries")
+
+
+def fixed_port() -> int:
+    """Return a TCP port that is free on loopback, and that the kernel gives to nobody who asks for any.
+
+    For servers that must have the port that they were told: between this look and their start nobody gets it by chance.
+    """
+    for _ in range(50):
+        port = BELOW_EPHEMERAL[secrets.randbelow(len(BELOW_EPHEMERAL))]
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError(f"no free port among {BELOW_EPHEMERAL} in 50 tries")
 
 
 def random_prefix() -> str:

@@ -9,28 +9,25 @@ import pytest
 
 from consumers.loading import load_processor
 from ioc.core.config import Config, load
-from tests.support.doc_pages import COMMAND, LISTING, REFERENCE, ROOT, TABLES, configuration_page, records_page
+from tests.support.doc_pages import COMMAND, LISTING, PAGES, ROOT, TABLES, configuration_page, records_page
+from tests.support.index_page import DOCS
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WRITTEN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|srcset)=\"([^\"]+)\"")
 
 
-@pytest.mark.parametrize(
-    ("name", "page"),
-    [("configuration.md", configuration_page), ("records.md", records_page)],
-    ids=("configuration", "records"),
-)
+@pytest.mark.parametrize(("name", "page"), PAGES.items(), ids=PAGES)
 def test_page_is_what_the_code_says(name: str, page: Callable[[], str]) -> None:
-    written = (REFERENCE / name).read_text(encoding="utf-8")
-    assert written == page(), f"docs/reference/{name} is stale; run: {COMMAND}"
+    written = (DOCS / name).read_text(encoding="utf-8")
+    assert written == page(), f"docs/{name} is stale; run: {COMMAND}"
 
 
 def test_every_key_has_a_line() -> None:
     page = configuration_page()
     inner = {"jobs", "source", "readout", "simulation", "x_sines", "y_sines", "metadata", "channels"}
     tables = {"detector", "groups", "collectors", "egress", "ingress", "balancers", "writers", "plugins", *inner}
-    tables |= {"supervision", "quarantine", "intake", "web"}
+    tables |= {"supervision", "quarantine", "intake", "web", "metrics"}
     for name, model in TABLES:
         section = page.split(f"## `[{name}]`" if name else "## Top level")[1].split("\n## ")[0]
         for key in set(model.model_fields) - tables:
@@ -48,7 +45,7 @@ def test_every_record_of_the_first_of_its_kind_has_one_line() -> None:
         assert page.count(f"\n| `{name}` |") == 1, name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for groups in LINK.findall(page.read_text(encoding="utf-8")):
         target = next(filter(None, groups))
@@ -56,7 +53,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_examples_of_configurations_are_accepted(page: Path) -> None:
     for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if language == "toml":

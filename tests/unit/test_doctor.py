@@ -8,10 +8,12 @@ import pytest
 
 from ioc import doctor_command
 from ioc.cli import main
+from ioc.console import too_fast
 from ioc.core.config import Config, load
 from ioc.core.demo import DEMO
 from ioc.doctor import host, network, rates, trial
 from ioc.doctor.finding import Finding, Level
+from ioc.doctor.remembered import remember
 
 REMOTE = """
 [detector]
@@ -118,10 +120,39 @@ def test_the_trial_is_the_configuration_as_fast_as_it_goes_and_on_this_host() ->
 )
 def test_the_verdict_on_the_rate(monkeypatch: pytest.MonkeyPatch, rate: float, level: Level, words: str) -> None:
     monkeypatch.setattr(trial, "sustained", lambda _config: 2000.0)
-    found = trial.finding(config(f"[detector]\nframe_rate = {rate}"))
+    kept: list[float] = []
+    found = trial.finding(config(f"[detector]\nframe_rate = {rate}"), lambda _config, rate: kept.append(rate))
     assert found.level is level and words in found.found + found.advice
+    assert kept == [2000.0]
+
+
+def test_a_start_that_asks_for_more_than_was_found_is_warned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fast, slow, other = (config(f"[detector]\n{text}") for text in ("frame_rate = 900", "", "size = [64, 64]"))
+    assert too_fast(fast) == ""
+    remember(slow, 500.0)
+    assert "900 Hz are asked for" in too_fast(fast) and "sustains 500 Hz" in too_fast(fast)
+    assert too_fast(other) == "", "nobody has tried that one"
+    remember(slow, 2000.0)
+    assert too_fast(fast) == ""
+    (tmp_path / "rayfan" / "sustained-rates.json").write_text("[1, 2")
+    assert too_fast(fast) == "", "a file that is broken is as good as none"
+    remember(slow, 800.0)
+    assert "sustains 800 Hz" in too_fast(fast)
+
+
+def test_memory_that_a_container_is_granted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    group = Path("/proc/self/cgroup").read_text().partition("::")[2].strip().lstrip("/")
+    folder = tmp_path / group
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(f"{300 << 20}\n")
+    (folder / "memory.current").write_text(f"{100 << 20}\n")
+    monkeypatch.setattr(host, "CONTROL_GROUPS", tmp_path)
+    assert of(list(host.findings(config(f"memory_budget = {250 << 20}"))), "memory").level is Level.BAD
+    (folder / "memory.max").write_text("max\n")
+    assert of(list(host.findings(config(f"memory_budget = {1 << 20}"))), "memory").level is Level.GOOD
 
 
 def test_a_foreign_detector_is_not_predicted() -> None:
     text = '[detector]\nsource = { kind = "pva", channel = "DET:Image" }'
-    assert "foreign detector" in trial.finding(config(text)).found
+    assert "foreign detector" in trial.finding(config(text), lambda _config, _rate: None).found
