@@ -20,6 +20,7 @@ from ioc.channels.ejfat_reassembly import Event
 from ioc.channels.pvapy_frame_writer import write_frame
 from ioc.channels.pvapy_frames import read_frame
 from ioc.core import codec
+from ioc.core.codec_alike import AlikeReader, AlikeWriter
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import EndOfSeries, Item
 
@@ -83,20 +84,20 @@ class RayfanWriter:
     """Writes `rayfan`; with `checksum`, readers can tell whether pixels were altered."""
 
     def __init__(self, checksum: bool) -> None:
-        self._checksum = checksum
+        self._writer = AlikeWriter(checksum)
 
     def write(self, item: Item, event: EventId, resend: str | None) -> Sequence[Piece]:
-        return codec.encode(item, codec.pixel_checksum(item) if self._checksum else None, resend)
+        return self._writer.write(item, resend)
 
 
 class RayfanReader:
     """Reads `rayfan`; with `verify`, pixels are compared with the checksum where there is one."""
 
     def __init__(self, verify: bool) -> None:
-        self._verify = verify
+        self._reader = AlikeReader(verify)
 
     def read(self, event: Event, pool: BufferPool) -> Given:
-        found = codec.decode_with_offer(event.payload, self._verify)
+        found = self._reader.read(event.payload)
         return Given(found.item, event.payload, found.resend)
 
     def is_dealt(self, series: int) -> bool:

@@ -67,6 +67,9 @@ class EgressConfig(ControlConfig, PayloadConfig, Queued):
     """Gbit/s that the packets are paced to; left out: as fast as the frames come."""
     data_id: int = Field(default=1, ge=0, le=0xFFFF)
     """Which source the events come from (RE header)."""
+    first_event: int | None = Field(default=None, ge=0, lt=1 << 63)
+    """Number of the first event of each life (RE header); left out: s since 1970 times 2^32, plus 1, so that no number
+    comes twice and a new start is known; with payload `pvapy`, whose receiver counts from 0, 1."""
     checksum: bool = True
     """Send a checksum of the pixels, which the ingress verifies."""
     lb_version: Literal[2, 3] | None = 2
