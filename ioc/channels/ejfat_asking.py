@@ -13,6 +13,9 @@ from ioc.channels.ejfat_resend_wire import Gone, Resent
 from ioc.core.clock import Clock
 from ioc.core.sequence import Ranges
 
+TELL_SECONDS = 0.05
+"""s after which a worker behind a load balancer tells that it has nothing to tell."""
+
 LAST = (1 << 64) - 1
 """The greatest event number."""
 
@@ -39,6 +42,7 @@ class Asking:
         self._peers = Peers(tell=shared)
         self._shared = shared
         self._whole: dict[int, Ranges] = {}
+        self._told_ns = 0
         self._clock = clock
         self._resent = 0
         self._ending: set[int] = set()
@@ -77,12 +81,20 @@ class Asking:
         self._recovery.lost(given_up)
         for data_id, wanted in self._recovery.look(self._peers.sources, now_ns):
             self._peers.ask(data_id, wanted)
-        for data_id, numbers in self._whole.items():
-            self._peers.tell(data_id, list(numbers))
-        self._whole.clear()
+        if self._shared:
+            self._tell(now_ns)
         for data_id in [one for one in self._ending if not self.waits(one, LAST + 1)]:
             self._ending.discard(data_id)
             self._peers.finish(data_id)
+
+    def _tell(self, now_ns: int) -> None:
+        """Tell senders which events are whole, and now and then that there are no others: we are not behind."""
+        beat = now_ns - self._told_ns >= TELL_SECONDS * 1e9
+        if beat:
+            self._told_ns = now_ns
+        for data_id in self._peers.sources if beat else list(self._whole):
+            self._peers.tell(data_id, list(self._whole.get(data_id, ())))
+        self._whole.clear()
 
     def waits(self, data_id: int, number: int) -> bool:
         """Return whether an event of a source before this one is still to come."""

@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 LONGEST_LINGER_SECONDS = 5.0
 """s that the end waits for those who still miss something."""
 LOOK_SECONDS = 0.01
-UNCLAIMED_SECONDS = 0.25
+UNCLAIMED_SECONDS = 0.5
 """s in which a worker tells that it has an event, or asks for what it lacks of it; far more than either takes."""
 
-SETTLE_SECONDS = 1.0
+SETTLE_SECONDS = 1.5
 """s that the end of a series waits at most until workers have told of all its frames."""
 
 

@@ -49,6 +49,7 @@ class Peer:
         self._tells = tells
         self._told: deque[tuple[int, int]] = deque(maxlen=MOST_TOLD)
         self._untold: deque[tuple[int, int]] = deque(maxlen=MOST_TOLD)
+        self._is_to_tell = False
         self.errors = 0
         self.last_error = ""
         self._asks: deque[Ask] = deque()
@@ -76,8 +77,9 @@ class Peer:
         return True
 
     def tell(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Tell which events are whole, by closed ranges of their numbers."""
+        """Tell which events are whole, by closed ranges of their numbers; of none, that there are no others."""
         self._untold.extend(ranges)
+        self._is_to_tell = True
         self._nudge()
 
     def take(self) -> list[Answer]:
@@ -162,7 +164,8 @@ class Peer:
                 self._send(sock)
 
     def _send(self, sock: socket.socket) -> None:
-        if self._untold:
+        if self._is_to_tell:
+            self._is_to_tell = False
             ranges = [self._untold.popleft() for _ in range(len(self._untold))]
             self._told.extend(ranges)  # before they are sent: they are told again if that fails
             sock.sendall(wire.had(ranges))
@@ -244,7 +247,7 @@ class Peers:
         return peer is not None and peer.ask(wanted)
 
     def tell(self, data_id: int, ranges: Sequence[tuple[int, int]]) -> None:
-        """Tell the sender of a data id, if it takes part, which of its events are whole."""
+        """Tell the sender of a data id, if it takes part, which of its events are whole, if any is."""
         peer = self._peers.get(data_id)
         if peer is not None:
             peer.tell(ranges)

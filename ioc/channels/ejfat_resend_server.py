@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from dataclasses import dataclass
 
 from ioc.channels import ejfat_resend_wire as wire
@@ -25,6 +26,8 @@ PATIENCE_SECONDS = 2.0
 """s that a client may take for its hello, or to read what it asked for."""
 JOIN_SECONDS = 5.0
 READ_BYTES = 1 << 16
+FRESH_SECONDS = 0.2
+"""s for which a worker that told which events it has is not behind; it tells four times as often."""
 
 
 @dataclass(slots=True)
@@ -60,6 +63,8 @@ class ResendServer:
         self._stopping = threading.Event()
         self._last: int | None = None
         self._clients: list[threading.Thread] = []
+        self._heard_ns: dict[int, int] = {}
+        """When a client, by its thread, last told which events it has."""
         self._thread = threading.Thread(target=self._run, name=f"ejfat-resend-{port}", daemon=True)
 
     @classmethod
@@ -143,7 +148,7 @@ class ResendServer:
         sock.sendall(wire.hello(self.offer.token))
 
     def _answer_all(self, sock: socket.socket) -> None:
-        records, told, telling = Records(asks=True), False, False
+        records, told, telling, me = Records(asks=True), False, False, threading.get_ident()
         try:
             while not self._stopping.is_set():
                 if self._last is not None and not told:
@@ -160,11 +165,12 @@ class ResendServer:
                     return
                 sock.settimeout(PATIENCE_SECONDS)
                 for record in records.feed(data):
-                    if isinstance(record, Had) and not telling:
-                        telling = True
-                        self._count(telling=1)
+                    if isinstance(record, Had):
+                        self._count(telling=int(not telling))
+                        telling, self._heard_ns[me] = True, time.monotonic_ns()
                     self._take(sock, record)
         finally:
+            self._heard_ns.pop(me, None)
             self._count(telling=-int(telling))
 
     def _take(self, sock: socket.socket, record: wire.Record) -> None:
@@ -177,7 +183,9 @@ class ResendServer:
 
     def _give(self, sock: socket.socket, unclaimed: Unclaimed) -> None:
         """Send whole events that no worker has told of."""
-        for number in unclaimed.due(self.figures.telling):
+        now = time.monotonic_ns()
+        fresh = sum(now - heard < FRESH_SECONDS * 1e9 for heard in list(self._heard_ns.values()))
+        for number in unclaimed.due(fresh):
             given = False
             for datagram in self._events.answer(Ask(number, (WHOLE,))):
                 sock.settimeout(PATIENCE_SECONDS)

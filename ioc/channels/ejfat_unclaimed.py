@@ -5,7 +5,8 @@ Rules
 - Who asks for a part of an event has the rest: it is open again from then on.
 - What is open for `wait` s is given to one of the workers, and to another if it is open for so long once more; after
   `MOST_TIMES` it is left alone.
-- But only if all workers that events are dealt to tell of theirs: what one keeps to itself would come twice.
+- But only while all workers that events are dealt to tell of theirs, and did so just now: what one keeps to itself, or
+  has not got round to telling, would come twice.
 - At most `MOST_OPEN` events are followed, the newest.
 
 The sender's thread adds; those of the back channel tell, and take what is due.
@@ -82,7 +83,7 @@ class Unclaimed:
                 self._open.move_to_end(number)
 
     def due(self, telling: int) -> list[int]:
-        """Return the events that a worker is to be given now; `telling` is how many workers tell of theirs."""
+        """Return the events that a worker is to be given now; `telling` is how many workers just told of theirs."""
         now = self._clock.monotonic_ns()
         with self._lock:
             if not self._is_due(now):

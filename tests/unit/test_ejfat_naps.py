@@ -42,7 +42,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Scripted, EjfatR
     """Have a receiver whose steps are made by the test, one packet a call."""
     sock = Scripted()
     monkeypatch.setattr(Pause, "wait", lambda _self, _seconds: sock.notes.append(NAP))
-    receiver = EjfatReceiver([sock], ReceiverSettings(queue_size=2, memory=1 << 20, in_place=False))  # type: ignore[list-item]
+    receiver = EjfatReceiver([sock], ReceiverSettings(queue_size=2, memory=1 << 20, in_place=False, event_timeout=60.0))  # type: ignore[list-item]
     yield sock, receiver
     sock.close()
 
