@@ -56,7 +56,7 @@ class Egress:
         self.memory: MemoryBook | None = None
         if self.config.resend:
             self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
-        self.resend = _resend(self.config, self.memory, self._workers if self.route.uri is not None else None)
+        self.resend = _resend(self.config, self.memory, self._workers if self.config.resend_unclaimed else None)
         self.publisher = EjfatPublisher.open(_settings(self.route, self.config), self.payload.writer, self.resend)
         self.link = _link(self.route.uri, self.config, self.publisher)
         self._reach = Reach()

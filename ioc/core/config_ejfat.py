@@ -89,6 +89,9 @@ class EgressConfig(ControlConfig, PayloadConfig, Queued):
     """Bytes of events that are kept at most, within the memory budget."""
     resend_seconds: float = Field(default=2.0, gt=0, le=60)
     """s that an event is kept."""
+    resend_unclaimed: bool = False
+    """Behind a load balancer whose workers all say `resend`: send an event that none of them has to one of them. One
+    that was only late may then come twice, to two workers."""
 
     @model_validator(mode="after")
     def _destination(self) -> Self:
@@ -97,6 +100,8 @@ class EgressConfig(ControlConfig, PayloadConfig, Queued):
             raise ValueError("needs the key 'uri' (an EJFAT URI), 'balancer' or 'ingress' (the name of a table)")
         if "balancer" in given and len(given) > 1:
             raise ValueError(f"expected one of 'uri', 'balancer' and 'ingress', found {' and '.join(given)}")
+        if self.resend_unclaimed and not self.resend:
+            raise ValueError("the key 'resend_unclaimed' needs resend = true")
         if self.resend and self.payload in ("pvapy", "raw"):
             raise ValueError(
                 f"expected payload 'rayfan' with resend, found {self.payload!r}: it cannot carry the offer"

@@ -99,7 +99,6 @@ def test_what_never_reached_a_load_balancer_comes_to_a_worker_if_all_tell_what_t
             return (len(got) == FRAMES or not second_takes_part) and ends == [1, 1]
 
         wait_for(all_came, lambda: (sorted(set(range(1, FRAMES + 1)) - set(got)), ends, resend.figures()))
-        assert max(got.values()) == 1
         figures = resend.figures()
         if second_takes_part:
             assert figures.unclaimed >= len(LOST)

@@ -227,6 +227,8 @@ def test_raw_frames_have_a_shape_only_where_they_are_raw() -> None:
         IngressConfig(raw_shape=(2, 3))
     with pytest.raises(ValueError, match="cannot carry the offer"):
         EgressConfig(uri="ejfat://x", payload="raw", resend=True)
+    with pytest.raises(ValueError, match="needs resend"):
+        EgressConfig(uri="ejfat://x", resend_unclaimed=True)
 
 
 def test_event_numbers_as_text() -> None:
