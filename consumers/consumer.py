@@ -33,6 +33,7 @@ from ioc.core.errors import ConfigError, RefusedError, mismatch
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, State, Status
+from ioc.records.image_rules import ImageRules
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -79,7 +80,7 @@ class Consumer:
         for remote in self.remote:
             remote.idle = self._while_delivering
         self.status_name = f"{self.prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name])
+        self.status_channels = StatusChannels([self.status_name], self.images.visits)
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         templates = (Template(DATABASES / "consumer.template", {"R": f"{self.name}:"}),)
         options = ServerOptions.of(child.spec, templates, self._refused)
@@ -104,6 +105,7 @@ class Consumer:
             raise ConfigError(f"groups.{spec.table}.processor: start: {fault(error)}") from None
         self.records.start()
         self._show_settings()
+        self.images.guard(ImageRules(self.records))
         self.images.start()
         self.pva.start()
         self._take_up_earlier_life()

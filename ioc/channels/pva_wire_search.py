@@ -24,6 +24,7 @@ PROTOCOL = "tcp"
 MOST_NAMES = 4096
 ANY = IPv4Address(0)
 """The address that says: the one that this comes from."""
+ANY_IPV6 = IPv6Address(0)
 _MAPPED = b"\x00" * 10 + b"\xff\xff"
 _RESERVED = 3
 
