@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from consumers.inputs import open_inputs
@@ -36,6 +37,9 @@ from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 log = logging.getLogger(__name__)
 
 SEND_BUFFER = 8 << 20
+LIFE_BITS = 32
+"""Events that one life numbers at most, as a power of 2."""
+
 AWAY_SECONDS = 2.0
 ANNOUNCE_PATIENCE = 3.0
 """s beyond the warm-up that the first frame waits for the load balancer to know us."""
@@ -55,7 +59,7 @@ class Egress:
         self.memory: MemoryBook | None = None
         if self.config.resend:
             self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
-        self.resend = _resend(self.config, self.memory)
+        self.resend = _resend(self.config, self.memory, self._workers if self.config.resend_unclaimed else None)
         self.publisher = EjfatPublisher.open(_settings(self.route, self.config), self.payload.writer, self.resend)
         self.link = _link(self.route.uri, self.config, self.publisher)
         self._reach = Reach()
@@ -125,6 +129,8 @@ class Egress:
             "ResendGone": resent.gone,
             "ResendRefused": resent.refused,
             "ResendClients": resent.clients,
+            "ResendTelling": resent.telling,
+            "ResendUnclaimed": resent.unclaimed,
             "ResendMemory": self.resend.events.bytes if self.resend is not None else 0,
             "SendBufferAsked": SEND_BUFFER,
             "MTU": self.config.mtu,
@@ -161,9 +167,9 @@ class Egress:
         """Send what is on its way and shut down; return whether all was sent."""
         drained = self.worker.drain(DRAIN_SECONDS)
         self.records.finish()
+        self.publisher.close(drain=True)  # before we leave: the load balancer is asked who may lack something
         if self.link is not None:
             self.link.leave()
-        self.publisher.close(drain=True)
         self.pva.stop()
         self.inputs.close()
         if self.memory is not None:
@@ -171,6 +177,10 @@ class Egress:
         if self.metadata is not None:
             self.metadata.close()
         return drained
+
+    def _workers(self) -> int | None:
+        """Return how many workers the load balancer deals events to; None if that is not known."""
+        return self.link.workers() if self.link is not None else None
 
     def _put(self, name: str, value: Value) -> Future | None:
         if name == f"{self.name}:TargetRate":
@@ -208,14 +218,22 @@ def _settings(route: Route, config: EgressConfig) -> PublisherSettings:
         send_buffer=SEND_BUFFER,
         more=tuple(more),
         balanced=route.uri is not None,
+        first_event=first_event(config, SystemClock().wall_ns()),
     )
 
 
-def _resend(config: EgressConfig, memory: MemoryBook | None) -> Resend | None:
+def first_event(config: EgressConfig, wall_ns: int) -> int:
+    """Return the number of the first event of this life, which no other life has used for one of its own."""
+    if config.first_event is not None:
+        return config.first_event
+    return 1 if config.payload == "pvapy" else (wall_ns // 1_000_000_000 << LIFE_BITS) + 1
+
+
+def _resend(config: EgressConfig, memory: MemoryBook | None, workers: Callable[[], int | None] | None) -> Resend | None:
     if memory is None:
         return None
     limits = KeepLimits(config.resend_memory, config.resend_seconds)
-    return Resend(config.data_id, limits, config.resend_port, memory)
+    return Resend(config.data_id, limits, config.resend_port, memory, workers)
 
 
 def _link(uri: EjfatUri | None, config: EgressConfig, publisher: EjfatPublisher) -> SenderLink | None:

@@ -203,7 +203,7 @@ class Ingress:
         budget = spec.config.budget
         self.memory_limit = min(config.memory or budget.ingress, budget.ingress)
         self.memory = MemoryBook(spec.memory_file, spec.name, budget.channels)
-        self.payload = incoming(config)
+        self.payload = incoming(config, SystemClock())
         self.receiver = EjfatReceiver.open(
             ReceiverSettings(
                 config.address,

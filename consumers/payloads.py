@@ -6,6 +6,7 @@ from consumers.key_ring import KeyRing
 from consumers.rolling_keys import OpeningKeys, SealingKeys
 from consumers.sealed_events import SealedReader, SealedWriter
 from ioc.channels.ejfat_payload import PayloadReader, PayloadWriter, reader_of, writer_of
+from ioc.channels.ejfat_payload_raw import RawReader, RawWriter
 from ioc.core.clock import Clock
 from ioc.core.config_ejfat import EgressConfig, IngressConfig, PayloadConfig
 
@@ -47,6 +48,8 @@ def outgoing(config: EgressConfig, clock: Clock) -> Outgoing:
     Raises:
         RefusedError: it seals, and there is no key.
     """
+    if config.payload == "raw":
+        return Outgoing(RawWriter())
     plain = writer_of(config.payload, config.checksum and not config.sealed)  # a seal says all that a checksum does
     if not config.sealed:
         return Outgoing(plain)
@@ -54,12 +57,14 @@ def outgoing(config: EgressConfig, clock: Clock) -> Outgoing:
     return Outgoing(SealedWriter(plain, keys), keys)
 
 
-def incoming(config: IngressConfig) -> Incoming:
+def incoming(config: IngressConfig, clock: Clock) -> Incoming:
     """Return what an ingress reads with.
 
     Raises:
         RefusedError: it takes sealed events, and there is no key.
     """
+    if config.payload == "raw":
+        return Incoming(RawReader(config.raw_type, config.raw_shape, clock))
     if not config.sealed:
         return Incoming(reader_of(config.payload))
     keys = OpeningKeys(_ring(config))

@@ -196,6 +196,8 @@ EGRESS = (
     Record("ResendGone", COUNT, "Events not there any more to send again", unit="frame"),
     Record("ResendRefused", COUNT, "Clients let go that asked wrongly"),
     Record("ResendClients", INT, "Clients that may ask"),
+    Record("ResendTelling", INT, "Workers that tell which events they have"),
+    Record("ResendUnclaimed", COUNT, "Events no worker had, sent again", unit="event"),
     Record("ResendMemory", COUNT, "Events kept to be sent again", unit="byte"),
     Record("Syncs", COUNT, "Sync messages sent"),
     Record("Renewals", COUNT, "Times the reservation was extended"),

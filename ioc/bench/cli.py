@@ -76,6 +76,7 @@ def _add_ejfat(parts: Subparsers) -> None:
         "--workers", metavar="N", type=_count(0, 16), default=0, help="through a load balancer to N workers, and to one"
     )
     ejfat.add_argument("--beside-pva", action="store_true", help="whole appliances, beside pvAccess to a PvaPy client")
+    ejfat.add_argument("--table", action="store_true", help="all cases that a ratio is promised for, as a table")
     ejfat.set_defaults(run=_run(_ejfat))
 
 
@@ -157,11 +158,24 @@ def _ejfat(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from ioc.bench.ejfat_pair import Load
     from ioc.core.errors import UserError
 
+    if options.table:
+        return _ejfat_table(options, folder)
     if options.whole and (options.plain or options.workers):
         raise UserError("--whole: expected neither --plain nor --workers with it")
     load = Load(options.size, options.mtu, options.whole, options.plain, options.workers)
     side = beside_pva if options.beside_pva else measure
     return side(folder, load, options.seconds, options.repeats)
+
+
+def _ejfat_table(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from ioc.bench import ejfat_table
+
+    result = ejfat_table.measure_all(folder, options.seconds, options.repeats)
+    if options.out is not None:
+        (options.out / "ejfat.md").write_text(ejfat_table.markdown(result))
+    if not options.json:
+        sys.stdout.write(ejfat_table.markdown(result))
+    return result
 
 
 def _pva(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -192,7 +206,7 @@ def _run(body: Callable[[argparse.Namespace, Path], dict[str, Any]]) -> Callable
             (options.out / f"{name}.json").write_text(text)
         if options.json:
             sys.stdout.write(text)
-        elif name != "table":
+        elif name != "table" and "rows" not in result:  # those are shown as tables
             sys.stdout.write("".join(f"{key}: {_short(value)}\n" for key, value in result.items() if _plain(value)))
         return 0
 

@@ -18,9 +18,14 @@ def conditions() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "versions": {name: installed(name) for name in PACKAGES},
-        "load_before": round(os.getloadavg()[0], 2),
+        "load_before": load_average(),
         "rmem_max": _whole("/proc/sys/net/core/rmem_max"),
     }
+
+
+def load_average() -> float:
+    """Return how many processes ran or waited for a CPU, on average over the last minute."""
+    return round(os.getloadavg()[0], 2)
 
 
 def installed(package: str) -> str | None:

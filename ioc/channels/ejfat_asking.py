@@ -8,9 +8,13 @@ import numpy as np
 from ioc.channels.ejfat_payload import Given
 from ioc.channels.ejfat_reassembly import Event, Incomplete, Reassembler
 from ioc.channels.ejfat_recovery import Recovery
-from ioc.channels.ejfat_resend_client import Peers
+from ioc.channels.ejfat_resend_client import MOST_PEERS, Peers
 from ioc.channels.ejfat_resend_wire import Gone, Resent
 from ioc.core.clock import Clock
+from ioc.core.sequence import Ranges
+
+TELL_SECONDS = 0.05
+"""s after which a worker behind a load balancer tells that it has nothing to tell."""
 
 LAST = (1 << 64) - 1
 """The greatest event number."""
@@ -31,10 +35,14 @@ class AskingFigures:
 class Asking:
     """Asks the senders of events that offer it for what is lost."""
 
-    def __init__(self, reassembler: Reassembler, delay: float, deadline: float, clock: Clock) -> None:
+    def __init__(self, reassembler: Reassembler, recovery: Recovery, clock: Clock, shared: bool = False) -> None:
+        """Keep what is needed; `shared`: behind a load balancer, where the sender is told which events are whole."""
         self._reassembler = reassembler
-        self._recovery = Recovery(reassembler, delay, deadline)
-        self._peers = Peers()
+        self._recovery = recovery
+        self._peers = Peers(tell=shared)
+        self._shared = shared
+        self._whole: dict[int, Ranges] = {}
+        self._told_ns = 0
         self._clock = clock
         self._resent = 0
         self._ending: set[int] = set()
@@ -63,6 +71,8 @@ class Asking:
     def took(self, event: Event, given: Given | None) -> None:
         """Take note of a whole event and of what it offers."""
         self._recovery.completed(event.data_id, event.number)
+        if self._shared and (event.data_id in self._whole or len(self._whole) < MOST_PEERS):
+            self._whole.setdefault(event.data_id, Ranges()).add(event.number, event.number)
         if given is not None and given.resend is not None:
             self._peers.offered(event.data_id, given.resend)
 
@@ -71,9 +81,20 @@ class Asking:
         self._recovery.lost(given_up)
         for data_id, wanted in self._recovery.look(self._peers.sources, now_ns):
             self._peers.ask(data_id, wanted)
+        if self._shared:
+            self._tell(now_ns)
         for data_id in [one for one in self._ending if not self.waits(one, LAST + 1)]:
             self._ending.discard(data_id)
             self._peers.finish(data_id)
+
+    def _tell(self, now_ns: int) -> None:
+        """Tell senders which events are whole, and now and then that there are no others: we are not behind."""
+        beat = now_ns - self._told_ns >= TELL_SECONDS * 1e9
+        if beat:
+            self._told_ns = now_ns
+        for data_id in self._peers.sources if beat else list(self._whole):
+            self._peers.tell(data_id, list(self._whole.get(data_id, ())))
+        self._whole.clear()
 
     def waits(self, data_id: int, number: int) -> bool:
         """Return whether an event of a source before this one is still to come."""

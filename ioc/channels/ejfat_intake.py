@@ -5,7 +5,7 @@ Rules
   socket's buffer. End markers may use the queue twice as far.
 - An end marker waits while an event before it is unfinished, until that is whole or given up, or until a later event
   is whole; if lost packets are sent again (`patient`), not for the latter: what is asked for comes late.
-- Who waits for items is woken when the reader says so (`tell`), or when `MOST_UNTOLD` wait.
+- Who waits for items is woken when the reader says so (`tell`), or when `MOST_UNTOLD` wait, or so many bytes of them.
 - The memory of an item is used again when it is released.
 """
 
@@ -26,7 +26,10 @@ from ioc.core.sequence import Ranges
 
 ENDS_REMEMBERED = 64
 MOST_UNTOLD = 16
-"""Items that may be in the queue before who waits for them is woken, while there is more to read: waking is dear."""
+"""Items that may be in the queue before who waits for them is woken, while there is more to read: waking is dear ..."""
+
+MOST_UNTOLD_BYTES = 4 << 20
+"""... but no more than the caches hold: whoever takes them finds them there, and the memory is used again sooner."""
 
 SOURCES_REMEMBERED = 64
 """Data ids whose refused events are named."""
@@ -84,6 +87,7 @@ class Intake:
         self.held_bytes = 0
         self.untold = 0
         """Items in the queue that who waits for them was not woken for."""
+        self._untold_bytes = 0
         self.ended = False
         self._ready = threading.Condition()
         self._queue: deque[_Queued] = deque()
@@ -165,7 +169,7 @@ class Intake:
             self._wake()
 
     def _wake(self) -> None:
-        self.untold = 0
+        self.untold = self._untold_bytes = 0
         self._ready.notify()
 
     def _refuse(self, event: Event, error: ProtocolError) -> None:
@@ -204,7 +208,8 @@ class Intake:
                 self._queue.append(_Queued(item, given.buffer, size))
                 self.held_bytes += size
                 self.untold += 1
-                if self.untold >= MOST_UNTOLD:
+                self._untold_bytes += size
+                if self.untold >= MOST_UNTOLD or self._untold_bytes >= MOST_UNTOLD_BYTES:
                     self._wake()
         if not (room and fits):
             self.tally.dropped += not room

@@ -102,17 +102,17 @@ def send(descriptor: int, table: int, count: int) -> int:
     return _checked(_library.sendmmsg(descriptor, table, count, 0))
 
 
-def receive(descriptor: int, table: int, count: int, wait_for_all: bool = False) -> int:
-    """Fill `count` messages of the table that begins at address `table`; return how many came, one at least.
+def receive(descriptor: int, table: int, count: int, wait: bool = True) -> int:
+    """Fill up to `count` messages of the table that begins at address `table`; return how many came, one at least.
 
-    Waits for the first one, or for all; but no longer than the socket's time-out for each.
+    Takes what is there; with `wait` waits for the first one, but no longer than the socket's time-out.
 
     Raises:
-        OSError: none came within the socket's time-out (BlockingIOError), or the socket failed.
+        OSError: there was none (BlockingIOError), or the socket failed.
     """
     assert _library is not None
-    done = _library.recvmmsg(descriptor, table, count, 0 if wait_for_all else _MSG_WAITFORONE, None)
-    return _checked(done)
+    flags = _MSG_WAITFORONE if wait else socket.MSG_DONTWAIT
+    return _checked(_library.recvmmsg(descriptor, table, count, flags, None))
 
 
 def _checked(done: int) -> int:

@@ -2,9 +2,10 @@
 
     rayfan   the frame as `core.codec` has it: CBOR header and pixels; end markers travel too
     pvapy    the pickle that PvaPy's EJFAT publisher sends and its receiver takes; there are no end markers in it
+    raw      pixels and nothing else (ejfat_payload_raw); which one it is, cannot be told
     sealed   any bytes of a rayfan payload, encrypted and signed (consumers.sealed_events)
 
-Which of them an event is is told by its first bytes.
+Which of the others an event is is told by its first bytes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from ioc.channels.ejfat_reassembly import Event
 from ioc.channels.pvapy_frame_writer import write_frame
 from ioc.channels.pvapy_frames import read_frame
 from ioc.core import codec
+from ioc.core.codec_alike import AlikeReader, AlikeWriter
 from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import EndOfSeries, Item
 
@@ -48,6 +50,11 @@ class Given(NamedTuple):
 
 class RefusedEvent(ProtocolError):  # noqa: N818 - what it is, to whoever catches it
     """An event that is whole, but not sealed as it has to be."""
+
+
+def numbered(event: Event) -> tuple[int, int]:
+    """Return series and id of a frame that has none: a series for each life of its source, ids by event numbers."""
+    return (event.data_id << 32) + event.life + 1, event.number % codec.MOST_INTEGER + 1
 
 
 class PayloadWriter(Protocol):
@@ -83,20 +90,20 @@ class RayfanWriter:
     """Writes `rayfan`; with `checksum`, readers can tell whether pixels were altered."""
 
     def __init__(self, checksum: bool) -> None:
-        self._checksum = checksum
+        self._writer = AlikeWriter(checksum)
 
     def write(self, item: Item, event: EventId, resend: str | None) -> Sequence[Piece]:
-        return codec.encode(item, codec.pixel_checksum(item) if self._checksum else None, resend)
+        return self._writer.write(item, resend)
 
 
 class RayfanReader:
     """Reads `rayfan`; with `verify`, pixels are compared with the checksum where there is one."""
 
     def __init__(self, verify: bool) -> None:
-        self._verify = verify
+        self._reader = AlikeReader(verify)
 
     def read(self, event: Event, pool: BufferPool) -> Given:
-        found = codec.decode_with_offer(event.payload, self._verify)
+        found = self._reader.read(event.payload)
         return Given(found.item, event.payload, found.resend)
 
     def is_dealt(self, series: int) -> bool:
@@ -129,9 +136,9 @@ class PvapyReader:
         found = read_frame(event.payload.data)
         frame, series = found.frame, found.series
         if series is None:
-            series = (event.data_id << 32) + event.life + 1
+            series, unique_id = numbered(event)
             attributes = {**frame.attributes, "SourceUniqueId": frame.unique_id}
-            frame = replace(frame, unique_id=event.number % codec.MOST_INTEGER + 1, attributes=attributes)
+            frame = replace(frame, unique_id=unique_id, attributes=attributes)
         frame.series = series
         self._dealt.setdefault(series)
         if len(self._dealt) > MOST_DEALT:
@@ -182,6 +189,6 @@ def writer_of(name: PayloadName, checksum: bool = True) -> PayloadWriter:
     return PvapyWriter() if name == "pvapy" else RayfanWriter(checksum)
 
 
-def writer_name(name: PayloadName) -> str:
-    """Return which format `writer_of` writes."""
-    return "pvapy" if name == "pvapy" else "rayfan"
+def writer_name(name: PayloadName | Literal["raw"]) -> str:
+    """Return which format an egress writes."""
+    return "rayfan" if name == "auto" else name

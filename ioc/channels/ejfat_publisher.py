@@ -44,7 +44,8 @@ class PublisherSettings:
     `mtu` is bytes of an IP packet, `rate_gbps` Gbit/s of IP packets (None: as fast as they come), `lb_version` None
     leaves the LB header away, `checksum` sends an XXH3 of the pixels, `send_buffer` is bytes asked of the kernel.
     `more` are further destinations, (host, port): events take turns over all of them, each over a socket of its own.
-    `balanced`: a load balancer deals the events out, so an end marker goes to every slot.
+    `balanced`: a load balancer deals the events out, so an end marker goes to every slot. `first_event` is the RE event
+    number of the first item.
     """
 
     host: str
@@ -58,6 +59,7 @@ class PublisherSettings:
     send_buffer: int = 8 << 20
     more: tuple[tuple[str, int], ...] = ()
     balanced: bool = False
+    first_event: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class EjfatPublisher:
     """A Publisher onto UDP; nothing comes back, so every item counts as taken.
 
     `publish` returns when the last packet is in the kernel's hands, and with a rate takes as long as the rate says.
-    The RE event number counts from 1: a frame that cannot be sent uses up its number, so that the receiver sees the
+    The RE event number counts up by 1: a frame that cannot be sent uses up its number, so that the receiver sees the
     gap.
     """
 
@@ -110,7 +112,7 @@ class EjfatPublisher:
         self.set_rate(settings.rate_gbps)
         self._entropy = random.Random()
         self._pause = Pause()
-        self._event = 0
+        self._event = settings.first_event - 1
         self._frames = self._ends = self._bytes = self._unsendable = 0
         self._last_error = ""
 
@@ -177,6 +179,8 @@ class EjfatPublisher:
             path.close()
 
     def _publish(self, item: Item) -> None:
+        if self._balanced and self._resend is not None and isinstance(item, EndOfSeries):
+            self._resend.settle()
         number = self._event + 1
         try:
             pieces = self._write(item, number)

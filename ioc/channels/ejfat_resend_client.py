@@ -10,10 +10,11 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ioc.channels import ejfat_resend_wire as wire
-from ioc.channels.ejfat_resend_wire import Ask, Ended, Gone, Offer, Records, Resent
+from ioc.channels.ejfat_resend_wire import Answer, Ask, Had, Offer, Records, Resent
 from ioc.core.errors import ProtocolError
 
 log = logging.getLogger(__name__)
@@ -27,9 +28,8 @@ CONNECT_SECONDS = 2.0
 RETRY_SECONDS = 1.0
 JOIN_SECONDS = 5.0
 READ_BYTES = 1 << 18
-
-
-Answer = Resent | Gone | Ended
+MOST_TOLD = 4096
+"""Ranges of whole events that are remembered, to be told again when a connection is made anew."""
 
 
 @dataclass(slots=True)
@@ -41,10 +41,15 @@ class _Inbox:
 
 
 class Peer:
-    """The connection to one sender; `ask` and `take` from the reader's thread."""
+    """The connection to one sender; `ask`, `tell` and `take` from the reader's thread."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: Offer, tells: bool = False) -> None:
+        """Keep what is needed; `tells`: as a worker behind a load balancer, which tells what it has."""
         self.offer = offer
+        self._tells = tells
+        self._told: deque[tuple[int, int]] = deque(maxlen=MOST_TOLD)
+        self._untold: deque[tuple[int, int]] = deque(maxlen=MOST_TOLD)
+        self._is_to_tell = False
         self.errors = 0
         self.last_error = ""
         self._asks: deque[Ask] = deque()
@@ -70,6 +75,12 @@ class Peer:
         self._asks.append(wanted)
         self._nudge()
         return True
+
+    def tell(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Tell which events are whole, by closed ranges of their numbers; of none, that there are no others."""
+        self._untold.extend(ranges)
+        self._is_to_tell = True
+        self._nudge()
 
     def take(self) -> list[Answer]:
         """Return what came."""
@@ -134,6 +145,8 @@ class Peer:
             OSError, ProtocolError: it failed, or the peer ended it.
         """
         records = Records(asks=False)
+        if self._tells:
+            sock.sendall(wire.had(list(self._told)))
         with selectors.DefaultSelector() as ready:
             ready.register(self._woken, selectors.EVENT_READ)
             ready.register(sock, selectors.EVENT_READ)
@@ -151,6 +164,11 @@ class Peer:
                 self._send(sock)
 
     def _send(self, sock: socket.socket) -> None:
+        if self._is_to_tell:
+            self._is_to_tell = False
+            ranges = [self._untold.popleft() for _ in range(len(self._untold))]
+            self._told.extend(ranges)  # before they are sent: they are told again if that fails
+            sock.sendall(wire.had(ranges))
         while self._asks:
             sock.sendall(wire.ask(self._asks.popleft()))
 
@@ -159,7 +177,7 @@ class Peer:
         if not data:
             raise ConnectionResetError("the sender has closed the back channel")
         for record in records.feed(data):
-            assert not isinstance(record, Ask)
+            assert not isinstance(record, Ask | Had)
             size = len(record.datagram) if isinstance(record, Resent) else 0
             with self._lock:
                 self._inbox.records.append(record)
@@ -175,7 +193,9 @@ class Peer:
 class Peers:
     """The peers by data id; an offer that changes replaces a peer, but not more often than each `RETRY_SECONDS`."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: bool = False) -> None:
+        """With `tell`, peers are told which of their events are whole."""
+        self._tell = tell
         self._peers: dict[int, Peer] = {}
         self._texts: dict[int, tuple[str, float]] = {}
         self._gone: deque[Peer] = deque()
@@ -209,7 +229,7 @@ class Peers:
             self.last_error = str(error)
             return
         self.finish(data_id)
-        peer = self._peers[data_id] = Peer(offer)
+        peer = self._peers[data_id] = Peer(offer, self._tell)
         peer.start()
 
     def finish(self, data_id: int) -> None:
@@ -225,6 +245,12 @@ class Peers:
         """Ask the sender of a data id; return False if that cannot be done now."""
         peer = self._peers.get(data_id)
         return peer is not None and peer.ask(wanted)
+
+    def tell(self, data_id: int, ranges: Sequence[tuple[int, int]]) -> None:
+        """Tell the sender of a data id, if it takes part, which of its events are whole, if any is."""
+        peer = self._peers.get(data_id)
+        if peer is not None:
+            peer.tell(ranges)
 
     def take(self) -> list[tuple[int, Answer]]:
         """Return what came, with its data id."""

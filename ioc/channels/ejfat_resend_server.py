@@ -1,18 +1,21 @@
 """The sender's end of the back channel: takes connections, and sends again what is asked for and still kept.
 
-A thread takes connections, each has one that answers. Whoever breaks the protocol, does not show the token in time or
-does not read what was asked for is let go and counted.
+A thread takes connections, each has one that answers, and that gives a worker behind a load balancer what no worker has
+told of. Whoever breaks the protocol, does not show the token in time or does not read what was asked for is let go and
+counted.
 """
 
 import logging
 import os
 import socket
 import threading
+import time
 from dataclasses import dataclass
 
 from ioc.channels import ejfat_resend_wire as wire
 from ioc.channels.ejfat_resend_store import SentEvents
-from ioc.channels.ejfat_resend_wire import Ask, Offer, Records
+from ioc.channels.ejfat_resend_wire import WHOLE, Ask, Had, Offer, Records
+from ioc.channels.ejfat_unclaimed import Unclaimed
 from ioc.core.errors import ConfigError, ProtocolError, mismatch
 
 log = logging.getLogger(__name__)
@@ -23,13 +26,20 @@ PATIENCE_SECONDS = 2.0
 """s that a client may take for its hello, or to read what it asked for."""
 JOIN_SECONDS = 5.0
 READ_BYTES = 1 << 16
+FRESH_SECONDS = 0.2
+"""s for which a worker that told which events it has is not behind; it tells four times as often."""
 
 
 @dataclass(slots=True)
 class ResendFigures:
-    """Asks taken, records sent again and their bytes, events that were `gone`, clients that were let `refused`."""
+    """Asks taken, records sent again and their bytes, events that were `gone`, clients that were let `refused`.
+
+    Of the clients that many are `telling` which events they have; `unclaimed` events were given to one of them unasked.
+    """
 
     clients: int = 0
+    telling: int = 0
+    unclaimed: int = 0
     asked: int = 0
     sent: int = 0
     bytes: int = 0
@@ -40,21 +50,25 @@ class ResendFigures:
 class ResendServer:
     """Answers what is asked of `events`; `open` makes one that listens."""
 
-    def __init__(self, sock: socket.socket, events: SentEvents) -> None:
+    def __init__(self, sock: socket.socket, events: SentEvents, unclaimed: Unclaimed | None = None) -> None:
+        """Keep what is needed; `unclaimed` None: there is no load balancer, whoever misses an event asks for it."""
         host, port = sock.getsockname()[:2]
         self.offer = Offer(host, port, os.urandom(wire.TOKEN_BYTES))
         """What the receivers of events are to know."""
         self.figures = ResendFigures()
         self._socket = sock
         self._events = events
+        self._unclaimed = unclaimed
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._last: int | None = None
         self._clients: list[threading.Thread] = []
+        self._heard_ns: dict[int, int] = {}
+        """When a client, by its thread, last told which events it has."""
         self._thread = threading.Thread(target=self._run, name=f"ejfat-resend-{port}", daemon=True)
 
     @classmethod
-    def open(cls, address: str, port: int, events: SentEvents) -> "ResendServer":
+    def open(cls, address: str, port: int, events: SentEvents, unclaimed: Unclaimed | None = None) -> "ResendServer":
         """Return a server that listens on an address of this host; port 0: a free one.
 
         Raises:
@@ -70,7 +84,7 @@ class ResendServer:
             sock.close()
             where, todo = f"resend_port {address}:{port}", "choose another port, or 0 for any"
             raise ConfigError(mismatch(where, "a free TCP port", error.strerror or str(error), todo)) from None
-        server = cls(sock, events)
+        server = cls(sock, events, unclaimed)
         server._thread.start()
         return server
 
@@ -134,22 +148,53 @@ class ResendServer:
         sock.sendall(wire.hello(self.offer.token))
 
     def _answer_all(self, sock: socket.socket) -> None:
-        records, told = Records(asks=True), False
-        while not self._stopping.is_set():
-            if self._last is not None and not told:
-                sock.sendall(wire.ended(self._last))
-                told = True
-            sock.settimeout(LOOK_SECONDS)
-            try:
-                data = sock.recv(READ_BYTES)
-            except TimeoutError:
-                continue
-            if not data:
-                return
-            sock.settimeout(PATIENCE_SECONDS)
-            for record in records.feed(data):
-                if isinstance(record, Ask):
-                    self._answer(sock, record)
+        records, told, telling, me = Records(asks=True), False, False, threading.get_ident()
+        try:
+            while not self._stopping.is_set():
+                if self._last is not None and not told:
+                    sock.sendall(wire.ended(self._last))
+                    told = True
+                if telling and self._unclaimed is not None:
+                    self._give(sock, self._unclaimed)
+                sock.settimeout(LOOK_SECONDS)
+                try:
+                    data = sock.recv(READ_BYTES)
+                except TimeoutError:
+                    continue
+                if not data:
+                    return
+                sock.settimeout(PATIENCE_SECONDS)
+                for record in records.feed(data):
+                    if isinstance(record, Had):
+                        self._count(telling=int(not telling))
+                        telling, self._heard_ns[me] = True, time.monotonic_ns()
+                    self._take(sock, record)
+        finally:
+            self._heard_ns.pop(me, None)
+            self._count(telling=-int(telling))
+
+    def _take(self, sock: socket.socket, record: wire.Record) -> None:
+        if isinstance(record, Ask):
+            if self._unclaimed is not None:
+                self._unclaimed.asked(record.event)
+            self._answer(sock, record)
+        elif isinstance(record, Had) and self._unclaimed is not None:
+            self._unclaimed.had(record.ranges)
+
+    def _give(self, sock: socket.socket, unclaimed: Unclaimed) -> None:
+        """Send whole events that no worker has told of."""
+        now = time.monotonic_ns()
+        fresh = sum(now - heard < FRESH_SECONDS * 1e9 for heard in list(self._heard_ns.values()))
+        for number in unclaimed.due(fresh):
+            given = False
+            for datagram in self._events.answer(Ask(number, (WHOLE,))):
+                sock.settimeout(PATIENCE_SECONDS)
+                sock.sendall(wire.segment(datagram))
+                given = True
+            if given:
+                self._count(unclaimed=1)
+            else:
+                unclaimed.forget(number)
 
     def _answer(self, sock: socket.socket, wanted: Ask) -> None:
         sent = size = 0

@@ -7,15 +7,17 @@
     segment   2   RE header(20), bytes of the event
     gone      3   event number(8): it is not kept any more
     ended     4   event number(8): the last one; who misses nothing up to it closes the connection
+    had       5   up to 1024 x first(8), last(8): numbers of events that are whole, from a worker behind a load balancer
 
-All integers are big-endian. The receiver of the events connects and asks, their sender answers in order. The token is
-drawn anew by each sender: an offer of one that is gone opens nothing at another that has its port.
+All integers are big-endian. The receiver of the events connects and asks, their sender answers in order; an event that
+none of the workers has told of is sent to one of them unasked. The token is drawn anew by each sender: an offer of one
+that is gone opens nothing at another that has its port.
 """
 
 import ipaddress
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,7 +39,8 @@ _HELLO = struct.Struct(">4sB3x8s")
 _RECORD = struct.Struct(">BI")
 _NUMBER = struct.Struct(">Q")
 _RANGE = struct.Struct(">II")
-_ASK, _SEGMENT, _GONE, _ENDED = 1, 2, 3, 4
+_NUMBERS = struct.Struct(">QQ")
+_ASK, _SEGMENT, _GONE, _ENDED, _HAD = 1, 2, 3, 4, 5
 _OFFER = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})/([0-9a-f]{16})")
 _WHERE = "EJFAT back channel"
 
@@ -75,13 +78,21 @@ class Ended(NamedTuple):
     event: int
 
 
+class Had(NamedTuple):
+    """Numbers of events that are whole, as closed ranges; none: a worker that will tell of its events."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+
 class Resent(NamedTuple):
     """RE header and bytes of an event, as a datagram without LB header would have them."""
 
     datagram: bytes
 
 
-Record = Ask | Gone | Ended | Resent
+Asked = Ask | Had
+Answer = Resent | Gone | Ended
+Record = Asked | Answer
 
 
 def parse_offer(text: str) -> Offer:
@@ -124,6 +135,14 @@ def ask(wanted: Ask) -> bytes:
     return _RECORD.pack(_ASK, _NUMBER.size + len(ranges)) + _NUMBER.pack(wanted.event) + ranges
 
 
+def had(ranges: Sequence[tuple[int, int]]) -> bytes:
+    """Return records that tell of whole events, by closed ranges of their numbers; one at least."""
+    parts = [ranges[at : at + MOST_RANGES] for at in range(0, len(ranges), MOST_RANGES)] or [()]
+    return b"".join(
+        _RECORD.pack(_HAD, _NUMBERS.size * len(part)) + b"".join(_NUMBERS.pack(*one) for one in part) for part in parts
+    )
+
+
 def segment(datagram: bytes) -> bytes:
     """Return a record with a RE header and the bytes that belong to it."""
     return _RECORD.pack(_SEGMENT, len(datagram)) + datagram
@@ -144,7 +163,7 @@ class Records:
 
     def __init__(self, asks: bool) -> None:
         """Accept what is asked (`asks`), or what is answered."""
-        self._kinds = (_ASK,) if asks else (_SEGMENT, _GONE, _ENDED)
+        self._kinds = (_ASK, _HAD) if asks else (_SEGMENT, _GONE, _ENDED)
         self._held = bytearray()
 
     @property
@@ -176,6 +195,8 @@ def _record(kind: int, body: bytes) -> Record:
     if kind == _SEGMENT:
         parse_re(body)
         return Resent(body)
+    if kind == _HAD:
+        return Had(_numbers(body))
     if len(body) < _NUMBER.size:
         raise ProtocolError(mismatch(_WHERE, "an event number", f"{len(body)} bytes"))
     (event,) = _NUMBER.unpack_from(body)
@@ -188,3 +209,12 @@ def _record(kind: int, body: bytes) -> Record:
     if any(first >= end for first, end in ranges):
         raise ProtocolError(mismatch(_WHERE, "ranges that are not empty", "one that is"))
     return Ask(event, ranges)
+
+
+def _numbers(body: bytes) -> tuple[tuple[int, int], ...]:
+    if len(body) % _NUMBERS.size or len(body) > MOST_RANGES * _NUMBERS.size:
+        raise ProtocolError(mismatch(_WHERE, f"up to {MOST_RANGES} ranges of numbers", f"{len(body)} bytes"))
+    ranges = tuple(_NUMBERS.iter_unpack(body))
+    if any(first > last for first, last in ranges):
+        raise ProtocolError(mismatch(_WHERE, "ranges of numbers that are not empty", "one that is"))
+    return ranges

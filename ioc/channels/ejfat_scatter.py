@@ -1,11 +1,11 @@
 """Receives events straight into the memory that they are handed out in: the kernel scatters headers and payload.
 
 How it works: the next event is expected to look like the last one: as long, cut and batched alike, from its first
-byte on, in order. A table says where each header and each payload of it is to go, and one call fills many: the first
-call for an event what is there, the next ones wait until all that they ask for has come, or nothing for a while. Then
-the headers are compared with those that the first one calls for. If they are as expected, the payload lies where it
-belongs. If not, everything that came is put together again as it was on the wire and goes through the reassembler like
-any other datagram; after `MOST_MISSES` of these in a row the next `REST_EVENTS` events are not received in place.
+byte on, in order. A table says where each header and each payload of it is to go, and one call fills as many as are
+there. Then the headers are compared with those that the first one calls for. If they are as expected, the payload lies
+where it belongs. If not, everything that came is put together again as it was on the wire, and goes through the
+reassembler like any other datagram; after `MOST_MISSES` of these in a row the next `REST_EVENTS` events are not
+received in place.
 
 Safe because: bytes are written only behind what the event already has, or into memory that no event has yet; and an
 event that was given up meanwhile is noticed before the next call.
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ioc.channels import ejfat_mmsg
-from ioc.channels.ejfat_mmsg import CONTROL_BYTES, GRO_SPACE
+from ioc.channels.ejfat_mmsg import CONTROL_BYTES, GRO_SPACE, MESSAGE_BYTES
 from ioc.channels.ejfat_reassembly import OFFSET_AT, Event, Reassembler
 from ioc.channels.ejfat_wire import HEAD_BYTES, RE_BYTES, Segment, parse_segment
 from ioc.core.errors import ProtocolError
@@ -36,6 +36,9 @@ SPILL_BYTES = 1 << 16
 
 MOST_PREPARED = 16
 """Memories of events for which the tables are kept."""
+
+TOLD = slice(40, 60)
+"""Bytes of a message's row in which the kernel tells of it (ejfat_mmsg.MESSAGE): bytes of control, flags, length."""
 
 MOST_MISSES = 3
 REST_EVENTS = 1000
@@ -95,6 +98,8 @@ class Scatter:
         self._key: tuple[int, int] | None = None
         self._at = 0
         self.armed = False
+        self.emptied = False
+        """Whether the last call took all that there was."""
         self._misses = 0
         self._rest = 0
         self._at_once = 1
@@ -103,7 +108,6 @@ class Scatter:
         """By where the memory lies: the pool hands out the same few again and again."""
         self._armed_for: _Pieces | None = None
         self._first: Segment | None = None
-        self._wanted = b""
 
     def expect(self, shape: Shape) -> None:
         """Expect an event like one that was just received whole."""
@@ -117,11 +121,11 @@ class Scatter:
             self._lay_out(shape)
         self._arm(shape)
 
-    def receive(self, now_ns: int) -> list[Event]:
-        """Take what one call brings; return the events that became whole.
+    def receive(self, now_ns: int, wait: bool = True) -> list[Event]:
+        """Take what one call brings; return the events that became whole. With `wait`, wait for the first message.
 
         Raises:
-            BlockingIOError: nothing came within the socket's time-out.
+            BlockingIOError: nothing was there, or came within the socket's time-out.
         """
         if self._key is not None and not self._reassembler.holds(self._key, self._payload):
             self._key, self.armed = None, False  # given up meanwhile: its memory is not ours any more
@@ -129,7 +133,8 @@ class Scatter:
         first, last = self._at, min(self._at + self._at_once, self._count)
         self._controllen[first:last] = CONTROL_BYTES
         table = self._table_at + first * self._table.itemsize
-        count = ejfat_mmsg.receive(self._descriptor, table, last - first, wait_for_all=self._key is not None)
+        count = ejfat_mmsg.receive(self._descriptor, table, last - first, wait)
+        self.emptied = count < last - first
         events: list[Event] = []
         if not self._is_as_expected(first, first + count) or not self._book(first, first + count, now_ns, events):
             return self._undo(first, first + count, now_ns)
@@ -195,29 +200,35 @@ class Scatter:
         table["iovlen"][-1] = 2 * self._last_packets + 1
         table["control"] = ejfat_mmsg.address(self._control) + np.arange(messages) * CONTROL_BYTES
         self._table_at = ejfat_mmsg.address(table)
-        self._controllen, self._lengths, self._flags = table["controllen"], table["length"], table["flags"]
-        sizes = np.full(messages, per * shape.packet, np.uint32)
-        sizes[-1] = (self._last_packets - 1) * shape.packet + shape.start + tail
-        self._sizes = sizes.tobytes()
-        self._expected_space = np.uint64(GRO_SPACE).tobytes()
-        self._expected_control = ejfat_mmsg.gro_control(shape.packet)
+        self._controllen = table["controllen"]
+        self._offset_word = (shape.start - RE_BYTES + OFFSET_AT) // 4
+        self._wanted = np.zeros((messages * per, shape.start // 4), np.uint32)
         words = np.arange(shape.packets, dtype=np.uint64) * shape.segment
-        self._offset_words = words.astype(">u4")
+        self._wanted[: shape.packets, self._offset_word] = words.astype(">u4").view(np.uint32)
+        self._told = table.view(np.uint8).reshape(messages, MESSAGE_BYTES)[:, TOLD]
+        self._lay_expected(shape, (self._last_packets - 1) * shape.packet + shape.start + tail)
+
+    def _lay_expected(self, shape: Shape, last: int) -> None:
+        """Lay out what the kernel tells of messages that are as expected; the last one has `last` bytes."""
+        messages, per = shape.messages, shape.per_message
+        table = ejfat_mmsg.messages(messages)
+        table["length"] = per * shape.packet
+        table["length"][-1] = last
+        table["controllen"] = GRO_SPACE if per > 1 else 0
+        cut = messages if per > 1 else 0
+        if cut and self._last_packets == 1:  # a single packet is not cut
+            table["controllen"][-1] = 0
+            cut -= 1
+        self._expected = table.view(np.uint8).reshape(messages, MESSAGE_BYTES)[:, TOLD].tobytes()
+        self._expected_control = ejfat_mmsg.gro_control(shape.packet) * cut
 
     def _is_as_expected(self, first: int, end: int) -> bool:
         """Return whether messages have the expected sizes, each cut as expected, none cut short."""
-        shape = self._shape
-        assert shape is not None
-        if self._lengths[first:end].tobytes() != self._sizes[4 * first : 4 * end]:
+        width = self._told.shape[1]
+        if self._told[first:end].tobytes() != self._expected[width * first : width * end]:
             return False
-        if any(self._flags[first:end].tobytes()):
-            return False
-        if shape.per_message == 1:
-            return not any(self._controllen[first:end].tobytes())
-        whole = end - first - (end == self._count and self._last_packets == 1)
-        if self._controllen[first : first + whole].tobytes() != self._expected_space * whole:
-            return False
-        return self._control[first : first + whole].tobytes() == self._expected_control * whole
+        wanted = self._expected_control[CONTROL_BYTES * first : CONTROL_BYTES * end]
+        return self._control[first:end].tobytes().startswith(wanted)
 
     def _book(self, first: int, end: int, now_ns: int, events: list[Event]) -> bool:
         """Book messages if their headers say that they lie where they belong; return whether that is so."""
@@ -228,7 +239,7 @@ class Scatter:
         size = min(stop * shape.segment, shape.length) - start * shape.segment
         if start == 0 and not self._begins(min(size, shape.segment)):
             return False
-        if self._heads[start:stop].tobytes() != self._wanted[start * shape.start : stop * shape.start]:
+        if self._heads[start:stop].tobytes() != self._wanted[start:stop].tobytes():
             return False
         assert self._first is not None
         segment = self._first._replace(offset=start * shape.segment)
@@ -248,10 +259,10 @@ class Scatter:
             return False
         if segment.start != shape.start or segment.offset or segment.length != shape.length:
             return False
-        wanted = bytearray(self._heads[0].tobytes() * shape.packets)
-        words = np.frombuffer(wanted, ">u4")
-        words[(shape.start - RE_BYTES + OFFSET_AT) // 4 :: shape.start // 4] = self._offset_words
-        self._first, self._wanted = segment, bytes(wanted)
+        words, offset = self._heads[0].view(np.uint32), self._offset_word
+        self._wanted[:, :offset] = words[:offset]
+        self._wanted[:, offset + 1 :] = words[offset + 1 :]
+        self._first = segment
         return True
 
     def _undo(self, first: int, end: int, now_ns: int) -> list[Event]:

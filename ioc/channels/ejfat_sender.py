@@ -23,7 +23,8 @@ from ioc.core.errors import ControlError
 
 log = logging.getLogger(__name__)
 
-ANNOUNCE_SECONDS = 10.0
+ANNOUNCE_SECONDS = 2.0
+"""s; a load balancer that was started anew takes nothing from us until it is told again."""
 RENEWAL_LOOK_SECONDS = 30.0
 LINGER_SECONDS = 0.2
 """s between the last packet and the withdrawal of the sender's address."""
@@ -103,6 +104,16 @@ class SenderLink:
     def figures(self) -> SenderFigures:
         """Return what happened so far."""
         return self._figures
+
+    def workers(self) -> int | None:
+        """Ask how many workers the load balancer deals events to; None if it cannot be asked or does not tell."""
+        if self._calls is None:
+            return None
+        try:
+            return sum(worker.slots > 0 for worker in self._calls.status(self._lb_id).workers)
+        except ControlError as error:
+            log.info("asking for the workers: %s", error)
+            return None
 
     def leave(self) -> None:
         """Withdraw the addresses when the last packet has left, and stop."""

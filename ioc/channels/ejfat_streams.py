@@ -6,7 +6,8 @@ Rules
 - The numbers of events closed last are remembered. A datagram for one of them is a repeat (of a completed event), late
   (of one that was given up), or the sign of a sender that has started again and counts anew: it has another tick, or,
   where the load balancer has taken the tick away, comes more than `LINGER_NS` later.
-- A number below all that is remembered also means a new start.
+- A number below all that is remembered also means a new start, and so does one that is `NEW_START` or more ahead: of a
+  sender that begins each life with a number of its own.
 - Behind a load balancer the numbers between belong to other workers: without `gaps` nothing is missed.
 - Where a source is heard for the first time, the account begins with the first event that completes.
 """
@@ -21,6 +22,9 @@ MOST_CLOSED = 1024
 
 REORDER = 1024
 """How far before the first number heard an event may still be late rather than of a new start."""
+
+NEW_START = 1 << 31
+"""Events that nothing came of in a row, from which on it is no loss: more than a day's at 10 kHz."""
 
 LINGER_NS = 2_000_000_000
 
@@ -95,6 +99,8 @@ class Stream:
 
     def completed(self, number: int, tick: int | None, now_ns: int) -> None:
         """Book an event that is whole."""
+        if self._gaps and self._first is not None and number - self._highest >= NEW_START:
+            self._restart()
         self._close(number, _Closed(tick, now_ns, complete=True))
         if self._first is None:
             self._first = self._highest = number
@@ -102,8 +108,9 @@ class Stream:
             self._skip(self._highest + 1, number - 1)
             self._highest = number
         elif number < self._first:
-            self._skip(number + 1, self._first - 1)
-            self._first = number
+            if self._first - number <= REORDER:  # more: of the life before, which it has outlived
+                self._skip(number + 1, self._first - 1)
+                self._first = number
         else:
             self.missed.discard(number)
 

@@ -39,7 +39,8 @@ LONGEST_OFFER = 128
 Payload = bytes | bytearray | memoryview | NDArray[np.uint8]
 
 PREFIX = b"\xd8\x18\x59"
-_START = len(PREFIX) + 2
+BODY_AT = len(PREFIX) + 2
+"""Where the map of the header begins, bytes."""
 _WHERE = "frame header"
 _ATTRIBUTE_INTEGERS = (-(1 << 63), (1 << 64) - 1)
 
@@ -60,27 +61,39 @@ def encode(item: Item, checksum: int | None = None, resend: str | None = None) -
     Raises:
         ValueError: the frame does not fit into the format, for example an attribute that is not a number or text.
     """
-    offer: dict[str, object] = {} if resend is None else {"resend": resend}
     if isinstance(item, EndOfSeries):
-        fields = {"version": VERSION, "series": item.series, "published": item.published, **offer}
+        fields = {"version": VERSION, "series": item.series, "published": item.published, **_offer(resend)}
         if item.filtered:
             fields["filtered"] = [id_ for pair in item.filtered[:MOST_FILTERED_RANGES] for id_ in pair]
         return _header(fields), memoryview(b"")
-    _check_shape(item.data.shape)
-    check_attributes(item.attributes, ValueError)
-    fields = {
-        "version": VERSION,
-        "series": item.series,
-        "unique_id": item.unique_id,
-        "timestamp_ns": item.timestamp_ns,
-        "shape": item.data.shape,
-        "type": DataType.of(item.data.dtype).value,
-        "attributes": dict(item.attributes),
-        **offer,
-    }
+    fields = frame_fields(item, resend)
     if checksum is not None:
         fields["checksum"] = checksum
-    return _header(fields), _bytes_of(item.data)
+    return _header(fields), bytes_of(item.data)
+
+
+def frame_fields(frame: Frame, resend: str | None = None) -> dict[str, object]:
+    """Return what the header of a frame says, but for the checksum.
+
+    Raises:
+        ValueError: the frame does not fit into the format.
+    """
+    _check_shape(frame.data.shape)
+    check_attributes(frame.attributes, ValueError)
+    return {
+        "version": VERSION,
+        "series": frame.series,
+        "unique_id": frame.unique_id,
+        "timestamp_ns": frame.timestamp_ns,
+        "shape": frame.data.shape,
+        "type": DataType.of(frame.data.dtype).value,
+        "attributes": dict(frame.attributes),
+        **_offer(resend),
+    }
+
+
+def _offer(resend: str | None) -> dict[str, object]:
+    return {} if resend is None else {"resend": resend}
 
 
 def pixel_checksum(item: Item) -> int | None:
@@ -92,7 +105,7 @@ def pixel_checksum(item: Item) -> int | None:
     if isinstance(item, EndOfSeries):
         return None
     DataType.of(item.data.dtype)
-    return xxhash.xxh3_64_intdigest(_bytes_of(item.data))
+    return checksum_of(bytes_of(item.data))
 
 
 def decode(payload: Payload, verify: bool = False) -> Item:
@@ -113,7 +126,7 @@ def decode_with_offer(payload: Payload, verify: bool = False) -> Decoded:
         ProtocolError: as `decode`.
     """
     view = memoryview(payload.data if isinstance(payload, np.ndarray) else payload).cast("B")
-    fields, start = _fields(view)
+    fields, start = fields_of(view)
     version = _integer(fields, "version")
     if version != VERSION:
         raise ProtocolError(mismatch(f"{_WHERE}, version", str(VERSION), version, "use the same release on both sides"))
@@ -125,11 +138,11 @@ def decode_with_offer(payload: Payload, verify: bool = False) -> Decoded:
         return Decoded(EndOfSeries(_integer(fields, "series"), _integer(fields, "published"), filtered), resend)
     frame = _frame(fields, view[start:])
     if verify and "checksum" in fields:
-        _verify(view[start:], fields["checksum"])
+        verify_pixels(view[start:], fields["checksum"])
     return Decoded(frame, resend)
 
 
-def _bytes_of(data: NDArray) -> memoryview:
+def bytes_of(data: NDArray) -> memoryview:
     """Return the bytes of `data` in C order and little-endian; a copy only if it is not so already."""
     return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
@@ -139,7 +152,15 @@ def _header(fields: Mapping[str, object]) -> bytes:
         value = fields.get(name, 0)
         if type(value) is not int or not 0 <= value <= MOST_INTEGER:
             raise ValueError(mismatch(f"frame, {name}", f"an integer of 0 to {MOST_INTEGER}", value))
-    body = cbor2.dumps(fields)
+    return framed(cbor2.dumps(fields))
+
+
+def framed(body: bytes) -> bytes:
+    """Return the header whose map `body` is, up to where the pixels begin.
+
+    Raises:
+        ValueError: it is too long.
+    """
     if len(body) > MOST_HEADER_BYTES:
         raise ValueError(
             mismatch("frame, attributes", f"a header of at most {MOST_HEADER_BYTES} bytes", len(body), "send fewer")
@@ -177,17 +198,21 @@ def _is_attribute(value: object) -> bool:
     return kind is float or kind is bool
 
 
-def _fields(view: memoryview) -> tuple[dict[str, Any], int]:
-    """Return the map of the header and where the pixels begin."""
-    if view[: len(PREFIX)] != PREFIX or len(view) < _START:
-        raise ProtocolError(mismatch(_WHERE, f"{PREFIX.hex()} at the start", bytes(view[:_START]).hex()))
-    end = _START + int.from_bytes(view[len(PREFIX) : _START], "big")
+def fields_of(view: memoryview) -> tuple[dict[str, Any], int]:
+    """Return the map of the header and where the pixels begin.
+
+    Raises:
+        ProtocolError: there is no whole header, or it holds what no header does.
+    """
+    if view[: len(PREFIX)] != PREFIX or len(view) < BODY_AT:
+        raise ProtocolError(mismatch(_WHERE, f"{PREFIX.hex()} at the start", bytes(view[:BODY_AT]).hex()))
+    end = BODY_AT + int.from_bytes(view[len(PREFIX) : BODY_AT], "big")
     start = end + (-end % ALIGNMENT)
     if start > len(view):
         raise ProtocolError(mismatch(_WHERE, f"{start} bytes", len(view)))
     if any(view[end:start]):
         raise ProtocolError(mismatch(_WHERE, "zeros up to the pixels", bytes(view[end:start]).hex()))
-    body = bytes(view[_START:end])
+    body = bytes(view[BODY_AT:end])
     _scan(body)
     try:
         fields = cbor2.loads(body)
@@ -303,7 +328,17 @@ def _check_size(found: int, expected: int) -> None:
         raise ProtocolError(mismatch("frame, pixels", f"{expected} bytes", found))
 
 
-def _verify(pixels: memoryview, checksum: object) -> None:
-    found = xxhash.xxh3_64_intdigest(pixels)
+def checksum_of(pixels: memoryview) -> int:
+    """Return the XXH3 (64 bits) of pixel bytes."""
+    return xxhash.xxh3_64_intdigest(pixels)
+
+
+def verify_pixels(pixels: memoryview, checksum: object) -> None:
+    """Compare pixel bytes with their checksum.
+
+    Raises:
+        ProtocolError: they do not match.
+    """
+    found = checksum_of(pixels)
     if found != checksum:
         raise ProtocolError(mismatch("frame, checksum of the pixels", str(checksum)[:80], found))

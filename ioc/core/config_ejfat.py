@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from ioc.core.config_metadata import MetadataConfig
 from ioc.core.config_table import Queued, Table
+from ioc.core.frame import DataType
 from ioc.core.topology import DETECTOR
 
 
@@ -22,9 +23,9 @@ class ControlConfig(Table):
 class PayloadConfig(Table):
     """What an event carries; both ends have to agree."""
 
-    payload: Literal["rayfan", "pvapy", "auto"] = "rayfan"
+    payload: Literal["rayfan", "pvapy", "auto", "raw"] = "rayfan"
     """`rayfan`, or `pvapy`: what PvaPy's EJFAT publisher sends and its receiver takes, without end markers. `auto`: an
-    ingress takes both, an egress sends `rayfan`."""
+    ingress takes both, an egress sends `rayfan`. `raw`: pixels and nothing else."""
     sealed: bool = False
     """Encrypt and sign every event (AES-256-GCM); an ingress then refuses any other."""
     key_file: Path | None = None
@@ -34,6 +35,10 @@ class PayloadConfig(Table):
     def _one_that_seals(self) -> Self:
         if self.sealed and self.payload == "pvapy":
             raise ValueError("expected payload 'rayfan' with sealed events, found 'pvapy': PvaPy cannot open them")
+        if self.sealed and self.payload == "raw":
+            raise ValueError(
+                "expected payload 'rayfan' with sealed events, found 'raw': who takes that cannot open them"
+            )
         if self.key_file is not None and not self.sealed:
             raise ValueError("the key 'key_file' needs sealed = true")
         return self
@@ -70,6 +75,9 @@ class EgressConfig(ControlConfig, PayloadConfig, Queued):
     """Gbit/s that the packets are paced to; left out: as fast as the frames come."""
     data_id: int = Field(default=1, ge=0, le=0xFFFF)
     """Which source the events come from (RE header)."""
+    first_event: int | None = Field(default=None, ge=0, lt=1 << 63)
+    """Number of the first event of each life (RE header); left out: s since 1970 times 2^32, plus 1, so that no number
+    comes twice and a new start is known; with payload `pvapy`, whose receiver counts from 0, 1."""
     checksum: bool = True
     """Send a checksum of the pixels, which the ingress verifies."""
     lb_version: Literal[2, 3] | None = 2
@@ -84,6 +92,9 @@ class EgressConfig(ControlConfig, PayloadConfig, Queued):
     """Bytes of events that are kept at most, within the memory budget."""
     resend_seconds: float = Field(default=2.0, gt=0, le=60)
     """s that an event is kept."""
+    resend_unclaimed: bool = False
+    """Behind a load balancer whose workers all say `resend`: send an event that none of them has to one of them. One
+    that was only late may then come twice, to two workers."""
 
     @model_validator(mode="after")
     def _destination(self) -> Self:
@@ -92,8 +103,12 @@ class EgressConfig(ControlConfig, PayloadConfig, Queued):
             raise ValueError("needs the key 'uri' (an EJFAT URI), 'balancer' or 'ingress' (the name of a table)")
         if "balancer" in given and len(given) > 1:
             raise ValueError(f"expected one of 'uri', 'balancer' and 'ingress', found {' and '.join(given)}")
-        if self.resend and self.payload == "pvapy":
-            raise ValueError("expected payload 'rayfan' with resend, found 'pvapy': it cannot carry the offer")
+        if self.resend_unclaimed and not self.resend:
+            raise ValueError("the key 'resend_unclaimed' needs resend = true")
+        if self.resend and self.payload in ("pvapy", "raw"):
+            raise ValueError(
+                f"expected payload 'rayfan' with resend, found {self.payload!r}: it cannot carry the offer"
+            )
         return self
 
 
@@ -127,6 +142,10 @@ class IngressConfig(ControlConfig, PayloadConfig):
     linger: float = Field(default=2.0, ge=0, le=30)
     """s that a worker goes on to receive after it has left the load balancer: earlier epochs are still its own."""
 
+    raw_type: DataType = DataType.UINT8
+    """Type of the pixels of payload `raw`, little-endian."""
+    raw_shape: tuple[PositiveInt, PositiveInt] | None = None
+    """Rows and columns of the frames of payload `raw`; left out: one row, as long as the event."""
     address: str = "127.0.0.1"
     """IP address to listen on."""
     port: int = Field(default=0, ge=0, le=65535)
@@ -148,6 +167,12 @@ class IngressConfig(ControlConfig, PayloadConfig):
     receive_buffer: int = Field(default=64 << 20, ge=4096)
     """Bytes asked of the kernel for the socket; a PV shows what it gave. More than net.core.rmem_max needs
     CAP_NET_ADMIN."""
+
+    @model_validator(mode="after")
+    def _raw_if_shaped(self) -> Self:
+        if self.payload != "raw" and (self.raw_shape is not None or self.raw_type is not DataType.UINT8):
+            raise ValueError(f"the keys 'raw_shape' and 'raw_type' need payload = 'raw', found {self.payload!r}")
+        return self
 
     @model_validator(mode="after")
     def _time_to_ask(self) -> Self:

@@ -5,7 +5,8 @@
 Runs ops/examples/facility-a.toml once and facility-b.toml three times, each a whole appliance, on two network
 namespaces where the machine allows that, else on loopback (the reason is printed). Each case is one series of frames
 under one kind of trouble: packets lost, delayed, overtaken, doubled (by the fault settings of the lab's load balancer,
-which are the same on every machine), a worker killed, one joining, one leaving in mid-stream. Of each series is told
+which are the same on every machine), a worker killed, one joining, one leaving, the load balancer killed and started
+anew in mid-stream. Of each series is told
 what was sent, what each worker got and what came back, from the ledgers of all appliances together. Without loss and
 kill nothing may be missing at the workers; whatever is missing has its id in the ledger.
 """
@@ -45,9 +46,10 @@ FAULTS: dict[str, dict[str, float]] = {
     "kill": {},
     "join": {},
     "leave": {},
+    "balancer": {},
 }
 ENDLESS = 10_000_000
-MAY_LOSE = {"loss", "all four", "kill"}
+MAY_LOSE = {"loss", "all four", "kill", "balancer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,27 @@ def leave(both: Facilities) -> None:
     both.reports.append(both.workers.pop().stop())
 
 
-WITH_WORKERS: dict[str, Callable[[Facilities], None]] = {"kill": kill, "join": join, "leave": leave}
-"""Cases in which something happens to workers in mid-stream: their series are ended when it is over."""
+def kill_balancer(both: Facilities) -> None:
+    """Kill the load balancer; wait until it is back, all workers have registered again and get frames."""
+    pid = int(both.a.status("EjfatLb1")["pid"])
+    os.kill(pid, signal.SIGKILL)
+    both.a.wait_until(
+        lambda: both.a.runs("EjfatLb1") and both.a.status("EjfatLb1")["pid"] != pid, "the balancer's next life", 60.0
+    )
+    both.wait_ready(len(both.workers))
+    before = [_frames(worker) for worker in both.workers]
+    for worker, count in zip(both.workers, before, strict=True):
+        worker.wait_until(lambda w=worker, c=count: _frames(w) > c, "frames through the balancer's next life", 60.0)
+
+
+WITH_WORKERS: dict[str, Callable[[Facilities], None]] = {
+    "kill": kill,
+    "join": join,
+    "leave": leave,
+    "balancer": kill_balancer,
+}
+"""Cases in which something happens to workers or the load balancer in mid-stream: their series are ended when it is
+over."""
 
 
 def _frames(running: RunningAppliance) -> int:

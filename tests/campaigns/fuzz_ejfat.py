@@ -35,6 +35,7 @@ from ioc.channels.ejfat_reassembly import Event, Limits, Reassembler
 from ioc.channels.ejfat_recovery import Recovery
 from ioc.channels.ejfat_resend_store import KeepLimits, SentEvents
 from ioc.channels.ejfat_segmenter import Segmenter, Stamp
+from ioc.channels.ejfat_unclaimed import Unclaimed
 from ioc.channels.ejfat_wire import SyncMessage
 from ioc.core.clock import VirtualClock
 from ioc.core.errors import ProtocolError
@@ -283,6 +284,7 @@ class Campaign:
         self.balancing = Balancing(self.tally)
         self._pool = BufferPool(1 << 20)
         self._events = SentEvents(1, KeepLimits(1 << 20, 60.0), VirtualClock())
+        self._unclaimed = Unclaimed(1.0, lambda: None, VirtualClock())
         self._syncs = [SyncMessage(1, 10**15, 10**18).to_bytes(), bytes(28), b"LC\x02\x00" + bytes(40)]
         self._steps: tuple[tuple[float, Callable[[], None]], ...] = (
             (0.6, self._receive),
@@ -324,7 +326,9 @@ class Campaign:
     def _ask(self) -> None:
         rng = self._rng
         self._events.keep(rng.randrange(8), [rng.choice(self._whole)])
+        self._unclaimed.sent(rng.randrange(1000))
         asked = wire.ask(wire.Ask(rng.randrange(8), ((0, 10), (rng.randrange(5000), 0xFFFF_FFFF))))
+        asked += wire.had([(rng.randrange(8), 8), (20, 1 << rng.randrange(5, 64))])
         answers = wire.segment(b"\x10\x00" + bytes(60)) + wire.gone(3)
         for asks, stream in ((True, asked), (False, answers)):
             self._refusable("back channel", lambda asks=asks, stream=stream: self._converse(asks, stream))
@@ -340,6 +344,8 @@ class Campaign:
                 if isinstance(record, wire.Ask):
                     given = sum(map(len, self._events.answer(record)))
                     assert given <= 16 << 20, given
+                elif isinstance(record, wire.Had):
+                    self._unclaimed.had(record.ranges)
             assert records.held <= wire.MOST_BODY + 1000, records.held
 
     def _refusable(self, target: str, act: Callable[[], object]) -> None:

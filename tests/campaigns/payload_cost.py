@@ -34,7 +34,7 @@ def cost(size: int, table: dict[str, object]) -> tuple[float, float]:
     pixels = np.random.default_rng(1).integers(0, 256, (size // 1024, 1024), np.uint8)
     frame, number, pool = Frame(1, 1, 1, pixels, {"exposure": 0.5}), EventId(1, 1), BufferPool(BYTES)
     writer = outgoing(EgressConfig(uri="ejfat://here", **table), SystemClock()).writer  # type: ignore[arg-type]
-    reader = incoming(IngressConfig(**table)).reader  # type: ignore[arg-type]
+    reader = incoming(IngressConfig(**table), SystemClock()).reader  # type: ignore[arg-type]
     payload = np.frombuffer(b"".join(writer.write(frame, number, None)), np.uint8)
     count = BYTES // size
     writing = reading = float("inf")

@@ -24,7 +24,8 @@ HOST = "127.0.0.1"
 
 @contextmanager
 def receiver(**changes: object) -> Iterator[EjfatReceiver]:
-    opened = EjfatReceiver.open(replace(ReceiverSettings(memory=64 << 20), **changes))
+    # a time-out that no load of the machine makes a thread wait for its turn
+    opened = EjfatReceiver.open(replace(ReceiverSettings(memory=64 << 20, event_timeout=10.0), **changes))
     try:
         yield opened
     finally:

@@ -19,6 +19,7 @@ mtu = 1500
 sealed = true
 key_file = "{keys}"
 resend = true
+first_event = 1
 [ingress.in]
 sealed = true
 key_file = "{keys}"

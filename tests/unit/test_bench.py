@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detector_sim.images import FEWEST_SLOTS, MOST_PINNED_SHARE
-from ioc.bench import cli, pvapy, table, watched
+from ioc.bench import cli, ejfat_table, pvapy, table, watched
 from ioc.bench.appliance import Reading, lost_frames, trial
 from ioc.bench.case import UNPACED, Case, processor_text, toml
 from ioc.bench.ejfat import whole_toml
@@ -199,6 +199,20 @@ def test_the_configuration_with_egress_and_ingress_is_one_that_rayfan_takes() ->
 def test_a_whole_appliance_needs_square_frames() -> None:
     with pytest.raises(UserError, match="--size: expected the bytes of a square frame"):
         whole_toml(Load(1000, 1500), None)
+
+
+def test_the_ejfat_table_has_a_line_for_every_case_and_says_which_one_failed() -> None:
+    found = {"ratio": 0.75, "gbytes_per_s": 2.5, "frames_per_s": 2400.0, "cpu_seconds_per_gbyte": 0.6, "lost": 0}
+    rows = [{"title": row.title, "least": row.least, "of": row.ratio, **found} for row in ejfat_table.ROWS]
+    rows[-1] = {**rows[-1], "absent": "no rate without a loss"}
+    result = {"rows": rows, "seconds": 5.0, "repeats": 3, "conditions": conditions(), "load_after": 1.5}
+    text = ejfat_table.markdown(result)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(ejfat_table.ROWS)
+    assert {line.count("|") for line in lines} == {11}
+    assert "| 1 MiB, MTU 1500 | 2.50 | 2400 | 0.75 | a bare pair | 0.7 | - | 0.60 | - | 0 |" in lines
+    assert "load balancer, 4 workers" in text and "packet by packet" in text and "no rate without a loss" in text
+    assert len({row.title for row in ejfat_table.ROWS}) == len(ejfat_table.ROWS)
 
 
 def report(**changes: Any) -> dict[str, Any]:

@@ -67,3 +67,12 @@ def test_examples_of_processors_load(name: str, tmp_path: Path) -> None:
     (tmp_path / "threshold.py").write_text(example)
     found = load_processor(f"{tmp_path / 'threshold.py'}:Threshold")
     assert [one.name for one in found.declared_settings] == ["Level"]
+
+
+def test_every_test_that_the_ejfat_page_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (REFERENCE / "ejfat.md").read_text(encoding="utf-8")))
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_ejfat_*.py")]
+    texts += [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_balancer*.py")]
+    texts += [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "interop").glob("test_pvapy_ejfat.py")]
+    there = set(re.findall(r"^def (test_\w+)", "\n".join(texts), re.MULTILINE))
+    assert len(named) > 30 and named <= there, sorted(named - there)

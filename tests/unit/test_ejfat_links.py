@@ -2,9 +2,12 @@
 
 import socket
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
+from consumers.egress import Egress
 from ioc.channels.ejfat_control_model import LbStatus, Registration, Session, WorkerState
 from ioc.channels.ejfat_pid import Gains, Pid
 from ioc.channels.ejfat_sender import ANNOUNCE_SECONDS, SenderLink, SyncSettings
@@ -161,9 +164,41 @@ def test_a_sender_announces_itself_warms_up_and_syncs(sync_socket: socket.socket
     clock.advance(1.0)
     link.step()
     assert link.warm(0) and link.figures().syncs == 3
+    control.taken()
     clock.advance(ANNOUNCE_SECONDS)
     link.step()
     assert control.taken() == [("add", "10.0.0.1")]
+
+
+def test_a_sender_leaves_after_its_last_packet() -> None:
+    control = FakeControl()
+    link = SenderLink(control, "1", ["10.0.0.1"], SyncSettings(None, warm_up=0.0))
+    link.start()
+    assert link.warm(30.0)
+    calls = Mock()
+    calls.link.leave.side_effect = link.leave
+    egress = SimpleNamespace(
+        worker=calls.worker,
+        records=calls.records,
+        publisher=calls.publisher,
+        link=calls.link,
+        pva=calls.pva,
+        inputs=calls.inputs,
+        memory=None,
+    )
+    Egress.close(egress)  # type: ignore[arg-type]
+    order = [name for name, _, _ in calls.mock_calls]
+    assert order.index("worker.drain") < order.index("publisher.close") < order.index("link.leave")
+    assert control.taken() == [("add", "10.0.0.1"), ("remove", "10.0.0.1")]
+
+
+def test_workers_are_those_that_have_slots() -> None:
+    control = FakeControl()
+    link = SenderLink(control, "1", [], SyncSettings(None))
+    assert link.workers() == 0
+    control.error = ControlError("no")
+    assert link.workers() is None
+    assert SenderLink(None, "", [], SyncSettings(None)).workers() is None
 
 
 def test_a_sender_that_is_refused_says_so_and_tries_again() -> None:

@@ -27,7 +27,7 @@ from ioc.channels.pvapy_frames import read_frame
 from ioc.core.clock import VirtualClock
 from ioc.core.config_ejfat import EgressConfig, IngressConfig
 from ioc.core.errors import ProtocolError, RefusedError
-from ioc.core.frame import EndOfSeries, Frame, Item
+from ioc.core.frame import DataType, EndOfSeries, Frame, Item
 from tests.unit.test_sealing import FIRST, SECOND, ring
 
 EVENT = EventId(3, 17)
@@ -59,7 +59,7 @@ def sealing(path: Path, clock: VirtualClock | None = None) -> Outgoing:
 
 
 def opening(path: Path) -> Incoming:
-    return incoming(IngressConfig(sealed=True, key_file=path))
+    return incoming(IngressConfig(sealed=True, key_file=path), VirtualClock())
 
 
 @pytest.mark.parametrize("name", ["rayfan", "pvapy"])
@@ -158,6 +158,31 @@ def test_keys_roll_over_while_events_flow(tmp_path: Path) -> None:
     assert "0600" in into.fault
 
 
+@pytest.mark.parametrize("shape", [(3, 4), None])
+def test_raw_payloads_are_pixels_and_nothing_else(shape: tuple[int, int] | None) -> None:
+    clock = VirtualClock()
+    config = IngressConfig(payload="raw", raw_type=DataType.UINT16, raw_shape=shape)
+    reader, writer = (
+        incoming(config, clock).reader,
+        outgoing(EgressConfig(uri="ejfat://x", payload="raw"), clock).writer,
+    )
+    data = np.arange(12, dtype=">u2").reshape(3, 4)
+    pieces = writer.write(Frame(5, 6, 7, data), EVENT, None)
+    assert b"".join(map(bytes, pieces)) == data.astype("<u2").tobytes()
+    found = read(reader, event(pieces)).item
+    assert isinstance(found, Frame) and found.data.tolist() == data.reshape(shape or (1, 12)).tolist()
+    assert (found.series, found.unique_id) == ((EVENT.data_id << 32) + 1, EVENT.number + 1)
+    assert found.timestamp_ns == clock.wall_ns() and not found.data.flags.writeable
+    assert found.attributes == {"DataId": EVENT.data_id, "EventNumber": EVENT.number}
+    assert reader.is_dealt(found.series) and writer.write(EndOfSeries(5, 1), EVENT, None) == ()
+    for wrong in (b"", b"abc", *([bytes(22)] if shape else [])):
+        with pytest.raises(ProtocolError, match="raw payload"):
+            read(reader, event([wrong]))
+    for unfit in (np.zeros((0, 4), np.uint8), np.zeros(4), np.zeros((2, 2), complex)):
+        with pytest.raises(ValueError):
+            writer.write(Frame(5, 6, 7, unfit), EVENT, None)
+
+
 def test_two_lives_of_a_sender_never_share_a_key_and_counter(tmp_path: Path) -> None:
     ring(tmp_path / "keys", FIRST)
     lives = [sealing(tmp_path / "keys").writer for _ in range(20)]
@@ -171,7 +196,7 @@ def test_keys_of_the_environment_and_none(tmp_path: Path, monkeypatch: pytest.Mo
     assert outgoing(EgressConfig(uri="ejfat://x", sealed=True), VirtualClock()).key == "e"
     monkeypatch.delenv(VARIABLE)
     with pytest.raises(RefusedError, match=VARIABLE):
-        incoming(IngressConfig(sealed=True))
+        incoming(IngressConfig(sealed=True), VirtualClock())
 
 
 @pytest.mark.parametrize(
@@ -180,6 +205,7 @@ def test_keys_of_the_environment_and_none(tmp_path: Path, monkeypatch: pytest.Mo
         ({"sealed": True, "payload": "pvapy"}, "PvaPy cannot open them"),
         ({"key_file": "keys"}, "needs sealed = true"),
         ({"payload": "pickle"}, "pvapy"),
+        ({"sealed": True, "payload": "raw"}, "who takes that cannot open them"),
     ],
 )
 def test_what_does_not_go_together_is_refused(table: dict[str, object], message: str) -> None:
@@ -194,6 +220,15 @@ def test_resend_needs_an_offer_and_time() -> None:
         EgressConfig(uri="ejfat://x", payload="pvapy", resend=True)
     with pytest.raises(ValidationError, match="at most half of event_timeout"):
         IngressConfig(resend=True, event_timeout=0.03)
+
+
+def test_raw_frames_have_a_shape_only_where_they_are_raw() -> None:
+    with pytest.raises(ValueError, match="need payload = 'raw'"):
+        IngressConfig(raw_shape=(2, 3))
+    with pytest.raises(ValueError, match="cannot carry the offer"):
+        EgressConfig(uri="ejfat://x", payload="raw", resend=True)
+    with pytest.raises(ValueError, match="needs resend"):
+        EgressConfig(uri="ejfat://x", resend_unclaimed=True)
 
 
 def test_event_numbers_as_text() -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from consumers.egress import AWAY_SECONDS, Reach
+from consumers.egress import AWAY_SECONDS, Reach, first_event
 from consumers.route import registration, route_of, worker_uri
 from ioc.channels import ejfat_uri
 from ioc.channels.ejfat_kernel import advice, input_errors
+from ioc.channels.ejfat_streams import NEW_START
 from ioc.core.config import load
 from ioc.core.errors import ConfigError
 from ioc.core.status import ProcessSpec, Role
@@ -125,3 +126,14 @@ def test_a_destination_is_away_while_packets_find_no_way() -> None:
     assert not reach.update(0, 0.0)
     assert reach.update(1, 1.0) and reach.update(1, 1.0 + AWAY_SECONDS / 2)
     assert not reach.update(1, 1.0 + AWAY_SECONDS)
+
+
+def test_no_event_number_comes_twice_in_two_lives_of_an_egress() -> None:
+    def first(more: str, wall_s: float) -> int:
+        config = spec(f'[egress.out]\nuri = "ejfat://10.0.0.2?data=10.0.0.2"\n{more}').config.egress["out"]
+        return first_event(config, round(wall_s * 1e9))
+
+    assert first("", 1.8e9 + 1) - first("", 1.8e9) > NEW_START  # a receiver knows that it is a new life
+    assert 0 < first("", 1.8e9) < 1 << 63
+    assert first("first_event = 0", 1.8e9) == 0 and first("first_event = 4711", 1.8e9) == 4711
+    assert first('payload = "pvapy"', 1.8e9) == 1

@@ -10,7 +10,7 @@ from ioc.channels.ejfat_pacing import Pause, RatePacer
 from ioc.channels.ejfat_pool import LEAST_KEPT, BufferPool
 from ioc.channels.ejfat_reassembly import EVENT_OVERHEAD, Event, Incomplete, Limits, Reassembler
 from ioc.channels.ejfat_segmenter import Segmenter, Stamp
-from ioc.channels.ejfat_streams import LINGER_NS, MOST_CLOSED, Stream, Verdict
+from ioc.channels.ejfat_streams import LINGER_NS, MOST_CLOSED, NEW_START, Stream, Verdict
 from ioc.channels.ejfat_uri import EjfatUri, Endpoint
 from ioc.channels.ejfat_wire import (
     HEAD_BYTES,
@@ -345,6 +345,18 @@ def test_an_account_begins_with_the_first_event_and_takes_reordered_ones() -> No
     stream.completed(1000, 1000, 0)
     stream.completed(998, 998, 0)
     assert list(stream.missed) == [(999, 999)]
+
+
+@pytest.mark.parametrize("first", [1, 1 << 40])
+def test_a_sender_that_numbers_each_life_from_the_clock_starts_anew_and_has_lost_nothing(first: int) -> None:
+    stream = Stream()
+    for number in (first, first + 2, first + (1 << 32), first + (1 << 32) + 2):
+        stream.completed(number, None, 0)
+    assert (stream.lives, stream.lost, list(stream.missed)) == (1, 2, [(first + (1 << 32) + 1,) * 2])
+    stream.completed(first + 1, None, 0)  # of the life before, late
+    assert (stream.lives, stream.lost) == (1, 2)
+    stream.completed(first + (1 << 32) + 1 + NEW_START, None, 0)
+    assert stream.lives == 1 and stream.lost == NEW_START  # one less is a gap
 
 
 # pacing

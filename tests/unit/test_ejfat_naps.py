@@ -1,0 +1,79 @@
+"""When the reader of an EJFAT receiver naps and when it blocks; a queue that is full says so, and never more."""
+
+import socket
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from ioc.channels.ejfat_pacing import Pause
+from ioc.channels.ejfat_receiver import NAPS, EjfatReceiver, ReceiverSettings
+from ioc.channels.ejfat_segmenter import Segmenter, Stamp
+from ioc.core import codec
+from ioc.core.frame import Frame
+
+BLOCKED, TAKEN, EMPTY, NAP = "blocked", "taken", "empty", "nap"
+
+
+class Scripted:
+    """A socket with so many packets; notes each call and whether that would have blocked."""
+
+    def __init__(self) -> None:
+        self.packets: deque[bytes] = deque()
+        self.notes: list[str] = []
+        self._real = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._real.bind(("127.0.0.1", 0))
+        self.fileno, self.getsockname, self.close = self._real.fileno, self._real.getsockname, self._real.close
+        self.getsockopt = self._real.getsockopt
+
+    def recvmsg_into(self, buffers: Sequence[memoryview], _space: int, flags: int) -> tuple[int, list, int, None]:
+        if not self.packets:
+            self.notes.append(EMPTY if flags & socket.MSG_DONTWAIT else BLOCKED)
+            raise BlockingIOError
+        self.notes.append(TAKEN)
+        packet = self.packets.popleft()
+        buffers[0][: len(packet)] = packet
+        return len(packet), [], 0, None
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Scripted, EjfatReceiver]]:
+    """Have a receiver whose steps are made by the test, one packet a call."""
+    sock = Scripted()
+    monkeypatch.setattr(Pause, "wait", lambda _self, _seconds: sock.notes.append(NAP))
+    receiver = EjfatReceiver([sock], ReceiverSettings(queue_size=2, memory=1 << 20, in_place=False, event_timeout=60.0))  # type: ignore[list-item]
+    yield sock, receiver
+    sock.close()
+
+
+def packets(number: int, size: int = 3000) -> list[bytes]:
+    frame = Frame(1, number, 1, np.zeros((1, size), np.uint8))
+    laid = Segmenter(1500, 4, 2, 1).lay(codec.encode(frame), Stamp(number, number, 1))
+    wire = bytes(laid.wire)
+    return [wire[at : at + laid.size] for at in range(0, len(wire), laid.size)]
+
+
+def test_who_has_taken_all_naps_a_few_times_and_then_blocks(scripted: tuple[Scripted, EjfatReceiver]) -> None:
+    sock, receiver = scripted
+    sock.packets.extend(packets(1))
+    count = len(sock.packets)
+    for _ in range(count + NAPS + 3):
+        receiver._step()
+    assert sock.notes == [TAKEN] * count + [EMPTY, NAP] * NAPS + [BLOCKED] * 3
+    sock.notes.clear()
+    sock.packets.extend(packets(2))
+    receiver._step()
+    assert sock.notes == [TAKEN]
+    assert [item.unique_id for item in receiver.receive(9, 0.0) if isinstance(item, Frame)] == [1]
+
+
+def test_the_fill_is_at_most_one_however_much_comes(scripted: tuple[Scripted, EjfatReceiver]) -> None:
+    sock, receiver = scripted
+    for number in range(1, 6):
+        sock.packets.extend(packets(number))
+    while sock.packets:
+        receiver._step()
+    assert receiver.fill() == 1.0
+    figures = receiver.figures()
+    assert (figures.complete, figures.queued, figures.dropped) == (5, 2, 3)
