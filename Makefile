@@ -9,8 +9,9 @@ JOBS     ?= 3
 FUZZ     ?= 600
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
+PHOEBUS  ?=
 
-.PHONY: help run test lint unit faults facilities modes puts metadata soak ptychonn bad-processors fuzz-pva fuzz-ejfat bench slurm clean
+.PHONY: help run test lint unit faults facilities modes puts metadata soak ptychonn bad-processors fuzz-pva fuzz-ejfat bench slurm phoebus clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -22,6 +23,7 @@ help:
 	@echo "make puts   10 000 puts and gets of four clients while frames flow at 2 kHz (1 min)"
 	@echo "make fuzz-ejfat  10 million mutated EJFAT datagrams, payloads and asks, $(FUZZ) s at most: each used, or one error"
 	@echo "make slurm  groups as jobs of a Slurm that is started for it on this machine (5 min)"
+	@echo "make phoebus PHOEBUS=FOLDER  every screen in a real Phoebus on a virtual display, connected and photographed (6 min)"
 	@echo "make metadata  six metadata channels at 1 kHz for METADATA=$(METADATA) s: each value with its frame"
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
@@ -70,6 +72,9 @@ soak: $(VENV)/.test
 slurm: $(VENV)/.test
 	@$(VENV)/bin/python -c 'from tests.support.slurm_cluster import missing; raise SystemExit(missing() or None)'
 	RAYFAN_SLURM_STAGE=1 $(VENV)/bin/python -m pytest -v tests/integration/test_slurm.py $(ARGS)
+
+phoebus: $(VENV)/.test
+	PHOEBUS="$(PHOEBUS)" $(VENV)/bin/python -m tests.campaigns.phoebus $(ARGS)
 
 bench: $(VENV)/.test
 	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)
