@@ -5,7 +5,7 @@ from pathlib import Path
 
 from consumers.loading import load_processor
 from consumers.records import consumer_records
-from ioc.screens.consumer_pages import processor_page
+from ioc.screens.consumer_pages import processor_panel
 
 
 def panel_name(reference: str) -> str:
@@ -22,7 +22,7 @@ def write_panel(reference: str, folder: Path) -> Path:
     """
     kind = load_processor(reference)
     table = consumer_records("Cons1", kind.declared_settings, kind.declared_statistics)
-    screen = processor_page(panel_name(reference), table).screen()
+    screen = processor_panel(panel_name(reference), table)
     path = folder / screen.file
     path.write_text(screen.text(), encoding="utf-8")
     return path

@@ -1,22 +1,24 @@
 """Screens of a consumer, of what its processor declares, of its metadata, and of a collector."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ioc.records.table import Record
+from ioc.screens.bob import Screen
 from ioc.screens.device import Device, device
 from ioc.screens.items import Bar, Command, Commands, Embedded, History, Image, Item, Text, Wide, fitting, lines
-from ioc.screens.page import OVERVIEW, Card, Link, Page
+from ioc.screens.page import OVERVIEW, Card, Link, Page, panel
 from ioc.screens.table import Column, Table
 
 EXAMPLE = "Cons1:"
 SAME = (("R", "$(R)"),)
 IMAGE_WIDTH = 520
-PANEL_WIDTH = 360
+PANEL_WIDTH = 344
 PANEL_TALL = 330
+ROW_WIDTH, ROW_TALL = 900, 52
 LATENCY = (("LatencyP50", "median"), ("LatencyP99", "99 %"), ("LatencyMax", "longest"))
 LOST_BY_STOP = "Stop $(P)$(R)? It finishes what is here and takes no more; what its group may drop is lost to it."
 LOST_BY_RESET = "Set the statistics of $(P)$(R) to zero? What they have gathered is lost."
-CHANNELS = "Channels_RBV"
 
 
 def consumer_page(records: Iterable[Record]) -> Page:
@@ -43,7 +45,7 @@ def consumer_page(records: Iterable[Record]) -> Page:
     )
     settings = card(
         "Processor",
-        Embedded("Processor", "", SAME, PANEL_TALL),
+        Embedded("ProcessorPanel", "", SAME, PANEL_TALL),
         Commands((Command("Reset", "Reset statistics", LOST_BY_RESET),)),
     )
     configure = card("All settings as JSON", Wide("Configure", settable=True), Wide("ConfigureMessage"))
@@ -60,25 +62,21 @@ def consumer_page(records: Iterable[Record]) -> Page:
     return Page("consumer.bob", "Consumer $(P)$(R)", one, columns, links, scripts)
 
 
-def processor_page(name: str, records: Iterable[Record]) -> Page:
+def processor_panel(name: str, records: Iterable[Record]) -> Screen:
     """Return the panel of a processor: what it declares, to be embedded in the screen of its consumer."""
     one = device(records, EXAMPLE)
     settings = [each for each in one.records if each.startswith("Set:")]
     statistics = [each for each in one.records if each.startswith("Stat:")]
     items: list[Item] = [*_titled("Settings", one, settings), *_titled("Statistics", one, statistics)]
     nothing = Text("It has neither settings nor statistics of its own.", 2)
-    card = Card(name, one, items or [nothing], PANEL_WIDTH - 16)
-    return Page(f"processor_{name}.bob", name, one, ((card,),), links=())
+    return panel(f"processor_{name}.bob", name, one, items or [nothing], PANEL_WIDTH)
 
 
-def other_page() -> Page:
+def other_panel() -> Screen:
     """Return the panel of a processor that no panel was made for."""
-    text = Text(
-        "No panel was made for this processor. Its settings are in 'All settings as JSON'; make a panel with", 3
-    )
-    command = Text("rayfan processor screen NAME", 1)
+    text = Text("No panel was made for this processor. Its settings are below, as JSON. To make one:", 2)
     none = Device({}, "$(P)$(R)", EXAMPLE)
-    return Page("processor_other.bob", "Processor", none, ((Card("Processor", none, [text, command], 344),),), links=())
+    return panel("processor_other.bob", "Processor", none, [text, Text("rayfan processor screen NAME")], PANEL_WIDTH)
 
 
 def _titled(title: str, one: Device, names: Sequence[str]) -> list[Item]:
@@ -91,8 +89,8 @@ def metadata_page(records: Iterable[Record]) -> Page:
     frames = Card(
         "Frames", one, [*lines("Complete", "Unmatched", "Unwanted", "Waiting"), Wide("UnmatchedIds"), Wide("Channels")]
     )
-    places = [Embedded(f"Channel{number}", "", (), 62) for number in range(1, 9)]
-    channels = Card("Channels", one, places, 1050)
+    places = [Embedded(f"Channel{number}", "", (), ROW_TALL) for number in range(1, 9)]
+    channels = Card("Channels", one, places, ROW_WIDTH + 16)
     scripts = (("channels.py", (one.shown("Channels"),)),)
     return Page("metadata.bob", "Metadata $(P)$(R)", one, ((frames,), (channels,)), scripts=scripts)
 
@@ -106,12 +104,15 @@ def channel_page(records: Iterable[Record]) -> Page:
     return Page("metadata_channel.bob", "Metadata channel $(P)$(R)", one, ((link,), (match, clock)))
 
 
-def channel_row(records: Iterable[Record]) -> "Page":
+def channel_row(records: Iterable[Record]) -> Screen:
     """Return one channel as a line, to be embedded."""
     one = device(records, "Cons1:Meta:NAME:")
-    columns = [Column(name, 96) for name in ("Connected", "Rate", "Matched", "Unmatched", "Late", "Errors", "Window")]
-    table = Table([""], columns, opens="metadata_channel.bob", titles=["$(R)"])
-    return Page("metadata_row.bob", "Metadata channel", one, ((Card("$(R)", one, [table], 1030),),), links=())
+    columns = [Column(name, 110) for name in ("Connected", "Rate", "Matched", "Unmatched", "Late", "Errors", "Window")]
+    table = Table(("$(R)",), columns, opens="metadata_channel.bob", titles=("$(N)",), inside=False)
+    return replace(
+        panel("metadata_row.bob", "Metadata channel", one, [table], ROW_WIDTH),
+        more=(("N", one.example.split(":")[-2]),),
+    )
 
 
 def collector_page(records: Iterable[Record]) -> Page:

@@ -62,6 +62,4 @@ def words(name: str) -> str:
             parts.append(letter)
         else:
             parts[-1] += letter
-    return " ".join(
-        [parts[0], *(part if part.isupper() or any(map(str.isdigit, part)) else part.lower() for part in parts[1:])]
-    )
+    return " ".join([parts[0], *(part if part.isupper() else part.lower() for part in parts[1:])])

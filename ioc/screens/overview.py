@@ -22,7 +22,7 @@ FILE = "overview.bob"
 SCRIPT = "overview.py"
 GROUP_WIDTH, GROUP_HEIGHT = 300, 96
 ARROW = 40
-TOP = HEAD_HEIGHT + GAP + 212
+TOP = HEAD_HEIGHT + GAP + 178
 """Where the picture begins, below the figures of the whole appliance."""
 COLUMNS = (
     ("Sources", GAP, BOX_WIDTH),

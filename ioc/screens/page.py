@@ -75,6 +75,16 @@ class Page:
         return Screen(self.file, self.title, self.device.example, x, lowest, [*head, *made], self.scripts, self.more)
 
 
+def panel(file: str, title: str, device: Device, items: Sequence[Item], width: int) -> Screen:
+    """Return a screen that others embed: items under each other, without heading and frame."""
+    made: list[ET.Element] = []
+    y = 0
+    for item in items:
+        made += item.draw(device, Box(0, y, width, item.height))
+        y += item.height
+    return Screen(file, title, device.example, width, y, made)
+
+
 def heading(title: str, width: int, links: Sequence[Link]) -> list[ET.Element]:
     """Return the bar at the top of a screen: what it shows, and buttons to other screens on the right."""
     left = width - GAP - len(links) * (LINK_WIDTH + 6) + 6

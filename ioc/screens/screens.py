@@ -13,8 +13,8 @@ from ioc.screens.consumer_pages import (
     collector_page,
     consumer_page,
     metadata_page,
-    other_page,
-    processor_page,
+    other_panel,
+    processor_panel,
 )
 from ioc.screens.detector_pages import detector_page, simulation_page
 from ioc.screens.device import Device, device
@@ -47,7 +47,6 @@ def all_screens(records: Iterable[Record], processors: Mapping[str, Iterable[Rec
         consumer_page(records),
         metadata_page(records),
         channel_page(records),
-        channel_row(records),
         collector_page(records),
         egress_page(records),
         ingress_page(records),
@@ -59,16 +58,21 @@ def all_screens(records: Iterable[Record], processors: Mapping[str, Iterable[Rec
         ledger_page(records),
         processes_page(records),
         process_page(records),
-        *(processor_page(name, table) for name, table in processors.items()),
-        other_page(),
     ]
-    screens = [overview_screen(records), group_box(records), *box_screens(records), *(page.screen() for page in pages)]
+    panels = [channel_row(records), other_panel(), *(processor_panel(*one) for one in processors.items())]
+    screens = [
+        overview_screen(records),
+        group_box(records),
+        *box_screens(records),
+        *panels,
+        *(page.screen() for page in pages),
+    ]
     return [*screens, *(_expert(name, device(records, example), screens) for name, example in EXPERTS.items())]
 
 
 def _expert(name: str, one: Device, screens: Iterable[Screen]) -> Screen:
     own = [screen for screen in screens if screen.device == one.example]
-    return expert_page(f"expert_{name}.bob", "Further records of", one, own).screen()
+    return expert_page(f"expert_{name}.bob", "More of", one, own).screen()
 
 
 def write(screens: Iterable[Screen], folder: Path) -> None:

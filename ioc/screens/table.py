@@ -43,13 +43,15 @@ class Column:
 class Table:
     """Rows of devices, for example `Dist1:` to `Dist8:`; with `opens`, each begins with a button to that screen.
 
-    A row's title is its name without the colon, or those of `titles`.
+    A row's title is its name without the colon, or those of `titles`. Unless `inside`, there is one row, the device
+    itself, and the row's name is only what a click hands on.
     """
 
     rows: Sequence[str]
     columns: Sequence[Column]
     opens: str | None = None
     titles: Sequence[str] = ()
+    inside: bool = True
 
     @property
     def width(self) -> int:
@@ -81,6 +83,6 @@ class Table:
         ]
         x = box.x + LINK + SPACE
         for column in self.columns:
-            made.append(column.draw(device, row, Box(x, box.y, column.width, TALL)))
+            made.append(column.draw(device, row if self.inside else "", Box(x, box.y, column.width, TALL)))
             x += column.width + SPACE
         return made

@@ -96,7 +96,7 @@ def image(name: str, pv: str, box: Box) -> ET.Element:
         "color_bar": {"visible": True, "bar_size": 40},
         "x_axis": shown,
         "y_axis": shown,
-        "limits_from_pv": False,
+        "limits_from_pv": True,
         "autoscale": True,
         "show_toolbar": True,
         "background_color": palette.CARD,

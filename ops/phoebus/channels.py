@@ -13,6 +13,9 @@ for place in range(PLACES):
     macros = Macros()
     macros.add("P", given.getValue("P"))
     macros.add("R", given.getValue("R") + name + ":")
-    row.setPropertyValue("file", "")
+    macros.add("N", name)
+    if row.getPropertyValue("file"):
+        row.setPropertyValue("file", "")  # the same file with other macros would stay as it is
     row.setPropertyValue("macros", macros)
-    row.setPropertyValue("file", "metadata_row.bob" if name else "")
+    if name:
+        row.setPropertyValue("file", "metadata_row.bob")

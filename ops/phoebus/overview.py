@@ -36,7 +36,8 @@ for slot in range(len(pvs) // 3):  # noqa: F821 - given by Phoebus
     for key, value in (("P", prefix), ("R", device), ("S", "Process" + str(slot + 1) + ":"), ("N", name)):
         macros.add(key, value)
     if str(box.getPropertyValue("macros")) != str(macros):
-        box.setPropertyValue("file", "")
+        if box.getPropertyValue("file"):
+            box.setPropertyValue("file", "")  # the same file with other macros would stay as it is
         box.setPropertyValue("macros", macros)
         box.setPropertyValue("file", "box_" + role + ".bob")
     box.setPropertyValue("visible", True)

@@ -14,4 +14,4 @@ here = os.path.dirname(widget.getUserData(DisplayModel.USER_DATA_INPUT_FILE))  #
 panel = "processor_" + name + ".bob"
 if not here.startswith("http") and not os.path.exists(os.path.join(here, panel)):  # noqa: PTH110, PTH118
     panel = "processor_other.bob"
-ScriptUtil.findWidgetByName(widget, "Processor").setPropertyValue("file", panel)  # noqa: F821
+ScriptUtil.findWidgetByName(widget, "ProcessorPanel").setPropertyValue("file", panel)  # noqa: F821

@@ -50,15 +50,22 @@ COLORS = 96
 """Colours of it, which make it small."""
 PROCESSES = ("detector", "Cons1", "Cons2", "Cons3", "Cons4", "Cons5", "Cons6", "Coll1", "Ejfat1", "EjfatLb1")
 PROCESSES += ("EjfatIn1", "HDF1", "Plug1", "In1")
-PLUGINS = ("image1", "Stats1", "ROI1", "Proc1", "Trans1", "Codec1", "CB1")
-LIVE = {"overview.bob": 12.0, "detector.bob": 5.0, "consumer.bob": 20.0, "group.bob": 15.0, "process.bob": 8.0}
+PLUGINS = ("HDF1", "image1", "Stats1", "ROI1", "Proc1", "Trans1", "Codec1", "CB1")
+LIVE = {
+    "overview.bob": 25.0,
+    "detector.bob": 15.0,
+    "stats.bob": 10.0,
+    "consumer.bob": 20.0,
+    "group.bob": 15.0,
+    "process.bob": 8.0,
+}
 """Seconds that a screen lives before its picture is taken, for plots and pictures to fill; LIVE_SECONDS for others."""
 LIVE_SECONDS = 3.0
 PRESSED = {"overview.bob": "Detector"}
 """A button that is pressed on a screen, to open another one."""
 BUILD_SECONDS = 1200.0
 CONNECT_SECONDS = 30.0
-SHOW_SECONDS = 900.0
+SHOW_SECONDS = 1800.0
 PVA_SECONDS = 120.0
 QUIET = "-Djava.util.logging.config.file=/dev/null"
 """core-pva tells of every channel otherwise."""
@@ -73,6 +80,7 @@ org.phoebus.pv.pva/epics_pva_addr_list={EPICS_PVA_ADDR_LIST}
 org.phoebus.pv.pva/epics_pva_auto_addr_list=false
 org.phoebus.pv.pva/epics_pva_broadcast_port={EPICS_PVA_BROADCAST_PORT}
 org.phoebus.ui/splash=false
+org.csstudio.display.builder.representation/embedded_timeout=60000
 """
 
 

@@ -20,7 +20,7 @@ WHERE = "unpack a Phoebus 5.0 (or build it, see docs/how-to/use-phoebus-screens.
 WHERE += "make phoebus ARGS=--client-only for the PVs and the pvAccess client alone"
 DEVICES = {"Cons1:Meta:NAME:": "Cons1:Meta:Energy:"}
 """What the macro R is in this appliance where it differs from the record tables."""
-RATE = 20.0
+RATE = 5.0
 SIZE = 512
 
 CONFIG = """

@@ -23,7 +23,7 @@ from tests.support.phoebus_stage import configuration, macros, resolved, shown_h
 
 SCREENS = screens()
 EACH = pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.file)
-SCRIPTED = re.compile(r"Box\d+|Channel\d+|Processor")
+SCRIPTED = re.compile(r"Box\d+|Channel\d+|ProcessorPanel")
 """Embedded displays whose file a script chooses when the screen runs."""
 LOSES_DATA = {
     ("Drain", "1"),
@@ -190,6 +190,7 @@ def test_pvs_of_a_device() -> None:
         ("NDArrayPort", "ND array port"),
         ("Ledger:LossPercent", "Loss percent"),
         ("SizeX", "Size X"),
+        ("ArraySize0", "Array size0"),
         ("RSS", "RSS"),
         ("CPULimit", "CPU limit"),
     ],

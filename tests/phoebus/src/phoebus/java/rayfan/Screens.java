@@ -26,6 +26,7 @@ import org.csstudio.display.builder.model.Widget;
 import org.csstudio.display.builder.model.WidgetProperty;
 import org.csstudio.display.builder.model.widgets.EmbeddedDisplayWidget;
 import org.csstudio.display.builder.representation.javafx.JFXRepresentation;
+import org.csstudio.display.builder.representation.javafx.JFXUtil;
 import org.csstudio.display.builder.runtime.WidgetRuntime;
 import org.csstudio.display.builder.runtime.app.DisplayRuntimeInstance;
 import org.csstudio.display.builder.runtime.pv.RuntimePV;
@@ -45,8 +46,9 @@ import org.phoebus.ui.docking.DockPane;
  * names a fourth field, the button with that text is pressed, and the title of the tab that opens is printed.
  */
 public class Screens {
-    private static final long CONNECT_SECONDS = 30;
-    private static final long START_SECONDS = 120;
+    private static final long CONNECT_SECONDS = 240;
+    private static final long STABLE_MILLISECONDS = 3000;
+    private static final long START_SECONDS = 300;
 
     public static void main(String[] arguments) throws Exception {
         Thread driver = new Thread(() -> drive(Path.of(arguments[0])), "screens");
@@ -94,24 +96,32 @@ public class Screens {
         runtime.getRepresentation_init().get(CONNECT_SECONDS, TimeUnit.SECONDS);
         Parent parent = modelParent(runtime);
         DisplayModel model = (DisplayModel) parent.getProperties().get(JFXRepresentation.ACTIVE_MODEL);
-        Set<String> missing = settled(model);
+        settled(model);
         Thread.sleep(Math.round(1000 * seconds));
-        missing = disconnected(model);
+        Set<String> missing = settled(model);  // of those too that a script brought meanwhile
         System.out.println("SCREEN\t" + picture.getName() + "\t" + pvs(model).size() + "\t" + String.join(" ", missing));
         int width = model.propWidth().getValue();
         int height = model.propHeight().getValue();
         WritableImage image = inToolkit(() -> {
             SnapshotParameters parameters = new SnapshotParameters();
+            parameters.setFill(JFXUtil.convert(model.propBackgroundColor().getValue()));
             parameters.setViewport(new Rectangle2D(0, 0, width, height));
             return parent.snapshot(parameters, new WritableImage(width, height));
         });
         ImageIO.write(SwingFXUtils.fromFXImage(image, null), "png", picture);
         if (press != null) press(parent, press);
-        inToolkit(() -> {
-            for (DockPane pane : DockPane.getActiveDockPane() == null ? List.<DockPane>of() : List.of(DockPane.getActiveDockPane()))
-                for (DockItem item : new ArrayList<>(pane.getDockItems())) item.close();
-            return null;
-        });
+        closeAll();
+    }
+
+    private static void closeAll() throws Exception {
+        List<DockItem> items = inToolkit(() -> new ArrayList<>(DockPane.getActiveDockPane().getDockItems()));
+        for (DockItem item : items) {
+            item.prepareToClose();  // may ask, so not in the toolkit's thread
+            inToolkit(() -> {
+                item.close();
+                return null;
+            });
+        }
     }
 
     private static void press(Parent parent, String text) throws Exception {
@@ -157,14 +167,17 @@ public class Screens {
         return null;
     }
 
+    /** Waits until all PVs are connected and no more come, and returns those that are not. */
     private static Set<String> settled(DisplayModel model) throws Exception {
         long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(CONNECT_SECONDS);
-        Set<String> missing = disconnected(model);
-        while (!missing.isEmpty() && System.nanoTime() < end) {
-            Thread.sleep(200);
-            missing = disconnected(model);
+        int before = -1;
+        while (System.nanoTime() < end) {
+            int count = pvs(model).size();
+            if (disconnected(model).isEmpty() && count == before) break;
+            before = count;
+            Thread.sleep(STABLE_MILLISECONDS);
         }
-        return missing;
+        return disconnected(model);
     }
 
     private static Set<String> disconnected(DisplayModel model) {
