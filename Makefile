@@ -7,11 +7,12 @@ SOAK     ?= 600
 METADATA ?= 20
 JOBS     ?= 3
 FUZZ     ?= 600
+PVA      ?= 60
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 PHOEBUS  ?=
 
-.PHONY: help run test lint unit faults facilities modes puts metadata soak ptychonn bad-processors fuzz-pva fuzz-ejfat bench slurm phoebus clean
+.PHONY: help run test lint unit faults facilities modes puts metadata soak ptychonn bad-processors fuzz-pva pva fuzz-ejfat bench slurm phoebus clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -19,6 +20,7 @@ help:
 	@echo "make faults hurt a running appliance FAULTS=$(FAULTS) times at random; the ledger has the last word (15 min)"
 	@echo "make facilities  two facilities joined by EJFAT, their packets and workers hurt; the ledgers' verdict (3 min)"
 	@echo "make fuzz-pva  10 million mutated pvAccess messages, $(FUZZ) s at most: each taken, or one error"
+	@echo "make pva    the image server with clients of others: fast and slow, killed, several servers, gateways (4 min)"
 	@echo "make modes  every way in with every way out, PvaPy's tools at both ends (5 min)"
 	@echo "make puts   10 000 puts and gets of four clients while frames flow at 2 kHz (1 min)"
 	@echo "make fuzz-ejfat  10 million mutated EJFAT datagrams, payloads and asks, $(FUZZ) s at most: each used, or one error"
@@ -53,6 +55,9 @@ facilities: $(VENV)/.test
 
 fuzz-pva: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.fuzz_pva --seconds $(FUZZ) $(ARGS)
+
+pva: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.pva --seconds $(PVA) $(ARGS)
 
 modes: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.modes $(ARGS)

@@ -26,6 +26,7 @@ from ioc.core.config import Config, Policy, collector_group
 from ioc.core.rate import RateMeter
 from ioc.core.reorder import Bounds, Reorder
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
+from ioc.records.image_rules import ImageRules
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -71,7 +72,7 @@ class Collector:
         for remote in self.remote:
             remote.idle = self._while_delivering
         self.status_name = f"{prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name])
+        self.status_channels = StatusChannels([self.status_name], self.images.visits)
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         self.records = RecordServer(prefix, collector_records(self.name), self._put, ServerOptions.of(child.spec))
         self._begun = time.monotonic()
@@ -81,6 +82,7 @@ class Collector:
         """Serve the records and begin to gather."""
         self.records.start()
         self.records.set_many({f"{self.name}:Wait": self.config.wait})
+        self.images.guard(ImageRules(self.records))
         self.images.start()
         self.pva.start()
         self.gathering.start()

@@ -24,6 +24,7 @@ from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs, undeliver
 from consumers.worker import Worker
 from ioc.channels.base import Publisher
 from ioc.channels.images import open_images
+from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
@@ -33,6 +34,7 @@ from ioc.core.errors import ConfigError, RefusedError, mismatch
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, State, Status
+from ioc.records.image_rules import ImageRules
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -73,13 +75,15 @@ class Consumer:
             outputs.append(self.shown)
         self.worker = Worker(self.receiver, self.book, self.processor, outputs, clock)
         self.metadata = self.worker.metadata = open_stage(self.group.metadata, self.prefix)
+        if self.metadata is not None and isinstance(self.receiver, LocalReceiver):
+            self.receiver.beside = self.metadata.filenos
         self.worker.carried = spec.config.carried_metadata(self.group.input)
         if self.output is not None:
             self.output.idle = self.worker.run_commands
         for remote in self.remote:
             remote.idle = self._while_delivering
         self.status_name = f"{self.prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name])
+        self.status_channels = StatusChannels([self.status_name], self.images.visits)
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         templates = (Template(DATABASES / "consumer.template", {"R": f"{self.name}:"}),)
         options = ServerOptions.of(child.spec, templates, self._refused)
@@ -104,6 +108,7 @@ class Consumer:
             raise ConfigError(f"groups.{spec.table}.processor: start: {fault(error)}") from None
         self.records.start()
         self._show_settings()
+        self.images.guard(ImageRules(self.records))
         self.images.start()
         self.pva.start()
         self._take_up_earlier_life()

@@ -27,6 +27,7 @@ from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.sequence import Arrival, DealtTracker, Ranges, SequenceTracker
 from ioc.core.status import ExitCode, SeriesStatus, StageStatus, Status
+from ioc.records.image_rules import ImageRules
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -208,7 +209,7 @@ class Ingress:
             calls = control_plane(self.uri, config)
             self.link = WorkerLink(calls, self.uri.lb_id or "", worker, self.worker_state)
         self.status_name = f"{prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name])
+        self.status_channels = StatusChannels([self.status_name], self.images.visits)
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         self.records = RecordServer(prefix, ingress_records(self.name), self._put, ServerOptions.of(child.spec))
         self._lingering = threading.Event()
@@ -219,6 +220,7 @@ class Ingress:
     def start(self) -> None:
         """Serve the records and begin to receive."""
         self.records.start()
+        self.images.guard(ImageRules(self.records))
         self.images.start()
         self.pva.start()
         self.loop.start()

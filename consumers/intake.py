@@ -21,6 +21,7 @@ from ioc.core.config_modes import file_of, scheme_of
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.records.image_rules import ImageRules
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -52,7 +53,7 @@ class Intake:
         outlets = Outlets(self.output, self.shown, self.journal, self.name)
         self.loop = IntakeLoop(self.streams, arrived, outlets, clock)
         self.status_name = f"{prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name])
+        self.status_channels = StatusChannels([self.status_name], self.images.visits)
         served = [stream.provider for stream in self.streams if isinstance(stream, ServedStream)]
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider, *served])
         self.records = RecordServer(prefix, intake_records(self.name), self._put, ServerOptions.of(child.spec))
@@ -62,6 +63,7 @@ class Intake:
     def start(self) -> None:
         """Serve records and channels and begin to take frames."""
         self.records.start()
+        self.images.guard(ImageRules(self.records))
         self.images.start()
         self.pva.start()
         self.loop.start()

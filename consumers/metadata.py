@@ -7,7 +7,6 @@ too, so that no queue overflows while the processor takes long. Values are taken
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +23,7 @@ from ioc.records.table import Value
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.001
-"""s between two looks at the channels: each that finds nothing has p4p tell when there is something again."""
+"""s between two looks at the channels, while frames come."""
 SEARCH_SECONDS = (1.0, 8.0)
 """s after which a channel that is not there is searched for anew: at first, and at most; in between ever longer."""
 MOST_UPDATES = 65_536
@@ -38,7 +37,7 @@ class _Channel:
 
     config: ChannelConfig
     source: MetadataSource
-    updates: deque[Update]
+    updates: list[Update] = field(default_factory=list)
     received: int = 0
     rate: RateMeter = field(default_factory=RateMeter)
 
@@ -59,7 +58,7 @@ class MetadataStage:
             provider = self._providers.get(channel.protocol)
             if provider is None:
                 provider = self._providers[channel.protocol] = providers[channel.protocol]()
-            self._channels[name] = _Channel(channel, provider.open(channel), deque())
+            self._channels[name] = _Channel(channel, provider.open(channel))
         streams = {name: channel.stream() for name, channel in config.channels.items()}
         self.association = Association(streams, Waiting(config.most_waiting, config.waiting_bytes))
 
@@ -68,13 +67,19 @@ class MetadataStage:
         """Frames and ends of series that wait."""
         return self.association.waiting
 
+    def filenos(self) -> list[int]:
+        """Return descriptors that are readable when there may be a value for a frame that waits."""
+        if not self.waiting or self._closed:
+            return []
+        return [number for provider in self._providers.values() for number in provider.filenos()]
+
     def through(self, items: Sequence[Item], patient: bool = True) -> list[Settled]:
         """Take items, and return those that go on, in order, each with its metadata; all of them unless `patient`."""
         association = self.association
         now = time.monotonic_ns()
         for item in items:
             association.offer(item, now)
-        if now >= self._poll_at or not patient:
+        if not items or now >= self._poll_at or not patient:
             self.poll()
             self._poll_at = now + round(LOOK_SECONDS * 1e9)
         for name, channel in self._channels.items():
@@ -97,10 +102,11 @@ class MetadataStage:
                 found = channel.source.poll()
                 if found:
                     channel.received += len(found)
-                    channel.updates.extend(found)
-                    while len(channel.updates) > MOST_UPDATES:
-                        channel.updates.popleft()
-                        channel.source.errors += 1
+                    channel.updates += found
+                    surplus = len(channel.updates) - MOST_UPDATES
+                    if surplus > 0:
+                        del channel.updates[:surplus]
+                        channel.source.errors += surplus
             self._search_if_due()
 
     def change(self, name: str, key: str, value: float) -> None:
@@ -191,8 +197,7 @@ class MetadataStage:
 
     def _taken(self, channel: _Channel) -> list[Update]:
         with self._guard:
-            taken = list(channel.updates)
-            channel.updates.clear()
+            taken, channel.updates = channel.updates, []
         return taken
 
     def _channel_values(self, name: str, channel: _Channel, now_ns: int) -> dict[str, Value]:

@@ -45,6 +45,8 @@ from ioc.distributor.seat import Aside, Seat
 from ioc.distributor.spool import Spool
 from ioc.distributor.takers import takers_of
 from ioc.records.areadetector import CAMERA_PORT
+from ioc.records.client_table import slowest
+from ioc.records.image_rules import ImageRules
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -55,6 +57,8 @@ log = logging.getLogger(__name__)
 IMAGE_QUEUE = 64
 SOURCE_PART = 4
 """One part in so many of the pool is for frames of a foreign detector that wait to be taken in."""
+REPLAY = 64
+"""Frames that a foreign detector is asked to keep for the case that the connection breaks; Rayfan's does."""
 SHOWN_RANGES = 16
 """Ranges of ids that a figure lists."""
 QUORUM_SECONDS = 30.0
@@ -86,13 +90,12 @@ class Detector:
         self.images.members(self.prefix, remote)
         self.acknowledgements = AcknowledgeChannels(self.prefix, remote.admits, remote.link)
         self.status_name = f"{self.prefix}cam1:Status"
-        self.status_channels = StatusChannels([self.status_name])
+        self.status_channels = StatusChannels([self.status_name], self.images.visits)
         self.metadata = MetadataSimulator(
-            self.config.detector.metadata, lambda name, value: self.records.set(name, value)
+            self.prefix, self.config.detector.metadata, lambda name, value: self.records.set(name, value)
         )
         providers = [
             self.status_channels.provider,
-            self.metadata.provider(self.prefix),
             WorkChannel(self.prefix, self.desk.hear).provider,
         ]
         self.pva = PvaServer([*self.images.beside_acknowledgements(self.acknowledgements), *providers])
@@ -126,6 +129,7 @@ class Detector:
         )
         self.controls.begin()
         self.records.restore()
+        self.images.guard(ImageRules(self.records))
         self.images.start()
         self.pva.start()
         self.child.report_with(self.sample)
@@ -209,7 +213,7 @@ class Detector:
         if config.source.kind == "pva":
             assert config.source.channel is not None
             waiting = budget.pool // SOURCE_PART
-            self.foreign = PvaReceiver(config.source.channel, queue_bytes=waiting)
+            self.foreign = PvaReceiver(config.source.channel, queue_bytes=waiting, replay=REPLAY)
             return LiveImages(self.foreign, (budget.pool - waiting) // 2, self.useful)
         source, readout = read_out(open_source(config), config.readout)
         return ImageStore(source, min(budget.images, budget.pool - reserved), self.useful, readout)
@@ -274,14 +278,20 @@ class Detector:
                     self.flow.submit(lambda name=member.name: self.distributor.give_up(name))
 
     def _image_plugin(self) -> dict[str, Value]:
+        visits = self.images.visits()
+        clients: dict[str, Value] = {
+            "Pva1:Clients_RBV": len(visits),
+            "Pva1:SlowestClient_RBV": slowest(visits),
+            "Pva1:Denied_RBV": self.images.denied,
+        }
         for group in self.flow.snapshot.groups:
             if group.slot == IMAGE_SLOT:
                 member = group.members[0]
-                return {
+                return clients | {
                     "Pva1:ArrayCounter_RBV": member.completed,
                     "Pva1:DroppedArrays_RBV": sum(member.dropped.values()),
                 }
-        return {}
+        return clients
 
 
 class Requested:

@@ -128,6 +128,9 @@ IMAGE_CHANNEL = (
     Record("PortName", STRING, "Name among the plug-ins", initial="PVA1"),
     Record("ArrayCounter", COUNT, "Frames given to PVA clients", unit="frame"),
     Record("DroppedArrays", COUNT, "Frames that PVA clients missed", unit="frame"),
+    Record("Clients", INT, "Clients connected with the image server"),
+    Record("SlowestClient", STRING, "Account and peer that most waits for", size=PATH_SIZE),
+    Record("Denied", COUNT, "Reads that access security denied"),
     *(one for one in ARRAY if one.name in IMAGE_CHANNEL_SHOWS),
     *READ_TYPES,
 )

@@ -89,12 +89,16 @@ def _templates() -> "Mapping[Role, str]":
 
 def _structures(spec: "ProcessSpec") -> "Iterator[Row]":
     from ioc.core.status import Role
+    from ioc.records.client_table import SUFFIX
     from ioc.records.table import Row
 
     prefix = spec.config.prefix
     device = {Role.SUPERVISOR: "", Role.DETECTOR: "cam1:"}.get(spec.role, f"{spec.name}:")
     yield Row(f"{prefix}{device}Status", "structure", "", "All that the process tells of itself", "no", "")
-    for image in _images(spec):
+    if images := _images(spec):
+        table = f"{prefix}{device}{SUFFIX}"
+        yield Row(table, "NTTable", "", "Who looks at the images of the process", "no", "")
+    for image in images:
         yield Row(prefix + image, "NTNDArray", "", "Frames, over pvAccess", "no", "")
     if spec.role is Role.DETECTOR:
         for name, channel in spec.config.detector.metadata.items():

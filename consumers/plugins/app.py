@@ -32,6 +32,7 @@ from ioc.core.clock import SystemClock
 from ioc.core.config import PASSING, PLUGINS_GROUP, PluginsConfig
 from ioc.core.frame import DataType, Frame
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
+from ioc.records.image_rules import ImageRules
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
@@ -68,7 +69,7 @@ class Plugins:
         source = Source(self.graph, self.held, lambda: self.receiver.missed)
         self.worker = Worker(self.receiver, self.book, source, [], self.clock)
         self.status_name = f"{self.prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name])
+        self.status_channels = StatusChannels([self.status_name], self.images.visits)
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         table = all_records(self.name, config.names, self.sizes)
         options = ServerOptions.of(spec, on_refused=self._refused)
@@ -82,6 +83,7 @@ class Plugins:
         for plugin in self.plugins.values():
             plugin.show({"DriverVersion_RBV": version("rayfan")})
             plugin.start()
+        self.images.guard(ImageRules(self.records))
         self.images.start()
         self.pva.start()
         self.worker.start()

@@ -52,7 +52,8 @@ class Case:
     memory from one of the prepared ones; otherwise these lie there, and no pixel is moved. `read`: whoever gets a
     frame reads every byte of it, Rayfan's processor and the peer's client alike (reading.py). `past_series` series of
     one frame were acquired, and frames flowed for `age` seconds, before anything is measured. `metadata` PVA channels
-    are updated with every frame, and matched to it by time stamp; a frame that lacks one counts as lost.
+    are updated with every frame, and matched to it by time stamp; a frame that lacks one counts as lost. `broadcast`:
+    the consumers do not take turns, each gets every frame; known to `rayfan bench pva` only.
     """
 
     size: int = 512
@@ -66,6 +67,7 @@ class Case:
     past_series: int = 0
     age: float = 0.0
     metadata: int = 0
+    broadcast: bool = False
 
     @property
     def own_processor(self) -> bool:
@@ -81,6 +83,7 @@ class Case:
     def title(self) -> str:
         """The case in a few words."""
         members = "1 consumer" if self.consumers == 1 else f"{self.consumers} consumers in turn"
+        members = f"each to {self.consumers} consumers" if self.broadcast else members
         batches = f", batches of {self.batch}" if self.batch > 1 else ""
         fresh = ", each frame written anew" if self.fresh else ""
         read = ", every byte read" if self.read else ""

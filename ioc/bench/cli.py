@@ -84,7 +84,8 @@ def _add_pva(parts: Subparsers) -> None:
     _common(pva, seconds=10.0, repeats=5)
     _add_peer(pva)
     pva.add_argument("--size", metavar="PIXELS", type=_count(1, 16384), default=512, help="side of a square frame")
-    pva.add_argument("--clients", nargs="+", type=int, choices=(1, 2, 4), default=[1, 2], help="default 1 2")
+    pva.add_argument("--clients", nargs="+", type=int, choices=(1, 2, 4), default=[1, 2, 4], help="default 1 2 4")
+    pva.add_argument("--all", action="store_true", help="all rows: 512 and 4096, turns, broadcast, slow and fast")
     pva.set_defaults(run=_run(_pva))
 
 
@@ -164,10 +165,13 @@ def _ejfat(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _pva(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from ioc.bench import pva_table
     from ioc.bench.knee import Plan
     from ioc.bench.pva import measure
 
     plan = Plan(options.seconds, options.repeats, options.peer != "none")
+    if options.all:
+        return pva_table.measure(folder, plan)
     return measure(folder, options.size, plan, tuple(options.clients))
 
 

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -37,10 +39,17 @@ def memcpy_gbps(size: int = COPY_BYTES) -> float:
     return median(rates)
 
 
-def tcp_loopback_gbps(folder: Path, seconds: float) -> float:
-    """Return GB/s of a TCP stream between two processes."""
-    got, _ = _pair("tcp", folder, {"seconds": seconds})
-    return _rate(got)
+def tcp_loopback_gbps(folder: Path, seconds: float, readers: int = 1) -> float:
+    """Return GB/s of TCP between processes, to `readers` at the same time, each with a sender of its own, summed up."""
+    places = [folder / f"tcp{number}" for number in range(readers)]
+    for place in places:
+        place.mkdir()
+    with ThreadPoolExecutor(readers, "tcp pair") as pool:
+        pairs = [pool.submit(_pair, "tcp", place, {"seconds": seconds}) for place in places]
+        rates = [_rate(pair.result()[0]) for pair in pairs]
+    for place in places:
+        shutil.rmtree(place)
+    return sum(rates)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +72,32 @@ def run(folder: Path, case: Case, frame_rate: float | None, seconds: float) -> T
         for client in clients if not case.metadata else ():
             client.hear(ANSWER_SECONDS)
         wait_while([server, *clients], begun + START_DELAY + LATE_SECONDS + WARM_SECONDS - time.monotonic())
-        window, cpu = _measure([server, *clients], seconds)
+        window, cpu, server_cpu = _measure([server, *clients], seconds)
         for client in clients if not case.metadata else ():
             client.finish_input()
         for client in clients if not case.metadata else ():
             client.hear(ANSWER_SECONDS)
     notes = [_notes(_notes_file(folder, number)) for number in range(case.consumers)]
-    return judged(notes, window, cpu, frame_rate)
+    return with_server(judge(case, notes, window, cpu, frame_rate), server_cpu, window)
+
+
+def judge(
+    case: Case, notes: list[NDArray[np.int64]], window: tuple[int, int], cpu: float, asked: float | None
+) -> Trial:
+    """Return the trial of the clients of a case: of all together, or where each gets all frames of the one with least.
+
+    A frame that one of those did not get is lost, whoever else got it.
+    """
+    if not case.broadcast:
+        return judged(notes, window, cpu, asked)
+    each = [judged([one], window, cpu / len(notes), asked) for one in notes]
+    return replace(min(each, key=lambda one: one.reached), lost=sum(one.lost for one in each))
+
+
+def with_server(trial: Trial, cpu: float, window: tuple[int, int]) -> Trial:
+    """Return a trial with the CPU s of the sending processes, for each frame that came."""
+    frames = trial.reached * (window[1] - window[0]) / 1e9
+    return replace(trial, server_cpu_seconds=cpu / frames) if frames else trial
 
 
 def judged(notes: list[NDArray[np.int64]], window: tuple[int, int], cpu: float, asked: float | None) -> Trial:
@@ -150,21 +170,21 @@ def _notes_file(folder: Path, number: int) -> Path:
     return folder / f"notes{number}"
 
 
-def _measure(running: Sequence[Started], seconds: float) -> tuple[tuple[int, int], float]:
-    """Return the window (monotonic ns) and the CPU s that all used in it."""
+def _measure(running: Sequence[Started], seconds: float) -> tuple[tuple[int, int], float, float]:
+    """Return the window (monotonic ns), and the CPU s that all, and the first, used in it."""
     pids = [one.pid for one in running]
-    first, first_cpu = time.monotonic_ns(), cpu_seconds(pids)
+    first, first_cpu, first_server = time.monotonic_ns(), cpu_seconds(pids), cpu_seconds(pids[:1])
     wait_while(running, seconds)
-    last, last_cpu = time.monotonic_ns(), cpu_seconds(pids)
+    last, last_cpu, last_server = time.monotonic_ns(), cpu_seconds(pids), cpu_seconds(pids[:1])
     wait_while(running, SETTLE_SECONDS)
-    return (first, last), last_cpu - first_cpu
+    return (first, last), last_cpu - first_cpu, last_server - first_server
 
 
 def request(case: Case) -> str:
     """Return a client's request: a queue on the server, and a place in a group if there are several."""
     least, most = QUEUE_SIZES
     queue = min(most, max(least, QUEUE_BYTES // case.frame_bytes))
-    if case.consumers == 1:
+    if case.consumers == 1 or case.broadcast:
         return f"record[queueSize={queue}]field()"
     return f"record[queueSize={queue}]field(_[pydistributor=group:bench;trigger:uniqueId;updates:1])"
 

@@ -26,13 +26,15 @@ TRIES = 2
 class Trial:
     """One run at a set rate: what was asked for and what came through (both in the searcher's unit), and what was lost.
 
-    `asked` None: as fast as it goes. `cpu_seconds` are those of all processes, for each frame; None if not measured.
+    `asked` None: as fast as it goes. `cpu_seconds` are those of all processes, for each frame, `server_cpu_seconds`
+    those of the ones that send; None if not measured.
     """
 
     asked: float | None
     reached: float
     lost: int
     cpu_seconds: float | None = None
+    server_cpu_seconds: float | None = None
 
     @property
     def good(self) -> bool:

@@ -1,5 +1,6 @@
 """Which server serves the image channels of a process: Rayfan's own, or p4p's as the fallback; one face for both."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -7,8 +8,11 @@ from ioc.channels.base import ImageLink
 from ioc.channels.pva import ImageChannel, ImageChannels, Membership
 from ioc.channels.pva_images import ImageServer
 from ioc.channels.pva_images_members import Groups
+from ioc.channels.pva_images_visitor import Rules, Visit
 from ioc.channels.pva_member import AcknowledgeChannels
 from ioc.core.config import ImageBackend
+
+log = logging.getLogger(__name__)
 
 
 class ImageMembers(Protocol):
@@ -39,6 +43,19 @@ class Images(Protocol):
         """Serve the channels of members, while they are admitted."""
         ...
 
+    def guard(self, rules: Rules) -> None:
+        """Let rules decide who may read; before the start."""
+        ...
+
+    def visits(self) -> Sequence[Visit]:
+        """Return who is connected; p4p's server does not tell."""
+        ...
+
+    @property
+    def denied(self) -> int:
+        """How often a client was denied to read since the start."""
+        ...
+
     def start(self) -> None:
         """Serve from now on."""
         ...
@@ -53,7 +70,16 @@ class Images(Protocol):
 
 
 class P4pImages(ImageChannels):
-    """Image channels that p4p's server of the process serves."""
+    """Image channels that p4p's server of the process serves; everybody may read them, whatever the rules are."""
+
+    denied = 0
+
+    def guard(self, rules: Rules) -> None:
+        """Tell that the rules have no effect: p4p does not say who it is that monitors."""
+        log.warning('image_server = "p4p": access security does not apply to images; everybody may read them')
+
+    def visits(self) -> Sequence[Visit]:
+        return ()
 
     @property
     def providers(self) -> Sequence[Any]:

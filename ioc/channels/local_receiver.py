@@ -7,7 +7,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,8 @@ class LocalReceiver:
     """A member's end; joins, and joins again when the distributor comes back. Implements base.Receiver.
 
     `missed` is the distributor's word on how many frames it dropped for this member so far. `suspects` are series and
-    id of frames that somebody died with: whoever works on one forgets it there when it is done.
+    id of frames that somebody died with: whoever works on one forgets it there when it is done. `beside` returns
+    descriptors of others: `receive` waits no longer when one of them is readable.
     """
 
     def __init__(self, path: Path, who: wire.Hello, book: Book, account: Account | None = None) -> None:
@@ -42,6 +43,7 @@ class LocalReceiver:
         self._book = book
         self.account = account
         self.suspects: set[tuple[int, int]] = set()
+        self.beside: Callable[[], Sequence[int]] = tuple
         self._socket: socket.socket | None = None
         self._knocking: socket.socket | None = None
         self._bell: memoryview | None = None
@@ -68,7 +70,8 @@ class LocalReceiver:
             left = deadline - time.monotonic()
             if left < 0 or not (self._socket or self._join(left)):
                 return ()
-            self._read(max(left, 0.0))
+            if not self._read(max(left, 0.0)):
+                return ()
         return self._hand_out(max_items)
 
     def poll(self, max_items: int) -> Sequence[Item]:
@@ -200,19 +203,31 @@ class LocalReceiver:
         self.joins += 1
         return True
 
-    def _read(self, wait: float) -> None:
+    def _read(self, wait: float) -> bool:
+        """Take what the distributor says within so many seconds; return whether it said anything."""
         assert self._socket is not None
-        if not select.select([self._socket], [], [], wait)[0]:
-            return
+        if not self._waited(self._socket, wait):
+            return False
         try:
             message, descriptors, _, _ = socket.recv_fds(self._socket, wire.LARGEST_MESSAGE + 1024, 1)
             self._handle(message, descriptors)
         except ConnectionResetError:
-            return  # told once when the other side closed with something of ours unread; what it sent can still be read
+            pass  # told once when the other side closed with something of ours unread; what it sent can still be read
         except (OSError, ProtocolError) as error:
             self._errors += 1
             log.warning("%s: the way to the distributor broke: %s", self._path, error)
             self._disconnect()
+        return True
+
+    def _waited(self, connection: socket.socket, seconds: float) -> bool:
+        """Return whether the distributor has said something within so many seconds, or until others are readable."""
+        beside = self.beside()
+        if not beside:
+            return bool(select.select([connection], [], [], seconds)[0])
+        poll = select.poll()  # unlike select, it does not mind a descriptor that its owner has just closed
+        for descriptor in (connection.fileno(), *beside):
+            poll.register(descriptor, select.POLLIN)
+        return any(descriptor == connection.fileno() for descriptor, _ in poll.poll(1000 * seconds))
 
     def _handle(self, message: bytes, descriptors: Sequence[int]) -> None:
         kind = message[:1]

@@ -31,6 +31,9 @@ class CaSources:
     def open(self, config: ChannelConfig) -> "CaSource":
         return CaSource(self._context, config)
 
+    def filenos(self) -> tuple[int, ...]:
+        return ()
+
     def search(self) -> None:
         if self._context.broadcaster is not None:
             self._context.broadcaster.search_now()

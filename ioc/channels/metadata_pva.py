@@ -1,181 +1,136 @@
-"""Metadata channels over pvAccess: monitors with a queue, taken from it by whoever polls.
+"""Metadata channels over pvAccess: scalars by a client of our own, everything else by p4p.
 
-How it works: p4p's raw subscription keeps updates in a queue of its own, in C++, so no thread of Python is woken for
-each. The queue asked for at both ends is long; `pipeline` lets a server that can hold back rather than merge on the
-way. A server whose own queue overflows merges what it has not sent: then frames go without, and say so.
+How it works: a number or text with a time stamp, wherever it is in the structure, is what most channels are; the client
+of `pva_monitors` reads many of their updates in one pass. Arrays, enums, elements of arrays, and servers that it does
+not understand are left to p4p (`metadata_p4p`), for good, with one line in the log.
 """
 
 import logging
-import re
-import time
-from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-from p4p import Value
-from p4p.client.raw import Context, Disconnected, Finished, Subscription
-
+from ioc.channels.metadata_p4p import P4pSource, P4pSources, first_field
 from ioc.channels.metadata_source import QUEUE_SIZE
+from ioc.channels.pva_monitors import Monitor, Monitors
+from ioc.channels.pva_wire_stamped import Wanted
 from ioc.core.config_metadata import ChannelConfig
-from ioc.core.errors import UserError, mismatch
-from ioc.core.metadata import MetadataValue, Update
+from ioc.core.metadata import Update
 
 log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 1.0
-_STEP = re.compile(r"([A-Za-z_]\w*)(?:\[(\d+)\])?")
 
 
 class PvaSources:
     """All PVA channels of a process; implements SourceProvider."""
 
     def __init__(self) -> None:
-        self._context = Context("pva", nt=False, useenv=True)
+        self._monitors = Monitors()
+        self._others: P4pSources | None = None
         self._open: list[PvaSource] = []
 
     def open(self, config: ChannelConfig) -> "PvaSource":
-        source = PvaSource(self._context, config)
+        source = PvaSource(self, config, self._monitor(config))
         self._open.append(source)
         return source
 
+    def filenos(self) -> list[int]:
+        return self._monitors.filenos()
+
     def search(self) -> None:
         for source in self._open:
-            source.begin_anew()
+            source.search()
+        if self._others is not None:
+            self._others.search()
 
     def close(self) -> None:
-        for source in self._open:
-            source.close()
-        self._context.close()
+        self._monitors.close()
+        if self._others is not None:
+            self._others.close()
+
+    def updates_of(self, monitor: Monitor) -> list[Update]:
+        """Return what has come for a monitor."""
+        return self._monitors.updates_of(monitor)
+
+    def search_for(self, monitor: Monitor) -> None:
+        """Search at once for a channel that is not there."""
+        self._monitors.search_now(monitor)
+
+    def let_go(self, monitor: Monitor) -> None:
+        """Close one monitor."""
+        self._monitors.close_one(monitor)
+
+    def other(self, config: ChannelConfig) -> P4pSource:
+        """Return a channel by p4p."""
+        if self._others is None:
+            self._others = P4pSources()
+        return self._others.open(config)
+
+    def _monitor(self, config: ChannelConfig) -> Monitor | None:
+        """Return a monitor by our own client; None if it is clear by the names of the fields that it cannot."""
+        unique_id = config.id_field if config.match == "id" else None
+        if "[" in config.field or (unique_id is not None and "[" in unique_id):
+            return None
+        wanted = Wanted(config.field, unique_id)
+        fields = sorted({first_field(name) for name in wanted.names()})
+        return self._monitors.open(config.name, wanted, fields, QUEUE_SIZE)
 
 
 class PvaSource:
-    """One PVA channel; implements MetadataSource."""
+    """One PVA channel; implements MetadataSource. It has either a monitor of our own client or a source of p4p's."""
 
-    def __init__(self, context: Context, config: ChannelConfig) -> None:
-        self.connected = False
+    def __init__(self, sources: PvaSources, config: ChannelConfig, monitor: Monitor | None) -> None:
+        self._sources = sources
+        self._config = config
+        self._monitor = monitor
+        self._other = sources.other(config) if monitor is None else None
         self.errors = 0
-        self.last_error = ""
-        self._context = context
-        self._name = config.name
-        self._value = reader(config.field)
-        self._id = reader(config.id_field) if config.match == "id" else None
-        fields = {"timeStamp", first_field(config.field)} | ({first_field(config.id_field)} if self._id else set())
-        self._request = f"record[queueSize={QUEUE_SIZE},pipeline=true]field({','.join(sorted(fields))})"
-        self._subscription: Subscription | None = None
-        self._retry_at = 0.0
-        self._subscribe()
+        self._counted = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether updates can come."""
+        if self._other is not None:
+            return self._other.connected
+        return self._monitor is not None and self._monitor.connected
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last, empty: nothing."""
+        if self._other is not None:
+            return self._other.last_error
+        refusal = self._monitor.refusal if self._monitor is not None else ""
+        return f"pva://{self._config.name}: {refusal}" if refusal else ""
+
+    @property
+    def own(self) -> bool:
+        """Whether our own client has this channel."""
+        return self._monitor is not None
 
     def poll(self) -> list[Update]:
-        found: list[Update] = []
-        if self._subscription is None:
-            if time.monotonic() < self._retry_at:
+        if self._monitor is not None:
+            found = self._sources.updates_of(self._monitor)
+            if not self._monitor.foreign:
                 return found
-            self._subscribe()
-        assert self._subscription is not None
-        pop = super(Subscription, self._subscription).pop  # what Subscription adds costs as much as the rest
-        while (popped := pop()) is not None:
-            if isinstance(popped, Exception):
-                self._broken(popped)
-                if self._subscription is None:
-                    break
-                continue
-            self.connected = True
-            try:
-                found.append(self._update(popped))
-            except (KeyError, UserError, TypeError, ValueError, IndexError, AttributeError) as error:
-                self._refuse(error)
+            return found + self._hand_over(self._monitor)
+        if self._other is None:
+            return []
+        found = self._other.poll()
+        self.errors += self._other.errors - self._counted
+        self._counted = self._other.errors
         return found
 
-    def begin_anew(self) -> None:
-        """Search at once for a channel that is not there: for a new one p4p does, for an old one it takes pauses."""
-        if self.connected or self._subscription is None:
-            return
-        self._subscription.close()
-        self._context.disconnect(self._name)
-        self._subscribe()
+    def search(self) -> None:
+        """Search at once for a channel that is not there."""
+        if self._monitor is not None:
+            self._sources.search_for(self._monitor)
 
     def close(self) -> None:
-        if self._subscription is not None:
-            self._subscription.close()
-            self._subscription = None
-            self._retry_at = float("inf")
+        if self._monitor is not None:
+            self._sources.let_go(self._monitor)
+            self._monitor = None
+        if self._other is not None:
+            self._other.close()
 
-    def _subscribe(self) -> None:
-        self._subscription = self._context.monitor(self._name, _nothing, request=self._request)
-
-    def _update(self, value: Value) -> Update:
-        stamp = value["timeStamp"]
-        stamp_ns = stamp["secondsPastEpoch"] * 1_000_000_000 + stamp["nanoseconds"]
-        unique_id = None if self._id is None else int(self._id(value))
-        return Update(plain(self._value(value)), stamp_ns, unique_id)
-
-    def _broken(self, error: Exception) -> None:
-        """Take notice that the channel is gone; one that was refused is tried again after a while."""
-        self.connected = False
-        if isinstance(error, Disconnected):
-            return
-        if not isinstance(error, Finished):
-            self.last_error = f"pva://{self._name}: {error}"
-            log.warning("%s", self.last_error)
-        if self._subscription is not None:
-            self._subscription.close()
-            self._subscription = None
-        self._retry_at = time.monotonic() + RETRY_SECONDS
-
-    def _refuse(self, error: Exception) -> None:
-        self.errors += 1
-        if not self.last_error:
-            log.warning("pva://%s: an update cannot be used: %s: %s", self._name, type(error).__name__, error)
-        self.last_error = f"pva://{self._name}: an update cannot be used: {type(error).__name__}: {error}"
-
-
-def first_field(path: str) -> str:
-    """Return the top-level field that a path begins with."""
-    return path.partition(".")[0].partition("[")[0]
-
-
-def reader(path: str) -> Callable[[Value], Any]:
-    """Return a function that gets what lies at a path like `position.x` or `value[3]`; it raises what p4p raises."""
-    steps: list[str | int] = []
-    for part in path.split("."):
-        match = _STEP.fullmatch(part)
-        if match is None:
-            raise UserError(mismatch("field", "NAME.NAME[NUMBER]", path))
-        steps.append(match[1])
-        if match[2] is not None:
-            steps.append(int(match[2]))
-    if len(steps) == 1:
-        only = steps[0]
-        return lambda value: value[only]
-
-    def read(value: Value) -> Any:
-        found: Any = value
-        for step in steps:
-            found = found[step]
-        return found
-
-    return read
-
-
-def plain(value: Any) -> MetadataValue:
-    """Return a field of a structure as a value: an enum as the text of its choice, an array of numbers as NumPy has it.
-
-    Raises:
-        UserError: it is none of these.
-    """
-    if isinstance(value, float | int | str):
-        return value
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "biuf":
-            raise UserError(mismatch("value", "numbers", value.dtype))
-        return value
-    if isinstance(value, Value) and value.has("choices") and value.has("index"):
-        index, choices = int(value["index"]), value["choices"]
-        return str(choices[index]) if 0 <= index < len(choices) else index
-    if isinstance(value, np.generic):
-        return value.item()
-    raise UserError(mismatch("value", "a number, a text, an enum or an array of numbers", type(value).__name__))
-
-
-def _nothing() -> None:
-    """Ignore that there is something: it is polled for."""
+    def _hand_over(self, monitor: Monitor) -> list[Update]:
+        log.info("pva://%s: taken over by p4p: %s", monitor.name, monitor.foreign)
+        self._sources.let_go(monitor)
+        self._monitor = None
+        self._other = self._sources.other(self._config)
+        return self._other.poll()

@@ -13,10 +13,18 @@ QUEUE_SIZE = 2000
 class MetadataSource(Protocol):
     """One channel; comes back by itself. Any thread may call, one at a time."""
 
-    connected: bool
     errors: int
     """Updates that could not be used, or were dropped."""
-    last_error: str
+
+    @property
+    def connected(self) -> bool:
+        """Whether updates can come."""
+        ...
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last, empty: nothing."""
+        ...
 
     def poll(self) -> Sequence[Update]:
         """Return the updates that have come since the last call, in order; never waits."""
@@ -32,6 +40,10 @@ class SourceProvider(Protocol):
 
     def open(self, config: ChannelConfig) -> MetadataSource:
         """Return a channel that is being connected."""
+        ...
+
+    def filenos(self) -> Sequence[int]:
+        """Return descriptors that are readable when there is something to poll; none if there are no such."""
         ...
 
     def search(self) -> None:

@@ -6,11 +6,12 @@ poster              moves frames that are in the way
 caller's thread     `publish`: lays out the update once, puts it into queues, wakes writers
 """
 
+import errno
 import logging
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from ioc.channels.pva import Membership
@@ -20,8 +21,9 @@ from ioc.channels.pva_images_client import Client, Source
 from ioc.channels.pva_images_discovery import Discovery
 from ioc.channels.pva_images_members import Groups, Members, Viewing
 from ioc.channels.pva_images_service import Service
+from ioc.channels.pva_images_visitor import Everybody, Rules, Visit, Visitor
 from ioc.channels.pva_poster import Poster
-from ioc.channels.pva_wire_search import ANY, GUID_BYTES, Address, Place, Search, address_of, found
+from ioc.channels.pva_wire_search import ANY, ANY_IPV6, GUID_BYTES, Address, Place, Search, address_of, found
 from ioc.core.errors import PeerError, RayfanBug, UserError, mismatch
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,10 @@ MOST_CLIENTS = 256
 BACKLOG = 64
 LOOK_SECONDS = 10.0
 """Between two looks for clients that are silent."""
+FREE_PORTS_TRIED = 4
+"""A port that is free on one interface may be taken on another."""
+RULES_SECONDS = 1.0
+"""Between two looks whether clients may still read what they monitor."""
 
 
 class ImageServer:
@@ -50,6 +56,20 @@ class ImageServer:
         self._channels: dict[str, Viewing] = {}
         self._members: list[Members] = []
         self._running: _Running | None = None
+        self._rules: Rules = Everybody()
+
+    def guard(self, rules: Rules) -> None:
+        """Let rules decide who may read; before the start."""
+        self._rules = rules
+
+    def visits(self) -> Sequence[Visit]:
+        """Return who is connected, and their accounts; any thread may call it."""
+        return self._running.visits() if self._running is not None else ()
+
+    @property
+    def denied(self) -> int:
+        """How often a client was denied to read since the start."""
+        return self._running.denied if self._running is not None else 0
 
     def add(self, name: str, groups: Groups | None = None) -> ServedChannel:
         """Serve a channel of this name; with `groups`, clients may ask for turns of it."""
@@ -80,7 +100,7 @@ class ImageServer:
         """
         if self._running is None:
             addresses = from_environment(os.environ if self._environment is None else self._environment)
-            self._running = _Running(self, addresses)
+            self._running = _Running(self, addresses, self._rules)
 
     def stop(self) -> None:
         """Cut off all clients and serve no more."""
@@ -114,8 +134,11 @@ class ImageServer:
 class _Running:
     """The server from a start to a stop: sockets, clients and the service thread."""
 
-    def __init__(self, server: ImageServer, addresses: Addresses) -> None:
+    def __init__(self, server: ImageServer, addresses: Addresses, rules: Rules) -> None:
+        self.rules = rules
+        self.denied = 0
         self._server = server
+        self._longest_silence = addresses.longest_silence
         self._listeners = listeners(addresses)
         address, port = self._listeners[0].getsockname()[:2]
         tells = len(self._listeners) == 1
@@ -130,6 +153,7 @@ class _Running:
             self._service.watch(one.fileno(), partial(self._discovery.readable, one))
         self._service.every(self._discovery.beacon_period, self._discovery.send_beacons)
         self._service.every(lambda: LOOK_SECONDS, self._look_for_silent)
+        self._service.every(lambda: RULES_SECONDS, self._look_at_rules)
         self._service.start()
 
     def find(self, name: str) -> Source | None:
@@ -142,6 +166,10 @@ class _Running:
             return None
         here = [number for number, name in search.names if self.find(name) is not None]
         return found(self.place, search, here) if here or search.must_reply else None
+
+    def visits(self) -> list[Visit]:
+        """Return the clients' accounts; any thread may call it."""
+        return [client.visit() for client in list(self._clients.values())]
 
     def changed(self) -> None:
         """Take notice that there is another channel."""
@@ -176,13 +204,13 @@ class _Running:
         except OSError as error:
             log.warning("a client was not accepted: %s", error)
             return
-        peer = f"{address[0]}:{address[1]}"
+        visitor = Visitor(str(address_of(address[0])), address[1])
         if len(self._clients) >= MOST_CLIENTS:
-            log.warning("%s is not served: there are %d clients already", peer, len(self._clients))
+            log.warning("%s is not served: there are %d clients already", visitor.peer, len(self._clients))
             connection.close()
             return
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client = Client(connection, peer, self, self._lost)
+        client = Client(connection, visitor, self, self._lost)
         self._clients[client.fileno] = client
         self._writers = [other for other in self._writers if other.writer.running] + [client]
         self._service.watch(client.fileno, partial(self._read, client))
@@ -207,35 +235,52 @@ class _Running:
         """Take notice that a client cannot be written to; on its writer's thread."""
         self._service.tell(lambda: self._drop(client))
 
+    def _look_at_rules(self) -> None:
+        for client in list(self._clients.values()):
+            client.look_at_rules()
+
     def _look_for_silent(self) -> None:
-        for client in [client for client in self._clients.values() if client.silent()]:
+        for client in [client for client in self._clients.values() if client.silent(self._longest_silence)]:
             log.warning("%s: cut off: nothing was heard of it for long", client.peer)
             self._drop(client)
 
 
 def listeners(addresses: Addresses) -> list[socket.socket]:
     """Return listening sockets, all with one port: the configured one, or a free one if that is taken."""
-    hosts = addresses.interfaces or (ANY,)
-    for port in (addresses.tcp_port, 0):
-        made: list[socket.socket] = []
+    error = None
+    for port in (addresses.tcp_port, *[0] * FREE_PORTS_TRIED):
         try:
-            for host in hosts:
-                made.append(_listen(host, made[0].getsockname()[1] if made else port))
-            return made
-        except OSError as error:
-            for one in made:
-                one.close()
-            if port == 0:
-                raise UserError(f"image server: cannot listen at {', '.join(map(str, hosts))}: {error}") from None
+            return _listen_everywhere(addresses.interfaces, port)
+        except OSError as failure:
+            error = failure
             log.info("TCP port %d is taken (%s): a free one is used", port, error)
-    raise RayfanBug("no port was tried")
+    where = ", ".join(map(str, addresses.interfaces)) or "any interface"
+    raise UserError(f"image server: cannot listen at {where}: {error}")
+
+
+def _listen_everywhere(interfaces: Sequence[Address], port: int) -> list[socket.socket]:
+    """Return a listening socket for each interface; for none, one of IPv4 and, on a host that has it, one of IPv6."""
+    made: list[socket.socket] = []
+    try:
+        for host in interfaces or (ANY,):
+            made.append(_listen(host, made[0].getsockname()[1] if made else port))
+        if not interfaces and socket.has_ipv6:
+            made.append(_listen(ANY_IPV6, made[0].getsockname()[1]))
+    except OSError as error:
+        if not interfaces and made and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            return made  # this host has no IPv6
+        for one in made:
+            one.close()
+        raise
+    return made
 
 
 def _listen(host: Address, port: int) -> socket.socket:
-    family = socket.AF_INET if host.version == 4 else socket.AF_INET6
-    made = socket.socket(family, socket.SOCK_STREAM)
+    made = socket.socket(socket.AF_INET if host.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if host.version == 6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.bind((str(host), port))
         made.listen(BACKLOG)
     except OSError:

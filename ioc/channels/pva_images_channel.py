@@ -24,9 +24,11 @@ import numpy as np
 from ioc.channels.base import Accepted, Counters, Refusal
 from ioc.channels.bell import Bell
 from ioc.channels.pva_images_queue import Held, Taken, UpdateQueue, begin_use
+from ioc.channels.pva_images_replay import ReplayWindow
 from ioc.channels.pva_poster import Poster
 from ioc.channels.pva_wire_image import EMPTY, image_of
 from ioc.channels.pva_wire_ntndarray import Selection
+from ioc.channels.pva_wire_request import Replay
 from ioc.core.frame import Frame, Item
 
 log = logging.getLogger(__name__)
@@ -55,12 +57,17 @@ class Writer(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """One client's monitor of a channel; `scheduled` while its writer is going to look at it."""
+    """One client's monitor of a channel; `scheduled` while its writer is going to look at it.
+
+    `broken`: its connection is, and nothing more reaches the client.
+    """
 
     queue: UpdateQueue
     writer: Writer
     channel: "ServedChannel | None" = None
     scheduled: bool = False
+    broken: bool = False
+    replay: Replay | None = None
 
 
 class ServedChannel:
@@ -93,6 +100,7 @@ class ServedChannel:
         self._moved_ns = 0  # how long the last copy took
         self._progress_ns = time.monotonic_ns()
         self._due_ns: int | None = None
+        self._replay = ReplayWindow()
 
     @property
     def name(self) -> str:
@@ -172,12 +180,14 @@ class ServedChannel:
         if self.watched and self._on_close is not None:
             self._on_close(self)
 
-    def join(self, subscription: Subscription) -> None:
-        """Send a subscription the newest frame, or the empty image, and every frame from now on."""
+    def join(self, subscription: Subscription, replay: Replay | None = None) -> None:
+        """Send a subscription every frame from now on; first the newest one or the empty image, or what it missed."""
         with self._lock:
-            newest = self._newest_held()
+            missed = [] if replay is None else self._replay.begin(replay)
+            if replay is None or replay.after is None or not self._replayed(missed, subscription.queue):
+                subscription.queue.put(self._newest_held() or Held(None, EMPTY))
             subscription.channel = self
-            subscription.queue.put(newest if newest is not None else Held(None, EMPTY))
+            subscription.replay = replay
             self._subscriptions.append(subscription)
             subscription.scheduled = subscription.queue.sendable
             awake = subscription.scheduled
@@ -190,11 +200,10 @@ class ServedChannel:
             if subscription not in self._subscriptions:
                 return
             self._subscriptions.remove(subscription)
+            if subscription.replay is not None:
+                self._replay.end()
             self._overruns += subscription.queue.overruns
-            if self.member and not self._subscriptions:
-                self._alive = False
-                self._outstanding.clear()
-                self._bell.ring()
+            self._end_if_nobody_is_left()
             subscription.queue.clear()
             self._settle()
 
@@ -230,16 +239,35 @@ class ServedChannel:
                 self._bytes += one.held.pixel_bytes
             self._settle()
 
+    def broken(self, subscription: Subscription, taken: Sequence[Taken]) -> None:
+        """Take updates back that the other host has not acknowledged and never will: its connection broke."""
+        with self._lock:
+            subscription.broken = True
+            self._end_if_nobody_is_left()
+            for one in taken:
+                one.held.using -= one.original
+            self._settle()
+
     def in_the_way(self) -> bool:
         """Return whether frames that wait keep others from going on: then they are to be moved."""
         with self._lock:
             return self._in_the_way()
+
+    def _end_if_nobody_is_left(self) -> None:
+        """End a member that nobody can be reached for any more; what is outstanding was not received."""
+        if self.member and all(one.broken for one in self._subscriptions):
+            self._alive = False
+            self._outstanding.clear()
+            self._bell.ring()
 
     def _take(self, item: Item) -> None:
         held = Held(item)
         self._outstanding.append(held)
         if not isinstance(item, Frame):
             return
+        if self._replay.wanted:
+            held.own(replace(item, data=np.array(item.data, order="C")))  # it stays here longer than its memory
+            self._replay.keep(held)
         if self._subscriptions and not self._convert(held):
             return
         if not self.member:
@@ -262,6 +290,13 @@ class ServedChannel:
                 unique_id = held.item.unique_id
                 log.exception("channel %s: frame %d is not served (error %d)", self._name, unique_id, self._errors)
         return held.image is not None
+
+    def _replayed(self, missed: list[Held], queue: UpdateQueue) -> bool:
+        """Have frames wait that a client missed, whatever its queue is; return whether there are any."""
+        usable = [held for held in missed if self._convert(held)]
+        for held in usable:
+            queue.put(held, beyond_limit=True)
+        return bool(usable)
 
     def _newest_held(self) -> Held | None:
         if self._newest is not None and not self._convert(self._newest):
@@ -357,8 +392,6 @@ class ServedChannel:
         copy = replace(frame, data=np.array(frame.data, order="C"))
         with self._lock:
             held.using -= 1
-            held.item = copy
-            held.image = None if held.image is None else image_of(copy)
-            held.borrowed = False
+            held.own(copy)
             self._moved_ns = time.monotonic_ns() - began
             self._settle()

@@ -7,11 +7,12 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
 from ioc.channels.pva_images_queue import UpdateQueue
+from ioc.channels.pva_images_visitor import Rules, Visit, Visitor
 from ioc.channels.pva_images_writer import Fetch, SocketWriter
 from ioc.channels.pva_wire_connection import (
     Acknowledged,
@@ -20,6 +21,7 @@ from ioc.channels.pva_wire_connection import (
     Connection,
     Event,
     OperationWanted,
+    Refused,
     Searched,
     Step,
     Stepped,
@@ -36,8 +38,6 @@ from ioc.core.errors import PeerError, RefusedError
 log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 1 << 16
-LONGEST_SILENCE = 90.0
-"""Seconds without a byte from a client, or acknowledged by its host, until it is cut off; clients echo after 15 s."""
 
 
 class Source(Protocol):
@@ -73,7 +73,10 @@ class Source(Protocol):
 
 
 class Directory(Protocol):
-    """The channels of a server, by name."""
+    """The channels of a server, by name, and who may read them; `denied` counts those who might not."""
+
+    rules: Rules
+    denied: int
 
     def find(self, name: str) -> Source | None:
         """Return a channel, None if there is none."""
@@ -98,13 +101,13 @@ class Client:
     """One connection."""
 
     def __init__(
-        self, connection: socket.socket, peer: str, directory: Directory, lost: Callable[["Client"], None]
+        self, connection: socket.socket, visitor: Visitor, directory: Directory, lost: Callable[["Client"], None]
     ) -> None:
         """Begin to serve a connected socket; `lost` is called on the writer's thread when it cannot be written to."""
-        self.peer = peer
-        self.account = ""
+        self.visitor = visitor
+        self.peer = visitor.peer
         self.fileno = connection.fileno()
-        self.writer = SocketWriter(connection, f"images to {peer}", lambda: lost(self))
+        self.writer = SocketWriter(connection, f"images to {self.peer}", lambda: lost(self))
         self._socket = connection
         self._directory = directory
         self._wire = Connection()
@@ -133,23 +136,40 @@ class Client:
         if self.writer.overdue:
             raise PeerError(f"{self.peer}: asks without end and does not read the answers")
 
-    def silent(self) -> bool:
-        """Return whether nothing was heard of the client for too long."""
+    def visit(self) -> Visit:
+        """Return who the client is and its account; any thread may call it."""
+        operations = list(self._operations.values())
+        queues = [one.subscription.queue for one in operations if one.subscription is not None]
+        return Visit(
+            self.visitor,
+            tuple(sorted({one.name for one in operations if one.subscription is not None})),
+            sum(queue.sent for queue in queues),
+            sum(queue.overruns for queue in queues),
+            sum(map(len, queues)),
+            max(0, self.writer.sent_bytes - self.writer.acknowledged),
+        )
+
+    def look_at_rules(self) -> None:
+        """Close the channels of a client that may not see them any more; it may ask again, and is told why not then."""
+        if self._operations and not self._directory.rules.may_read(self.visitor):
+            log.warning("%s: may not read images any more", self.peer)
+            for name in {one.name for one in self._operations.values()}:
+                self._close_channels(name)
+
+    def silent(self, longest: float) -> bool:
+        """Return whether no byte came from the client, or was acknowledged by its host, for `longest` seconds."""
         since, acknowledged = self._sign_of_life
-        now_acknowledged = self.writer.acknowledged()
+        now_acknowledged = self.writer.acknowledged
         if now_acknowledged > acknowledged:
             since = time.monotonic()
         self._sign_of_life = (since, now_acknowledged)
-        return time.monotonic() - since > LONGEST_SILENCE
+        return time.monotonic() - since > longest
 
     def close_channel(self, channel: ServedChannel) -> None:
         """Tell the client that a channel that it monitors is over; it may search for it again."""
         monitors = [one for one in self._operations.values() if one.subscription is not None]
         for name in {one.name for one in monitors if one.subscription and one.subscription.channel is channel}:
-            told, ended = self._wire.close_channels(name)
-            for ioid in ended:
-                self._end(ioid)
-            self.writer.send(told)
+            self._close_channels(name)
 
     def close(self) -> None:
         """End all subscriptions and cut the connection."""
@@ -157,12 +177,21 @@ class Client:
             self._end(ioid)
         self.writer.stop()
 
+    def _close_channels(self, name: str) -> None:
+        told, ended = self._wire.close_channels(name)
+        for ioid in ended:
+            self._end(ioid)
+        self.writer.send(told)
+
     def _act(self, event: Event) -> None:
         match event:
+            case Refused(data, channel, why):
+                self.writer.send(data)
+                self._directory.rules.refused(self.visitor, channel, why)
             case Answer(data):
                 self.writer.send(data)
-            case Validated(_, account, host):
-                self.account = account
+            case Validated(method, account, host):
+                self.visitor = replace(self.visitor, method=method, account=account, host=host)
                 log.debug("%s: is %s at %s, by its own account", self.peer, account or "anonymous", host or "?")
             case ChannelWanted():
                 self._open_channel(event)
@@ -192,6 +221,9 @@ class Client:
         try:
             if source is None:
                 raise RefusedError("the channel is gone")
+            if not self._directory.rules.may_read(self.visitor):
+                self._directory.denied += 1
+                raise RefusedError(f"{self.visitor.account or 'anonymous'} may not read it: access security")
             selection = select(wanted.request.fields)
             if wanted.command is Command.MONITOR:
                 source.check(wanted.request)
@@ -214,7 +246,7 @@ class Client:
         elif step is Step.START:
             self._start(ioid, operation)
         elif step is Step.STOP:
-            _stop(operation)
+            self._stop(operation)
         else:
             self._end(ioid)
 
@@ -244,12 +276,12 @@ class Client:
     def _end(self, ioid: int) -> None:
         operation = self._operations.pop(ioid, None)
         if operation is not None:
-            _stop(operation)
+            self._stop(operation)
 
-
-def _stop(operation: _Operation) -> None:
-    subscription = operation.subscription
-    if subscription is not None:
-        operation.subscription = None
-        operation.source.leave(subscription, operation.request)
-        operation.window = subscription.queue.window
+    def _stop(self, operation: _Operation) -> None:
+        subscription = operation.subscription
+        if subscription is not None:
+            self.writer.confirm()  # what was received until now is; the rest is not
+            operation.subscription = None
+            operation.source.leave(subscription, operation.request)
+            operation.window = subscription.queue.window

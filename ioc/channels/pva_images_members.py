@@ -62,7 +62,7 @@ class Viewing:
     def join(self, subscription: Subscription, request: PvRequest) -> None:
         wish = request.distributor
         if wish is None or self._groups is None:
-            self.channel.join(subscription)
+            self.channel.join(subscription, request.replay)
             return
         self._groups.check(wish)
         link = self._make(self.channel.name)

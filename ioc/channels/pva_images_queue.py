@@ -9,7 +9,7 @@ more than its window. With flow control, an update goes only while the client ha
 from collections import deque
 from dataclasses import dataclass
 
-from ioc.channels.pva_wire_image import Image, Parts
+from ioc.channels.pva_wire_image import Image, Parts, image_of
 from ioc.channels.pva_wire_ntndarray import Selection
 from ioc.core.frame import EndOfSeries, Frame
 
@@ -31,6 +31,12 @@ class Held:
         self.using = 0
         self.borrowed = item is not None
         self.moving = False
+
+    def own(self, copy: Frame) -> None:
+        """Go on with a copy of the frame: its own memory is not needed any more."""
+        self.item = copy
+        self.image = None if self.image is None else image_of(copy)
+        self.borrowed = False
 
     @property
     def free(self) -> bool:
@@ -88,11 +94,13 @@ class UpdateQueue:
         """Whether something waits that may go."""
         return bool(self._waiting) and self._window != 0
 
-    def put(self, held: Held) -> None:
-        """Have an update wait; a full queue has its newest one replaced."""
+    def put(self, held: Held, beyond_limit: bool = False) -> None:
+        """Have an update wait; a full queue has its newest one replaced, unless it may grow `beyond_limit`."""
         size = held.pixel_bytes
-        full = self._limit is not None and (
-            len(self._waiting) >= self._limit or (len(self._waiting) > 1 and self._bytes + size > QUEUE_BYTES)
+        full = (
+            self._limit is not None
+            and not beyond_limit
+            and (len(self._waiting) >= self._limit or (len(self._waiting) > 1 and self._bytes + size > QUEUE_BYTES))
         )
         if full:
             replaced, _ = self._waiting.pop()

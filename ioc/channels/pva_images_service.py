@@ -49,6 +49,11 @@ class Service:
         """Watch a descriptor no more; on the thread, or when it has ended."""
         self._selector.unregister(descriptor)
 
+    def also_when_writable(self, descriptor: int, on: bool) -> None:
+        """Run the job of a descriptor when it is writable, too, or (`on` False) not any more; on the thread."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on else 0)
+        self._selector.modify(descriptor, events, self._selector.get_key(descriptor).data)
+
     def every(self, period: Callable[[], float], job: Job) -> None:
         """Run a job now, and again after so many seconds each time; before the start."""
         if self._thread.ident is not None:

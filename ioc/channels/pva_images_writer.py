@@ -1,22 +1,22 @@
 """The thread that writes to one client: answers in order, and updates from the frames' own memory, many in one call.
 
 Rules. A send waits in the kernel, with the interpreter free, for at most `SEND_SECONDS`; then the writer looks whether
-what it holds is in the way, and if so copies the rest of it. What a member was sent is finished with when the
-kernel says that its host has acknowledged it (SIOCOUTQ): what lies in a buffer of this host is not received.
+what it holds is in the way, and if so copies the rest of it. What a member was sent is finished with when its host has
+acknowledged it (pva_images_unconfirmed). The kernel buffers `SEND_BUFFER` bytes at most for a client: what lies there
+is neither received nor can it be replaced by something newer.
 """
 
-import fcntl
 import logging
 import socket
 import struct
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
 from ioc.channels.pva_images_queue import Taken
+from ioc.channels.pva_images_unconfirmed import Unconfirmed
 from ioc.channels.pva_wire_image import Parts
 from ioc.channels.pva_wire_ntndarray import Selection
 
@@ -32,9 +32,9 @@ MOST_PARTS = 512
 MOST_BACKLOG = 4096
 MOST_BACKLOG_BYTES = 4 << 20
 """Answers, and their bytes, that may wait for a client that does not read them; images do not count."""
+SEND_BUFFER = 1 << 20
+"""Bytes that the kernel is asked to keep for a client at most; left alone it takes 4 MB, 16 images of 512x512."""
 JOIN_DEADLINE = 5.0
-_SIOCOUTQ = 0x5411  # linux/sockios.h: bytes that were not acknowledged yet
-_INT = struct.Struct("i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ class SocketWriter:
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._closing = False
         self._told_bytes = self._answered_bytes = 0
-        self._unconfirmed: deque[tuple[int, ServedChannel, list[Taken]]] = deque()
+        self._unconfirmed = Unconfirmed(connection)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         timeout = struct.pack("ll", 0, int(SEND_SECONDS * 1e6))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -91,13 +92,14 @@ class SocketWriter:
         """Have what waits for a subscription sent."""
         self._jobs.put(subscription)
 
+    @property
     def acknowledged(self) -> int:
-        """Return how many bytes the other host has acknowledged; 0 if the socket is closed."""
-        try:
-            waiting = _INT.unpack(fcntl.ioctl(self._socket.fileno(), _SIOCOUTQ, bytes(_INT.size)))[0]
-        except (OSError, ValueError):
-            return 0
-        return self.sent_bytes - waiting
+        """How many bytes the other host has acknowledged; 0 if the socket is closed."""
+        return self._unconfirmed.acknowledged()
+
+    def confirm(self) -> None:
+        """Finish with what members were sent and their hosts have acknowledged; any thread may call it."""
+        self._unconfirmed.confirm()
 
     def stop(self) -> None:
         """Cut the connection; the thread ends soon."""
@@ -128,8 +130,8 @@ class SocketWriter:
             log.debug("%s: %s", self._thread.name, error)
         except Exception:  # the stage boundary: one client's writer must not end unseen
             log.exception("%s failed", self._thread.name)
-        for _, channel, taken in self._unconfirmed:
-            channel.sent(taken)
+        self._unconfirmed.confirm()
+        self._unconfirmed.give_up()
         self._lost()
         while not self._closing:
             self._jobs.get()
@@ -137,7 +139,7 @@ class SocketWriter:
 
     def _next(self) -> Job:
         while self._unconfirmed:
-            self._confirm()
+            self._unconfirmed.confirm()
             try:
                 return self._jobs.get(timeout=CONFIRM_SECONDS if self._unconfirmed else None)
             except Empty:
@@ -153,23 +155,23 @@ class SocketWriter:
         elif isinstance(job, Subscription) and job.channel is not None:
             taken = job.channel.take(job, BATCH_BYTES)
             if taken:
-                self._send_updates(job.channel, taken)
+                if job.channel.member:
+                    self._send_to_member(job, taken)
+                else:
+                    self._send_updates(job.channel, taken)
                 self._jobs.put(job)  # behind what came meanwhile
 
+    def _send_to_member(self, subscription: Subscription, taken: list[Taken]) -> None:
+        self._unconfirmed.add(self.sent_bytes, subscription, taken)
+        self._send([part for one in taken for part in one.parts], None, [])
+        self._unconfirmed.confirm()
+
     def _send_updates(self, channel: ServedChannel, taken: list[Taken]) -> None:
-        parts: Parts = []
-        for one in taken:
-            parts += one.parts
         try:
-            self._send(parts, channel, taken)
-        except OSError:
-            channel.sent(taken)
-            raise
-        if channel.member:
-            self._unconfirmed.append((self.sent_bytes, channel, taken))
-            self._confirm()
-        elif taken:
-            channel.sent(taken)
+            self._send([part for one in taken for part in one.parts], channel, taken)
+        finally:
+            if taken:
+                channel.sent(taken)
 
     def _send(self, parts: Parts, channel: ServedChannel | None, taken: list[Taken]) -> None:
         """Send all parts; may take the frames out of `taken` and send copies."""
@@ -185,12 +187,6 @@ class SocketWriter:
                 channel.sent(taken)
                 taken.clear()
                 channel = None
-
-    def _confirm(self) -> None:
-        acknowledged = self.acknowledged()
-        while self._unconfirmed and self._unconfirmed[0][0] <= acknowledged:
-            _, channel, taken = self._unconfirmed.popleft()
-            channel.sent(taken)
 
 
 def _advance(parts: Parts, count: int) -> None:

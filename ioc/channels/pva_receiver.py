@@ -39,7 +39,7 @@ class IdWatch:
     def __init__(self) -> None:
         self.missed = 0
         self.repeated = 0
-        self._last: tuple[int, int] | None = None
+        self.last: tuple[int, int] | None = None
         self._reconnected = False
         self._ranges: dict[int, Ranges] = {}
 
@@ -49,8 +49,8 @@ class IdWatch:
 
     def is_new(self, series: int, unique_id: int) -> bool:
         """Book an id; return False if it is a repetition."""
-        last, again = self._last, self._reconnected
-        self._last, self._reconnected = (series, unique_id), False
+        last, again = self.last, self._reconnected
+        self.last, self._reconnected = (series, unique_id), False
         if again and last == (series, unique_id):
             self.repeated += 1
             return False
@@ -77,7 +77,12 @@ class PvaReceiver:
     """
 
     def __init__(
-        self, channel_name: str, queue_size: int = 64, pipeline: bool = False, queue_bytes: int | None = None
+        self,
+        channel_name: str,
+        queue_size: int = 64,
+        pipeline: bool = False,
+        queue_bytes: int | None = None,
+        replay: int = 0,
     ) -> None:
         """Subscribe with room for `queue_size` frames; EPICS_PVA_* of the environment say where to search.
 
@@ -86,6 +91,9 @@ class PvaReceiver:
 
         `queue_bytes` bounds the queue in bytes, too: the first frame of a size says how many there is room for, and
         until one has come there is room for 2. The subscription is made anew then; what comes meanwhile is missed.
+
+        `replay` asks the server to keep so many frames (pva_images_replay), 0: none. What comes while the connection
+        is broken, or the subscription is made anew, is not missed then. Only Rayfan's server knows that.
         """
         if queue_size < FEWEST_QUEUED:
             raise RayfanBug(mismatch(f"queue of {channel_name}", "2 or more frames", queue_size))
@@ -101,6 +109,7 @@ class PvaReceiver:
         self._most = queue_size
         self._most_bytes = queue_bytes
         self._pipeline = pipeline
+        self._replay = replay
         self._room = queue_size if queue_bytes is None else FEWEST_QUEUED
         self._context = Context("pva", nt=False, useenv=True)
         self._subscription = self._subscribe()
@@ -146,8 +155,24 @@ class PvaReceiver:
         self._arrived.set()
 
     def _subscribe(self) -> Subscription:
-        options = f"queueSize={self._room}" + (",pipeline=true" if self._pipeline else "")
+        options = f"queueSize={self._room}" + (",pipeline=true" if self._pipeline else "") + self._wish()
         return self._context.monitor(self.channel_name, self._arrived.set, request=f"field()record[{options}]")
+
+    def _wish(self) -> str:
+        """Return the wish that what was missed be sent again (pva_images_replay), from the last frame that came on."""
+        if not self._replay:
+            return ""
+        series, unique_id = self._ids.last or (None, None)
+        after = "" if series is None else f",replaySeries={series},replayAfter={unique_id}"
+        return f",replay={min(self._replay, self._room)}{after}"
+
+    def _subscribe_anew(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._subscription.close()
+            self._ids.reconnected()
+            self._subscription = self._subscribe()
 
     def _fit_queue(self, frame_bytes: int) -> None:
         """Have room for as many frames of that size as the bytes allow."""
@@ -156,11 +181,8 @@ class PvaReceiver:
         room = max(FEWEST_QUEUED, min(self._most, self._most_bytes // max(frame_bytes, 1)))
         if room == self._room:
             return
-        with self._lock:
-            self._room = room
-            self._subscription.close()
-            self._ids.reconnected()
-            self._subscription = self._subscribe()
+        self._room = room
+        self._subscribe_anew()
 
     def _take(self, most: int) -> list[Frame]:
         frames: list[Frame] = []
@@ -206,4 +228,6 @@ class PvaReceiver:
         self.connected = False
         self.disconnects += 1
         self._ids.reconnected()
+        if self._replay:
+            self._subscribe_anew()
         log.warning("channel %s: disconnected (%d times so far)", self.channel_name, self.disconnects)

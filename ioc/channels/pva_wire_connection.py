@@ -45,6 +45,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused(Answer):
+    """Bytes that refuse what nobody may do with an image channel, such as a put: `why`."""
+
+    channel: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Validated:
     """The client has said who it is; nothing proves it. The answer is sent already."""
 
@@ -259,10 +267,11 @@ class Connection:
             raise ProtocolError(mismatch("pvAccess operation", "a new ioid", ioid))
         channel = self._channels.get(sid)
         try:
-            if command in _REFUSED:
-                raise RefusedError(_REFUSED[command])
             if channel is None:
                 raise RefusedError("the channel is gone")
+            if command in _REFUSED:
+                why = _REFUSED[command]
+                return Refused(replies.refused(command, ioid, why), channel.name, why)
             if len(self._operations) >= MOST_OPERATIONS:
                 raise RefusedError(f"expected at most {MOST_OPERATIONS} operations of one client")
             request = parse(asked)

@@ -21,7 +21,7 @@ LONGEST_MESSAGE = 1 << 18
 
 _CONTROL = 0x01
 _FIRST, _LAST, _MIDDLE = 0x10, 0x20, 0x30
-_SEGMENT = 0x30
+SEGMENT = 0x30
 _SERVER = 0x40
 _BIG = 0x80
 _HEADER = struct.Struct("<BBBBI")
@@ -120,7 +120,7 @@ class Splitter:
                 return
             body = bytes(rest[HEADER_BYTES : HEADER_BYTES + length])
             del rest[: HEADER_BYTES + length]
-            whole = self._join(flags & _SEGMENT, command, body)
+            whole = self._join(flags & SEGMENT, command, body)
             if whole is not None:
                 yield Message(command, whole, bool(flags & _BIG))
 

@@ -17,6 +17,7 @@ DEFAULT_QUEUE = 4
 SHORTEST_QUEUE = 2
 LONGEST_QUEUE = 10_000
 """Updates; the queue of a client is bounded by bytes as well."""
+LONGEST_REPLAY = 1024
 MOST_UPDATES = 1_000_000
 TRUE = ("true", "1", "yes", "on")
 PLACE = "_"
@@ -36,13 +37,22 @@ class DistributorRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """A client's wish that frames be kept for it, and the series and id of the last one that it has, if any."""
+
+    frames: int
+    after: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PvRequest:
-    """A request: dotted names of the selected fields (none: everything), queue, flow control, distributor."""
+    """A request: dotted names of the selected fields (none: everything), queue, flow control, distributor, replay."""
 
     fields: tuple[str, ...] = ()
     queue_size: int = DEFAULT_QUEUE
     pipeline: bool = False
     distributor: DistributorRequest | None = None
+    replay: Replay | None = None
 
 
 def parse(value: Any) -> PvRequest:
@@ -60,6 +70,7 @@ def parse(value: Any) -> PvRequest:
         queue_size=_queue_size(options.get("queueSize")),
         pipeline=str(options.get("pipeline", "")).lower() in TRUE,
         distributor=None if wish is None else parse_distributor(str(wish)),
+        replay=_replay(options),
     )
 
 
@@ -108,13 +119,25 @@ def _names(selection: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _queue_size(option: Any) -> int:
-    if option is None:
-        return DEFAULT_QUEUE
-    try:
-        count = int(option)
-    except (TypeError, ValueError, OverflowError):
-        raise RefusedError(mismatch("request, queueSize", "a whole number", str(option)[:40])) from None
+    count = DEFAULT_QUEUE if option is None else _number("queueSize", option)
     return min(LONGEST_QUEUE, max(SHORTEST_QUEUE, count))
+
+
+def _replay(options: Mapping[str, Any]) -> Replay | None:
+    frames = min(LONGEST_REPLAY, _number("replay", options.get("replay", 0)))
+    if frames <= 0:
+        return None
+    if "replayAfter" not in options:
+        return Replay(frames)
+    series, last = (_number(name, options.get(name, 0)) for name in ("replaySeries", "replayAfter"))
+    return Replay(frames, (series, last))
+
+
+def _number(name: str, option: Any) -> int:
+    try:
+        return int(option)
+    except (TypeError, ValueError, OverflowError):
+        raise RefusedError(mismatch(f"request, {name}", "a whole number", str(option)[:40])) from None
 
 
 def _updates(text: str) -> int:

@@ -24,6 +24,7 @@ PROTOCOL = "tcp"
 MOST_NAMES = 4096
 ANY = IPv4Address(0)
 """The address that says: the one that this comes from."""
+ANY_IPV6 = IPv6Address(0)
 _MAPPED = b"\x00" * 10 + b"\xff\xff"
 _RESERVED = 3
 
@@ -64,6 +65,19 @@ class Place:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answers to a search: where it is, and which of the client's numbers are there.
+
+    An address ANY is the one that the answer comes from.
+    """
+
+    number: int
+    address: Address
+    port: int
+    numbers: tuple[int, ...]
+
+
 def packed(address: Address) -> bytes:
     """Return the 16 bytes of an address; IPv4 is mapped into IPv6."""
     return address.packed if isinstance(address, IPv6Address) else _MAPPED + address.packed
@@ -89,6 +103,33 @@ def read_search(reader: Reader) -> Search:
     if count > MOST_NAMES:
         raise ProtocolError(mismatch("pvAccess search", f"at most {MOST_NAMES} names", count))
     return Search(number, flags, address, port, protocols, tuple(_name(reader) for _ in range(count)))
+
+
+def read_answer(reader: Reader) -> Answer:
+    """Return the answer in a message; one that nothing was found, or not by TCP, has no numbers.
+
+    Raises:
+        ProtocolError: it is cut off or has too many numbers.
+    """
+    reader.take(GUID_BYTES)
+    number, address, port = reader.number("I"), unpacked(reader.take(ADDRESS_BYTES)), reader.number("H")
+    protocol, here = reader.string(), reader.number("B")
+    count = reader.number("H") if reader.left else 0
+    if count > MOST_NAMES:
+        raise ProtocolError(mismatch("pvAccess answer to a search", f"at most {MOST_NAMES} names", count))
+    numbers = tuple(reader.number("I") for _ in range(count))
+    return Answer(number, address, port, numbers if here and port and protocol == PROTOCOL else ())
+
+
+def read_answers(data: bytes) -> list[Answer]:
+    """Return the answers to searches in a datagram; other messages are passed over.
+
+    Raises:
+        ProtocolError: it is no datagram of a pvAccess server.
+    """
+    splitter = Splitter(from_server=True, longest=LARGEST_DATAGRAM)
+    found = [one for one in splitter.feed(data) if not one.control and one.command == Command.SEARCH_RESPONSE]
+    return [read_answer(Reader(one.body, one.big)) for one in found]
 
 
 def read_datagram(data: bytes) -> tuple[bool, list[Search]]:

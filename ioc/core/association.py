@@ -10,11 +10,15 @@ given number of frames or bytes do not wait: the oldest go on. The end of a seri
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ioc.core.frame import EndOfSeries, Frame, Item
-from ioc.core.metadata import Metadata, Quality, Update
+from ioc.core.metadata import Metadata, MetadataValue, Quality, Update
 from ioc.core.metadata_stream import Late, Stream
 from ioc.core.sequence import Ranges
+
+MOST_TOGETHER = 256
+"""Frames that go on together at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,9 @@ class Settled:
 class _Entry:
     item: Item
     since_ns: int
-    metadata: Metadata = field(default_factory=Metadata)
-    open: list[str] = field(default_factory=list)
+    metadata: Metadata | None = None
+    open: list[str] | None = None
+    """Channels that have not answered, None: none was asked by itself yet."""
     wanted: bool = True
 
 
@@ -83,7 +88,6 @@ class Association:
         """Take the next item."""
         entry = _Entry(item, now_ns)
         if isinstance(item, Frame):
-            entry.open = list(self.streams)
             self._frames += 1
             self._bytes += item.data.nbytes
             for stream in self.streams.values():
@@ -99,13 +103,17 @@ class Association:
         """Yield what goes on now, in order; everything unless `patient`."""
         entries = self._entries
         while entries:
+            together = self._settle_together()
+            if together:
+                yield from together
+                continue
             entry = entries[0]
             if isinstance(entry.item, EndOfSeries):
                 self._end_series()
             elif not self._settle(entry, entry.item, now_ns, patient and not self._too_many()):
                 return
             entries.popleft()
-            yield Settled(entry.item, entry.metadata, entry.wanted)
+            yield Settled(entry.item, Metadata() if entry.metadata is None else entry.metadata, entry.wanted)
 
     def unused(self) -> int:
         """Return how many values no frame was given, of all channels."""
@@ -115,13 +123,52 @@ class Association:
         most = self._most
         return self._frames > most.frames or (most.bytes is not None and self._bytes > most.bytes)
 
+    def _settle_together(self) -> list[Settled]:
+        """Take out the first frames if every channel has their values for sure; most of the time that is all of them.
+
+        No channel is asked about any of them by itself, and the counts are kept once for all.
+        """
+        frames = list(self._untouched())
+        columns: list[list[MetadataValue]] = []
+        for stream in self.streams.values():
+            if not frames:
+                return []
+            columns.append(stream.certain(frames))
+            del frames[len(columns[-1]) :]
+        if not frames or not columns:
+            return []
+        for stream in self.streams.values():
+            stream.give(frames)
+        self._frames -= len(frames)
+        self._bytes -= sum(frame.data.nbytes for frame in frames)
+        self.counts.complete += len(frames)
+        for _ in frames:
+            self._entries.popleft()
+        names = tuple(self.streams)
+        matched = dict.fromkeys(names, Quality.MATCHED)
+        rows = zip(*columns, strict=False)  # cut off where the shortest one ends, which is where the frames end
+        return [
+            Settled(frame, Metadata(zip(names, row, strict=True), matched))
+            for frame, row in zip(frames, rows, strict=True)
+        ]
+
+    def _untouched(self) -> Iterator[Frame]:
+        """Yield the first frames, of the present series, of which no channel was asked by itself."""
+        for entry in islice(self._entries, MOST_TOGETHER):
+            item = entry.item
+            if entry.open is not None or not isinstance(item, Frame) or item.series != self._series:
+                return
+            yield item
+
     def _settle(self, entry: _Entry, frame: Frame, now_ns: int, patient: bool) -> bool:
         """Ask the channels that have not answered yet; return whether all have."""
         if frame.series != self._series:
             self._begin_series(frame.series)
+        if entry.metadata is None:
+            entry.metadata = Metadata()
         still, waited, metadata = [], now_ns - entry.since_ns, entry.metadata
         streams, connected = self.streams, self.connected
-        for name in entry.open:
+        for name in streams if entry.open is None else entry.open:
             stream, there = streams[name], connected[name]
             found = stream.find(frame, not (patient and there and waited < stream.rule.wait_ns))
             if found is None:
@@ -139,14 +186,14 @@ class Association:
         entry.open = still
         if still:
             return False
-        self._count(entry, frame)
+        self._count(entry, metadata, frame)
         return True
 
-    def _count(self, entry: _Entry, frame: Frame) -> None:
+    def _count(self, entry: _Entry, metadata: Metadata, frame: Frame) -> None:
         self._frames -= 1
         self._bytes -= frame.data.nbytes
         counts = self.counts
-        if all(quality.found for quality in entry.metadata.quality.values()):
+        if all(quality.found for quality in metadata.quality.values()):
             counts.complete += 1
         else:
             counts.unmatched += 1

@@ -7,6 +7,7 @@ small guess is none: clocks of one host, or kept by NTP, are nearly the same.
 """
 
 from collections import deque
+from itertools import repeat
 from statistics import median
 
 PAIRS = 64
@@ -80,6 +81,13 @@ class ClockOffset:
         if self._new >= REFRESH:
             self._refresh()
 
+    def pairs(self, difference_ns: int, count: int) -> None:
+        """Take so many pairs at once whose stamps all differ by the same."""
+        self._pairs.extend(repeat(difference_ns, min(count, PAIRS)))
+        self._new += count
+        if self._new >= REFRESH:
+            self._refresh()
+
     def lock(self, least: int = ENOUGH) -> bool:
         """Guess the offset if there are `least` stamps of either side; return whether there is one now."""
         if self.locked or min(len(self._frames), len(self._values)) < max(least, 1):
@@ -106,11 +114,18 @@ class ClockOffset:
     def _refresh(self) -> None:
         self._new = 0
         pairs = list(self._pairs)
+        if pairs.count(pairs[0]) == len(pairs):  # mostly so where a detector stamps both: nothing to calculate
+            self._estimated(pairs[0], 0)
+            return
         middle = median(pairs)
-        self.jitter_ns = round(MAD_TO_SIGMA * median(abs(one - middle) for one in pairs))
+        jitter = round(MAD_TO_SIGMA * median(abs(one - middle) for one in pairs))
         half = len(pairs) // 2
         older, newer = (median(part) for part in (pairs[:half], pairs[half:]))
-        self.estimate_ns = round(newer + (newer - older) / 2) if len(pairs) == PAIRS else round(middle)
+        self._estimated(round(newer + (newer - older) / 2) if len(pairs) == PAIRS else round(middle), jitter)
+
+    def _estimated(self, estimate_ns: int, jitter_ns: int) -> None:
+        self.estimate_ns = estimate_ns
+        self.jitter_ns = jitter_ns
         if not self.fixed:
             self.ns = self.estimate_ns
             self.locked = True

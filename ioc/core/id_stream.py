@@ -9,7 +9,7 @@ from itertools import islice
 
 from ioc.core.clock_offset import ClockOffset
 from ioc.core.frame import Frame
-from ioc.core.metadata import Quality, Update, same
+from ioc.core.metadata import MetadataValue, Quality, Update, same
 from ioc.core.metadata_stream import MOST_VALUES, OVERTAKEN, RECENTLY, Found, Late, Rule, StreamCounts
 
 SWEEP = 256
@@ -56,16 +56,31 @@ class IdStream:
     def expect(self, frame: Frame, now_ns: int) -> None:
         """Do nothing: an id says it all."""
 
+    def certain(self, frames: Sequence[Frame]) -> list[MetadataValue]:
+        found: list[MetadataValue] = []
+        before, values, clashes = 0, self._values, self._clashes
+        for frame in frames:
+            unique_id = frame.unique_id
+            update = values.get(unique_id)
+            if update is None or unique_id <= before or unique_id in clashes:
+                break
+            if not self._is_of(update, frame.timestamp_ns):
+                break
+            found.append(update.value)
+            before = unique_id
+        return found
+
+    def give(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            self._give(frame, self._values[frame.unique_id])
+        self.counts.frames[Quality.MATCHED] += len(frames)
+        self._left_ns = frames[-1].timestamp_ns
+
     def find(self, frame: Frame, final: bool) -> Found | None:
         unique_id = frame.unique_id
         update = self._values.get(unique_id)
         if update is not None and self._is_of(update, frame.timestamp_ns):
-            del self._values[unique_id]
-            self.offset.pair(frame.timestamp_ns, update.stamp_ns)
-            given = self._given
-            given[unique_id] = update
-            if len(given) > RECENTLY:
-                del given[next(iter(given))]
+            self._give(frame, update)
             if unique_id in self._clashes:
                 self._clashes.discard(unique_id)
                 return Found(update.value, Quality.AMBIGUOUS)
@@ -109,6 +124,14 @@ class IdStream:
         else:
             self.counts.duplicates += 1
             self._clashes.add(unique_id)
+
+    def _give(self, frame: Frame, update: Update) -> None:
+        given = self._given
+        del self._values[frame.unique_id]
+        self.offset.pair(frame.timestamp_ns, update.stamp_ns)
+        given[frame.unique_id] = update
+        if len(given) > RECENTLY:
+            del given[next(iter(given))]
 
     def _is_of(self, update: Update, frame_ns: int) -> bool:
         window = self.rule.window_ns

@@ -56,16 +56,22 @@ class Metadata(dict[str, MetadataValue]):
 
     __slots__ = ("quality",)
 
-    def __init__(self, values: Mapping[str, MetadataValue] | None = None) -> None:
-        super().__init__(values or {})
-        self.quality: dict[str, Quality] = {}
+    def __init__(
+        self,
+        values: Mapping[str, MetadataValue] | Iterable[tuple[str, MetadataValue]] = (),
+        quality: Mapping[str, Quality] | None = None,
+    ) -> None:
+        super().__init__(values)
+        self.quality: dict[str, Quality] = dict(quality) if quality else {}
 
     def attributes(self) -> dict[str, Attribute]:
         """Return values and qualities as attributes of a frame; arrays have no place there, texts are cut."""
         found: dict[str, Attribute] = {}
         for name, quality in self.quality.items():
             value = self.get(name)
-            if isinstance(value, str):
+            if type(value) is float:
+                found[name] = value
+            elif isinstance(value, str):
                 found[name] = value[:LONGEST_TEXT]
             elif value is not None and not isinstance(value, np.ndarray):
                 found[name] = value

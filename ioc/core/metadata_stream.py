@@ -100,6 +100,17 @@ class Stream(Protocol):
         """Take notice of a frame that came at `now_ns` by the same clock, and will be asked for."""
         ...
 
+    def certain(self, frames: Sequence[Frame]) -> list[MetadataValue]:
+        """Return the values of frames that follow each other, from the first on, as far as they are matched for sure.
+
+        That is: `find` would give each of them this value as matched. Nothing is changed; `give` has to follow.
+        """
+        ...
+
+    def give(self, frames: Sequence[Frame]) -> None:
+        """Take notice that frames, at least one, left with the values that `certain` has just returned for them."""
+        ...
+
     def find(self, frame: Frame, final: bool) -> Found | None:
         """Return the value of a frame; None: it is worth waiting, which nobody does if this is `final`."""
         ...

@@ -102,6 +102,11 @@ class PutLog:
         """Write that a put to the record `name`, without prefix, was refused."""
         self._add(f"{_now()} - - {self._prefix}{name} refused: {_one_line(why)}")
 
+    def refused_to(self, who: tuple[str, str], name: str, why: str) -> None:
+        """Write that a put of user and host `who` to `name`, with prefix, was refused."""
+        user, host = (_word(one.encode()) for one in who)
+        self._add(f"{_now()} {user} {host} {_one_line(name)} refused: {_one_line(why)}")
+
     def close(self) -> None:
         """Write what waits, and end."""
         if self._registration is not None:

@@ -239,6 +239,11 @@ class RecordServer:
             self._log.refused(name, message)
         self._options.on_refused(name, message)
 
+    def note_refusal(self, who: tuple[str, str], channel: str, why: str) -> None:
+        """Have the put log say that user and host `who` tried to put to a channel that is no record."""
+        if self._log is not None:
+            self._log.refused_to(who, channel, why)
+
     def _accepted(self, name: str, value: Value) -> None:
         if self._autosave is not None:
             self._autosave.keep(name, value)

@@ -5,14 +5,16 @@ One PVA structure each, served with p4p beside the records. Nothing is built whi
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from p4p import Type, Value
 from p4p.server import ServerOperation
 from p4p.server.thread import SharedPV
 
+from ioc.channels.pva_images_visitor import Visit
 from ioc.core.status import GroupStatus, MemberStatus, State, Status
+from ioc.records.client_table import SUFFIX, ClientTable
 
 TYPE_ID = "rayfan:Status:1.0"
 MAJOR_SEVERITY = 2
@@ -126,20 +128,29 @@ class StatusChannel:
 
 
 class StatusChannels:
-    """The status structures of a process by full PV name; `provider` goes into `p4p.server.Server(providers=[...])`."""
+    """The status structures of a process by full PV name; `provider` goes into `p4p.server.Server(providers=[...])`.
 
-    def __init__(self, names: Iterable[str]) -> None:
-        """Make one channel a name, for example `RF:cam1:Status`."""
+    Beside a status stands the table of the clients that look at the images of the process, if it has any.
+    """
+
+    def __init__(self, names: Iterable[str], visits: Callable[[], Sequence[Visit]] | None = None) -> None:
+        """Make one channel a name, for example `RF:cam1:Status`; `visits` says who looks at images."""
         self._channels = {name: StatusChannel() for name in names}
+        self._tables: dict[str, ClientTable] = {}
+        if visits is not None:
+            self._tables = {name: ClientTable(visits) for name in self._channels}
 
     @property
     def provider(self) -> dict[str, SharedPV]:
         """What p4p's server takes."""
-        return {name: channel.pv for name, channel in self._channels.items()}
+        tables = {name.removesuffix("Status") + SUFFIX: table.pv for name, table in self._tables.items()}
+        return {name: channel.pv for name, channel in self._channels.items()} | tables
 
     def post(self, name: str, status: Status) -> None:
         """Keep, and send if somebody looks, the newest status of `name`."""
         self._channels[name].post(status)
+        if name in self._tables:
+            self._tables[name].post()
 
 
 def status_value(status: Status, wall_ns: int) -> Value:

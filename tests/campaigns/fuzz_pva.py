@@ -3,8 +3,9 @@
     python -m tests.campaigns.fuzz_pva [--messages 10000000] [--seconds 600] [--seed N]
 
 The messages are those of p4p's and PvaPy's clients (tests/unit/pva_golden) and of both byte orders, with bytes changed,
-inserted, removed, repeated and swapped between messages. Any other error, a memory that grows, or bytes held beyond
-the limits fail the campaign. It ends after so many messages or seconds, whichever comes first, and says which.
+inserted, removed, repeated and swapped between messages; and those of servers, to the client that monitors. Any
+other error, a memory that grows, or bytes held beyond the limits fail the campaign. It ends after so many messages or
+seconds, whichever comes first, and says which.
 """
 
 import argparse
@@ -19,9 +20,13 @@ from pathlib import Path
 
 from ioc.channels.pva_wire_connection import ChannelWanted, Connection, OperationWanted
 from ioc.channels.pva_wire_framing import HEADER_BYTES, LONGEST_MESSAGE, MOST_SEGMENTS
-from ioc.channels.pva_wire_search import read_datagram
+from ioc.channels.pva_wire_hearing import Hearing
+from ioc.channels.pva_wire_ntscalar import TYPE
+from ioc.channels.pva_wire_search import read_answers, read_datagram
+from ioc.channels.pva_wire_stamped import Wanted
 from ioc.core.errors import ProtocolError
 from tests.support.pva_client import Sender
+from tests.support.pva_teller import Teller
 
 GOLDEN = Path(__file__).parents[1] / "unit" / "pva_golden"
 MOST_HELD = 2 * LONGEST_MESSAGE + MOST_SEGMENTS
@@ -113,9 +118,43 @@ def converse(messages: list[bytes], rng: random.Random, tally: Tally) -> None:
     tally.messages += sum(end <= at for end in ends)  # what comes behind an error is not read any more
 
 
+def told() -> list[bytes]:
+    """Return whole messages of servers, in both byte orders, whole and in segments."""
+    messages = []
+    for big, segments in ((False, 1), (True, 1), (False, 3)):
+        teller = Teller(big, segments)
+        messages += [teller.greeting(), teller.accepted(), teller.made(1, 1), teller.opened(1, TYPE)]
+        messages += [teller.update(1, TYPE, {1: 2.5, 7: at, 8: 5, 9: at}) for at in range(3)]
+        messages += [teller.update(1, TYPE, {8: 5}), teller.refused(1, "no"), teller.found(1, 2, [1, 2])]
+    return messages
+
+
+def listen(messages: list[bytes], rng: random.Random, tally: Tally) -> None:
+    """Feed the client's side of one connection, with a monitor on its way, in random pieces."""
+    hearing, found = Hearing(), []
+    hearing.expect(1, Wanted("value", "timeStamp.userTag"), found)
+    stream, at = b"".join(messages), 0
+    tally.connections += 1
+    try:
+        while at < len(stream):
+            piece = stream[at : at + rng.choice((1, 3, 8, 64, 1024, len(stream)))]
+            at += len(piece)
+            for _ in hearing.feed(piece):
+                pass
+            assert hearing.held <= MOST_HELD, f"{hearing.held} bytes held"
+    except ProtocolError as error:
+        tally.refused += 1
+        tally.errors[str(error).partition(":")[0][:40]] += 1
+    tally.messages += len(messages)
+
+
 def ask(message: bytes, tally: Tally) -> None:
-    """Read a message as a datagram."""
+    """Read a message as a datagram, of a client and of a server."""
     tally.messages += 1
+    try:
+        read_answers(message)
+    except ProtocolError:
+        tally.refused += 1
     try:
         read_datagram(message)
     except ProtocolError:
@@ -129,7 +168,7 @@ def campaign(most: int, seconds: float, seed: int) -> Tally:
         AssertionError: memory grew, or more was held than may be.
     """
     rng, known, tally = random.Random(seed), corpus(), Tally()
-    prologue = [known[0]]
+    prologue, heard = [known[0]], told()
     end, warm = time.monotonic() + seconds, 0
     looked = 0
     while tally.messages < most and time.monotonic() < end:
@@ -137,6 +176,8 @@ def campaign(most: int, seconds: float, seed: int) -> Tally:
         ask(chosen[0], tally)
         opening = [*prologue, Sender().create(1, "X")] if rng.random() < 0.9 else []
         converse(opening + chosen, rng, tally)
+        said = [mutate(rng.choice(heard), rng.choice(heard), rng) for _ in range(rng.randrange(1, SPAN))]
+        listen([heard[3], *said] if rng.random() < 0.9 else said, rng, tally)
         if tally.messages - looked >= LOOK_EVERY:
             looked = tally.messages
             grown = memory()

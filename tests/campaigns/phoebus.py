@@ -42,11 +42,11 @@ from tests.support.phoebus_stage import (
 PROJECT = ROOT / "tests" / "phoebus"
 OUTPUT = ROOT / "test-output" / "phoebus"
 PICTURES = ROOT / "docs" / "pictures"
-SHOWN_IN_DOCS = ("overview", "detector", "group", "consumer", "writer", "stats")
+SHOWN_IN_DOCS = ("detector", "consumer")
 """Screens that the documentation shows."""
 MOST_BYTES = 200_000
 """Bytes of such a picture."""
-COLORS = 96
+COLORS = 48
 """Colours of it, which make it small."""
 PROCESSES = ("detector", "Cons1", "Cons2", "Cons3", "Cons4", "Cons5", "Cons6", "Coll1", "Ejfat1", "EjfatLb1")
 PROCESSES += ("EjfatIn1", "HDF1", "Plug1", "In1")

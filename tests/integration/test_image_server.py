@@ -1,10 +1,12 @@
 """Rayfan's own image server against clients that stall, acknowledge, leave, lie, or come from elsewhere."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,16 @@ from ioc.channels.base import Accepted, Refusal
 from ioc.channels.images import OwnImages
 from ioc.channels.ntndarray import from_value
 from ioc.channels.pva import MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva_images import ImageServer
+from ioc.channels.pva_images_addresses import Endpoint
 from ioc.channels.pva_images_channel import ServedChannel
+from ioc.channels.pva_images_multicast import aim
+from ioc.channels.pva_images_visitor import Visitor
 from ioc.channels.pva_wire_framing import Command
 from ioc.core.config import ImageBackend
 from ioc.core.frame import EndOfSeries, Frame
 from tests.support.epics import free_port, isolated_environment, random_prefix
-from tests.support.pva_client import Tree
+from tests.support.pva_client import Sender, Tree
 from tests.support.pva_images import (
     DEADLINE,
     Chosen,
@@ -189,6 +195,39 @@ def test_a_member_is_done_with_what_its_host_has_acknowledged(
     assert link.done() < 19
 
 
+def test_of_what_a_member_that_died_had_exactly_what_reached_its_host_is_done(
+    name: str, served: tuple[OwnImages, ServedChannel]
+) -> None:
+    images, _ = served
+    address = MemberAddress(1, 1, 1)
+    roster = Roster(address)
+    prefix = name.removesuffix("Pva1:Image")
+    images.members(prefix, roster)
+    with connected(images, address.channel(prefix), SMALL_BUFFER) as client:
+        client.monitor(EVERYTHING)
+        link = roster.next()[2]
+        link.publish([numbered(unique_id) for unique_id in range(1, 17)])
+        ends: list[int] = []  # of the empty image, and of frames 1 to 5, in the bytes of the connection
+        for _ in range(6):
+            assert client.hear(Command.MONITOR).left
+            ends.append(client.heard_bytes)
+        length = ends[-1] - ends[-2]
+        ends += [ends[-1] + length * more for more in range(1, 12)]
+        arrived = [0]
+
+        def full() -> bool:
+            arrived.append(client.arrived_bytes())
+            return images.visits()[0].waiting == 0 and arrived[-1] == arrived[max(0, len(arrived) - 100)]
+
+        wait_until(full, "the client to be full")
+        whole = sum(end <= client.arrived_bytes() for end in ends[1:])
+        assert 5 <= whole < 16, "some reached the host, some did not"
+        wait_done(link, whole)
+        client.reset()
+        assert roster.next() == ("left", address, link)
+    assert link.done() == whole and not link.alive()
+
+
 def test_bytes_that_break_the_protocol_end_their_connection_only(
     name: str, served: tuple[OwnImages, ServedChannel], context: Context
 ) -> None:
@@ -323,6 +362,153 @@ def test_a_name_server_is_asked_by_tcp(name: str, served: tuple[OwnImages, Serve
     }
     with Context("pva", conf=conf, useenv=False, nt=False) as context:
         assert newest_id(context, name) == 6
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this host has no IPv6")
+@pytest.mark.parametrize("by", ["search", "name server"])
+def test_the_server_is_found_and_asked_by_ipv6(name: str, by: str) -> None:
+    udp = free_port(socket.SOCK_DGRAM)
+    server = {"EPICS_PVAS_INTF_ADDR_LIST": "::1", "EPICS_PVAS_SERVER_PORT": "0", "EPICS_PVA_BROADCAST_PORT": str(udp)}
+    images = ImageServer("ipv6", environment={**server, "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO"})
+    try:
+        images.add(name).publish([numbered(8)])
+        images.start()
+        client = {"EPICS_PVA_AUTO_ADDR_LIST": "NO", "EPICS_PVA_BROADCAST_PORT": str(udp)}
+        place = {"search": ("EPICS_PVA_ADDR_LIST", f"[::1]:{udp}")}
+        key, value = place.get(by, ("EPICS_PVA_NAME_SERVERS", f"[::1]:{images.port}"))
+        with Context("pva", conf={**client, key: value}, useenv=False, nt=False) as context:
+            assert newest_id(context, name) == 8
+            assert [visit.visitor.address for visit in images.visits()] == ["::1"]
+    finally:
+        images.close()
+
+
+@pytest.mark.parametrize(
+    ("listens", "sends"), [("224.0.1.77,1@127.0.0.1", "127.0.0.1"), ("127.0.0.1 224.0.1.77@lo", "lo")]
+)
+def test_a_search_by_multicast_is_answered(name: str, listens: str, sends: str) -> None:
+    udp = free_port(socket.SOCK_DGRAM)
+    server = {"EPICS_PVAS_INTF_ADDR_LIST": listens, "EPICS_PVAS_SERVER_PORT": "0", "EPICS_PVA_BROADCAST_PORT": str(udp)}
+    images = ImageServer("groups", environment={**server, "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO"})
+    images.add(name)
+    group = Endpoint(IPv4Address("224.0.1.77"), udp, interface=sends)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        try:
+            images.start()
+            asker.bind(("127.0.0.1", 0))
+            asker.settimeout(DEADLINE)
+            asker.sendto(Sender().search([(5, name)], flags=0), aim(asker, group))
+            answer = asker.recv(1 << 16)
+        finally:
+            images.close()
+    assert answer[3] == Command.SEARCH_RESPONSE and answer[-4:] == b"\x05\x00\x00\x00"
+
+
+def asked(name: str, udp: int, by: str) -> socket.socket:
+    """Return a socket on which the answer to a search comes that was sent to a UDP port from a loopback address."""
+    asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asker.bind((by, 0))
+    asker.settimeout(DEADLINE)
+    asker.sendto(Sender().search([(5, name)]), ("127.0.0.1", udp))
+    return asker
+
+
+def test_who_is_to_be_ignored_gets_no_answer(name: str) -> None:
+    udp = free_port(socket.SOCK_DGRAM)
+    server = {"EPICS_PVAS_BROADCAST_PORT": str(udp), "EPICS_PVAS_SERVER_PORT": "0"}
+    server |= {"EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO", "EPICS_PVAS_IGNORE_ADDR_LIST": "127.0.0.2"}
+    images = ImageServer("choosy", environment=server)
+    images.add(name)
+    try:
+        images.start()
+        with asked(name, udp, "127.0.0.2") as ignored, asked(name, udp, "127.0.0.1") as other:
+            assert other.recv(1 << 16)[3] == Command.SEARCH_RESPONSE
+            ignored.setblocking(False)  # the one behind it has its answer: this one gets none
+            with pytest.raises(BlockingIOError):
+                ignored.recv(1 << 16)
+    finally:
+        images.close()
+
+
+def test_beacons_go_where_the_environment_says(name: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(DEADLINE)
+        to = f"127.0.0.1:{listener.getsockname()[1]}"
+        server = {"EPICS_PVAS_BEACON_ADDR_LIST": to, "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO"}
+        server |= {"EPICS_PVAS_SERVER_PORT": "0", "EPICS_PVA_BROADCAST_PORT": str(free_port(socket.SOCK_DGRAM))}
+        images = ImageServer("beacons", environment=server)
+        try:
+            images.start()
+            data = listener.recv(1 << 16)
+            assert images.port is not None and data[3] == Command.BEACON
+            assert data[40:42] == images.port.to_bytes(2, "little")  # behind guid, counters and address
+        finally:
+            images.close()
+
+
+class Closed:
+    """Rules that let nobody read while they are closed, and note what is refused."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.refusals: list[tuple[str, str, str]] = []
+
+    def may_read(self, visitor: Visitor) -> bool:
+        return not self.closed
+
+    def refused(self, visitor: Visitor, channel: str, why: str) -> None:
+        self.refusals.append((visitor.account, channel, why))
+
+
+def test_rules_decide_who_reads_also_what_is_monitored_already(name: str) -> None:
+    rules, images = Closed(), OwnImages("ruled")
+    images.guard(rules)
+    images.add(name).publish([numbered(1)])
+    images.start()
+    try:
+        with connected(images, name) as client:
+            client.monitor(IDS)
+            assert client.update() == (1, False)
+            (visit,) = images.visits()
+            assert (visit.channels, visit.sent, visit.waiting) == ((name,), 1, 0)
+            client.say(client.sender.operation(Command.PUT, (1, 6), IDS))
+            assert client.hear(Command.PUT).left
+            assert rules.refusals == [("", name, "Put not supported")]
+            rules.closed = True
+            client.hear(Command.DESTROY_CHANNEL)
+            client.say(client.sender.create(2, name))
+            client.hear(Command.CREATE_CHANNEL)
+            client.say(client.sender.operation(Command.MONITOR, (2, 7), IDS))
+            assert b"may not read" in client.hear(Command.MONITOR).take(40)
+            assert images.denied == 1
+    finally:
+        images.close()
+
+
+def test_a_receiver_that_was_cut_off_misses_nothing_of_the_replay_window(name: str) -> None:
+    with serving(name) as (images, channel):
+        assert isinstance(images, OwnImages) and images.port is not None
+        running = images._running
+        assert running is not None
+        receiver = PvaReceiver(name, queue_size=64, replay=64)
+        frames: list[Frame] = []
+        try:
+            wait_until(lambda: not receiver.receive(1, 0.0) and receiver.connected, "the client")
+            for cuts in (1, 2):
+                first = 20 * cuts - 19
+                publish_all(channel, [numbered(unique_id) for unique_id in range(first, first + 10)])
+                frames += receive_until(receiver, first + 9)
+                for client in list(running._clients.values()):
+                    client._socket.shutdown(socket.SHUT_RDWR)
+                publish_all(channel, [numbered(unique_id) for unique_id in range(first + 10, first + 20)])
+                frames += receive_until(receiver, first + 19)
+                assert receiver.disconnects == cuts
+            assert [frame.unique_id for frame in frames] == list(range(1, 41))
+            assert_whole(frames)
+            assert receiver.missed() == []
+        finally:
+            receiver.close(drain=False)
 
 
 def test_a_taken_port_is_passed_by(name: str) -> None:

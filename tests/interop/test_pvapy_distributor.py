@@ -1,6 +1,8 @@
 """Stock PvaPy consumers that ask `$(P)Pva1:Image` for their turns: unmodified, by `--distributor-group`."""
 
+import getpass
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +12,22 @@ from typing import Any
 
 import pytest
 
+from ioc.channels.pva_wire_framing import Command
 from tests.support.appliance import RunningAppliance, appliance
 from tests.support.clients import User, user_of
+from tests.support.pva_client import Sender
+from tests.support.pva_raw import RawClient
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 200
+RULES = f"""
+UAG(us) {{ "{getpass.getuser()}" }}
+ASG(DEFAULT) {{ RULE(1, READ) RULE(1, WRITE, TRAPWRITE) }}
+ASG(READONLY) {{ RULE(1, READ) }}
+ASG(IMAGES) {{ RULE(1, READ) {{ UAG(us) }} }}
+"""
 CONFIG = f"""
+access_security = "images.acf"
 [detector]
 frame_rate = 200
 size = [32, 32]
@@ -31,6 +43,7 @@ count = 1
 def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     folder = tmp_path_factory.mktemp("distributor")
     (folder / "rayfan.toml").write_text(CONFIG)
+    (folder / "images.acf").write_text(RULES)
     with appliance(folder, "rayfan.toml") as run:
         with user_of(run) as user:
             run.wait_running("detector", "Cons1")
@@ -76,6 +89,10 @@ def test_consumers_of_a_group_take_turns(user: User) -> None:
     options = ("--distributor-group", "pvapy", "--distributor-trigger", "uniqueId", "--distributor-updates", "2")
     with consumers(run, *options):
         user.wait("Dist2:Members_RBV", 2)
+        rows = user.ask("rows", "cam1:ImageClients")
+        found = [row["account"] for row in rows if row["channels"] == f"{run.prefix}Pva1:Image"]
+        assert found == [getpass.getuser()] * 2, rows
+        assert user.get("Pva1:Clients_RBV") >= 2
         assert user.get("Dist2:Name_RBV") == "pvapy"
         assert user.get("Dist2:Updates_RBV") == 2
         user.put("cam1:Acquire", 1)
@@ -110,6 +127,28 @@ def test_a_client_is_told_what_is_wrong_with_its_request(user: User) -> None:
     finally:
         process.communicate("\n", timeout=60)
     assert user.get("Dist3:Name_RBV") == ""
+
+
+def test_who_may_not_see_images_is_denied_and_a_put_is_in_the_log(user: User) -> None:
+    name = f"{user.run.prefix}Pva1:Image"
+    with RawClient(port_of(name, int(user.run.environment["EPICS_PVA_BROADCAST_PORT"]))) as client:
+        client.open(name)  # anonymous
+        client.say(client.sender.operation(Command.MONITOR, (1, 5), {"field": {"uniqueId": {}}}))
+        assert b"anonymous may not read it" in client.hear(Command.MONITOR).take(50)
+        client.say(client.sender.operation(Command.PUT, (1, 6), {"field": {"uniqueId": {}}}))
+        client.hear(Command.PUT)
+        user.wait("Pva1:Denied_RBV", 1)
+    log = user.run.run_dir / "puts"
+    user.run.wait_until(lambda: log.exists() and f"{name} refused: Put not supported" in log.read_text(), "the log")
+
+
+def port_of(name: str, udp: int) -> int:
+    """Return the TCP port of the server that has a channel."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(30.0)
+        asker.sendto(Sender().search([(1, name)]), ("127.0.0.1", udp))
+        answer = asker.recv(1 << 16)
+    return int.from_bytes(answer[40:42], "little")  # behind header, guid, number and address
 
 
 def logs_of(run: RunningAppliance) -> str:

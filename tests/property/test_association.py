@@ -1,6 +1,7 @@
 """Association against models: streams with drift, jitter, gaps, doubles and reordering, of which the truth is known."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from ioc.core.association import Association, Settled, Waiting
 from ioc.core.clock_offset import ClockOffset
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.id_stream import IdStream
-from ioc.core.metadata import Quality, Update
+from ioc.core.metadata import MetadataValue, Quality, Update
 from ioc.core.metadata_stream import Late, Rule, Stream
 from ioc.core.time_stream import TimeStream
 
@@ -220,3 +221,63 @@ def test_values_are_conserved_whatever_comes(values: list[tuple[int, int, int]],
     rest = counts.received - counts.duplicates - counts.unused - stream.waiting()
     assert counts.received == len(values)
     assert rest == given_out if by_id else rest >= 0
+
+
+class SlowTimeStream(TimeStream):
+    """Is asked about each frame by itself."""
+
+    def certain(self, frames: Sequence[Frame]) -> list[MetadataValue]:
+        return []
+
+
+class SlowIdStream(IdStream):
+    """Is asked about each frame by itself."""
+
+    def certain(self, frames: Sequence[Frame]) -> list[MetadataValue]:
+        return []
+
+
+burst = st.tuples(st.integers(0, 6), st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), max_size=8))
+
+
+@given(st.lists(burst, max_size=25), st.booleans(), st.integers(0, 3), st.sampled_from(list(Late)))
+@settings(max_examples=200, deadline=None)
+def test_many_frames_together_are_given_what_each_is_given_by_itself(
+    bursts: list[tuple[int, list[tuple[int, int]]]], by_id: bool, window: int, late: Late
+) -> None:
+    """Frames come in bursts, one each 4 ns, and values of frames a little ahead and behind, some off by a bit."""
+    asked = Rule(1000 if by_id else window, wait_ns=2, late=late)
+    kinds = (IdStream, SlowIdStream) if by_id else (TimeStream, SlowTimeStream)
+    both = [Association({name: kind(asked, ClockOffset(0)) for name in "AB"}, Waiting(9)) for kind in kinds]
+    out: list[list[object]] = [[], []]
+    last = 0
+    for now, (frames, values) in enumerate(bursts):
+        items = [frame(one, one * 4) for one in range(last + 1, last + frames + 1)]
+        last += frames
+        regular = [Update(one, one * 4, one) for one in range(last - frames + 1, last + 1)]
+        odd = [
+            Update(value, max(0, last - 6 + one) * 4 + off, max(1, last - 6 + one))
+            for value, (one, off) in enumerate(values)
+        ]
+        for association, found in zip(both, out, strict=True):
+            association.connected |= {"A": True, "B": True}
+            for item in items:
+                association.offer(item, now)
+            association.take("A", regular + odd[:1], now)
+            association.take("B", odd + regular, now)
+            found += [
+                (one.item, dict(one.metadata), one.metadata.quality, one.wanted) for one in association.settled(now)
+            ]
+    quick, slow = both
+    assert out[0] == out[1]
+    assert (quick.counts.complete, quick.counts.unmatched) == (slow.counts.complete, slow.counts.unmatched)
+    assert (quick.frames, quick.counts.unwanted) == (slow.frames, slow.counts.unwanted)
+    for name in "AB":
+        assert tally(quick.streams[name]) == tally(slow.streams[name])
+
+
+def tally(stream: Stream) -> tuple[object, ...]:
+    """Return what became of frames and values; when a value that nobody will use is forgotten does not matter."""
+    counts = stream.counts
+    rest = counts.received, counts.late, counts.duplicates, counts.discarded, counts.unused + stream.waiting()
+    return counts.frames, list(counts.unmatched_frames), *rest

@@ -161,6 +161,11 @@ class ImageClients(Clients):
             self._arrived.wait_for(lambda: len(self._images[name]) >= count, WITHIN)
             return list(self._images[name])
 
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows of a table by PVA."""
+        columns = self._context.get(name, timeout=WITHIN)["value"].todict()
+        return [dict(zip(columns, map(_plain, row), strict=True)) for row in zip(*columns.values(), strict=True)]
+
     def image_fields(self, name: str) -> Any:
         """Return the newest image of a channel, all but its pixels."""
         value = self._context.get(name, timeout=WITHIN).raw

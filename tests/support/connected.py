@@ -7,6 +7,7 @@ It prints the names of those that are not connected within so many seconds, by C
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 
 def silent_ca(names: Sequence[str], seconds: float) -> Iterator[str]:
@@ -25,7 +26,7 @@ def silent_pva(names: Sequence[str], seconds: float) -> Iterator[str]:
     from p4p.client.thread import Context
 
     with Context("pva", nt=False) as context:
-        told = context.get(list(names), timeout=seconds, throw=False)
+        told: Any = context.get(list(names), timeout=seconds, throw=False)
         yield from (name for name, value in zip(names, told, strict=True) if isinstance(value, Exception))
 
 

@@ -1,14 +1,18 @@
 """A pvAccess client on a bare socket, which reads, acknowledges and misbehaves exactly as a test tells it to."""
 
+import fcntl
 import select
 import socket
+import struct
+import sys
+import termios
 import time
 from collections import deque
 from types import TracebackType
 from typing import Self
 
 from ioc.channels.pva_wire_buffer import Reader
-from ioc.channels.pva_wire_framing import Command, Message, Splitter
+from ioc.channels.pva_wire_framing import HEADER_BYTES, Command, Message, Splitter
 from tests.support.pva_client import Sender, Tree
 
 DEADLINE = 40.0
@@ -26,6 +30,9 @@ class RawClient:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(DEADLINE)
         self.socket.connect(("127.0.0.1", port))
+        self.heard_bytes = 0
+        """Where the last message that was heard ends in the bytes of the connection."""
+        self._received_bytes = 0
         self._splitter = Splitter(from_server=True, longest=1 << 26)
         self._read: deque[Message] = deque()
 
@@ -45,12 +52,24 @@ class RawClient:
         while time.monotonic() < deadline:
             while self._read:
                 message = self._read.popleft()
+                self.heard_bytes += HEADER_BYTES + (0 if message.control else len(message.body))
                 if message.command == command and not message.control:
                     return Reader(message.body)
             data = self.socket.recv(1 << 16)
             assert data, f"the server closed the connection; expected a message {command}"
+            self._received_bytes += len(data)
             self._read.extend(self._splitter.feed(data))
         raise AssertionError(f"no message {command} within {DEADLINE} s")
+
+    def arrived_bytes(self) -> int:
+        """Return how many bytes of the connection have reached this host."""
+        waiting = fcntl.ioctl(self.socket.fileno(), termios.FIONREAD, bytes(4))
+        return self._received_bytes + int.from_bytes(waiting, sys.byteorder)
+
+    def reset(self) -> None:
+        """End as a client does that is killed while bytes wait for it."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
     def quiet(self, seconds: float = 0.1) -> bool:
         """Return whether nothing comes for a while."""

@@ -21,10 +21,9 @@ def plans(count: int, **faults: object) -> list[tuple[int, float, int]]:
     sent = []
     for unique_id in range(1, count + 1):
         stamp = SECOND + unique_id * 1_000_000
-        sent += [
-            (one.unique_id, one.value, one.stamp_ns - one.unique_id * 1_000_000 - SECOND)
-            for one in script.plan(unique_id, stamp, 0)
-        ]
+        for _, (value, stamp_ns, own_id) in script.plan(unique_id, stamp, 0):
+            assert own_id is not None
+            sent.append((own_id, value, stamp_ns - own_id * 1_000_000 - SECOND))
     return sent
 
 
@@ -60,9 +59,9 @@ def test_an_update_is_due_later_by_its_delay() -> None:
 @pytest.mark.parametrize("protocol", ["pva", "ca"])
 def test_a_channel_is_served_by_one_protocol_and_listed(protocol: str) -> None:
     config = Config.model_validate({"detector": {"metadata": {"A": {"protocol": protocol}}}})
-    simulator = MetadataSimulator(config.detector.metadata, lambda _name, _value: None)
+    simulator = MetadataSimulator("RF:", config.detector.metadata, lambda _name, _value: None)
     spec = ProcessSpec(role=Role.DETECTOR, name="detector", config=config, run_dir=Path())
     records = [record.name for record in records_of(spec) if record.name.startswith("Meta:")]
-    served = list(simulator.provider("RF:")), records
+    served = list(simulator.server.channels), records
     assert served == ((["RF:Meta:A"], []) if protocol == "pva" else ([], ["Meta:A"]))
     assert [row.name for row in rows(config, "detector")].count("RF:Meta:A") == 1

@@ -1,5 +1,6 @@
 """A consumer's metadata between receiver and processor: what the processor is given, and what is booked as filtered."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ioc.core.config_metadata import ChannelConfig, MetadataConfig
 from ioc.core.errors import RefusedError
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.metadata import Update
+from tests.support.rigs import LocalRig, rig
 
 PIXELS = np.zeros((2, 2), np.uint8)
 
@@ -36,6 +38,9 @@ class Scripted:
     def poll(self) -> Sequence[Update]:
         found, self.updates = self.updates, []
         return found
+
+    def filenos(self) -> Sequence[int]:
+        return (7,)
 
     def search(self) -> None:
         self.searches += 1
@@ -157,3 +162,32 @@ def test_the_worker_books_what_is_not_wanted_as_filtered(tmp_path: Path) -> None
     book.close()
     assert keeper.seen == [(1, {"A": 1.0}), (3, {"A": 3.0})]
     assert (counts.processed, counts.withheld, counts.published, feed.released) == (3, 1, 2, 4)
+
+
+def test_descriptors_are_told_only_while_frames_wait_for_values() -> None:
+    source = Scripted()
+    one = stage(source, wait=60.0)
+    assert one.filenos() == []
+    assert one.through([frame(1)]) == []
+    assert one.filenos() == [7]
+    source.updates = [Update(1.0, 1_000_000, 1)]
+    assert len(one.through(())) == 1
+    assert one.filenos() == []
+
+
+def test_a_wait_for_frames_ends_when_a_value_may_be_there(tmp_path: Path) -> None:
+    """A deadline far beyond the test's own says that it was not waited for."""
+    with rig("local", tmp_path) as local:
+        assert isinstance(local, LocalRig)
+        bell = os.eventfd(0)
+        local.receiver.beside = lambda: (bell,)
+        os.eventfd_write(bell, 1)
+        assert local.receiver.receive(1, 10_000.0) == ()
+        local.sender.publish([local.prepared(frame(1))])
+        (found,) = local.receiver.receive(1, 10_000.0)
+        assert isinstance(found, Frame) and found.unique_id == 1
+        os.eventfd_read(bell)
+        local.receiver.release(1)
+        local.sender.publish([local.prepared(frame(2))])
+        assert len(local.receiver.receive(1, 10_000.0)) == 1
+        os.close(bell)

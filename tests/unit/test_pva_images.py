@@ -11,13 +11,16 @@ import pytest
 from ioc.bench.case import Case
 from ioc.bench.knee import Knees
 from ioc.bench.pva import configuration, figures
+from ioc.bench.pva_table import ROWS, missed
+from ioc.bench.pvapy import judge, with_server
 from ioc.bench.search import Trial
 from ioc.channels.base import Accepted, Refusal
-from ioc.channels.pva_images_addresses import Addresses, from_environment
+from ioc.channels.pva_images_addresses import Addresses, Endpoint, from_environment
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
 from ioc.channels.pva_images_queue import Taken, UpdateQueue
 from ioc.channels.pva_poster import Poster
 from ioc.channels.pva_wire_ntndarray import select
+from ioc.channels.pva_wire_request import Replay, parse
 from ioc.core.config import load
 from ioc.core.frame import EndOfSeries, Frame
 
@@ -27,12 +30,18 @@ LOOPBACK = IPv4Address("127.0.0.1")
 class Hand:
     """A writer that sends only when a test says so."""
 
-    def __init__(self, channel: ServedChannel, limit: int | None = 4, window: int | None = None) -> None:
+    def __init__(
+        self,
+        channel: ServedChannel,
+        limit: int | None = 4,
+        window: int | None = None,
+        replay: Replay | None = None,
+    ) -> None:
         self.channel = channel
         self.woken = 0
         self.awake = threading.Event()
         self.subscription = Subscription(UpdateQueue(1, select(["uniqueId", "value"]), limit, window), self)
-        channel.join(self.subscription)
+        channel.join(self.subscription, replay)
 
     def wake(self, subscription: Subscription) -> None:
         self.woken += 1
@@ -159,6 +168,80 @@ def test_a_member_is_gone_with_its_last_client(poster: Poster) -> None:
     link.close(drain=True)
 
 
+def test_what_a_broken_client_did_not_acknowledge_is_not_done(poster: Poster) -> None:
+    link = ServedChannel("member", 8, poster, member=True)
+    client = Hand(link, None)
+    link.publish([frame(unique_id) for unique_id in range(1, 6)])
+    _, *taken = client.take(4)  # the empty image, and frames 1 to 3
+    link.sent(taken[:1])
+    link.broken(client.subscription, taken[1:])
+    assert not link.alive() and link.done() == 1
+    assert link.publish([frame(6)]) == Accepted(0, Refusal.GONE)
+    link.leave(client.subscription)
+    assert link.done() == 1
+    link.close(drain=False)
+
+
+def test_a_broken_client_is_nothing_to_those_that_share_its_link(poster: Poster) -> None:
+    link = ServedChannel("member", 8, poster, member=True)
+    one, other = Hand(link, None), Hand(link, None)
+    link.publish([frame(1), frame(2)])
+    link.broken(one.subscription, one.take())
+    assert link.alive() and link.done() == 0
+    other.send()
+    link.leave(one.subscription)
+    assert link.alive() and link.done() == 2
+    link.broken(other.subscription, [])
+    assert not link.alive()
+    link.close(drain=False)
+
+
+def rejoined(channel: ServedChannel, replay: Replay) -> list[int]:
+    """Return what a client is sent that comes with this wish; it stays."""
+    return Hand(channel, 2, replay=replay).send()
+
+
+def test_a_client_that_comes_back_gets_what_it_missed_and_nothing_twice(channel: ServedChannel) -> None:
+    memory = np.zeros((4, 4), np.uint8)
+    first = Hand(channel, 64, replay=Replay(5))
+    for unique_id in range(1, 4):
+        memory[:] = unique_id  # free again at once: what is kept has memory of its own
+        channel.publish([frame(unique_id, memory)])
+        assert channel.done() == unique_id
+    taken = first.take()
+    assert [np.frombuffer(one.parts[1], np.uint8)[0] for one in taken[1:]] == [1, 2, 3]
+    channel.sent(taken)
+    channel.leave(first.subscription)
+    channel.publish([frame(unique_id) for unique_id in range(4, 7)])
+    assert rejoined(channel, Replay(5, (1, 3))) == [4, 5, 6]  # more than its queue has room for
+    assert rejoined(channel, Replay(5, (1, 1))) == [2, 3, 4, 5, 6]  # 5 are kept
+    assert rejoined(channel, Replay(5, (1, 6))) == [6]  # the newest, which tells it that it is connected
+    assert rejoined(channel, Replay(5, (0, 900))) == [2, 3, 4, 5, 6]
+
+
+def test_nothing_is_kept_unless_somebody_asks_for_it(channel: ServedChannel) -> None:
+    memory = np.zeros((4, 4), np.uint8)
+    client = Hand(channel, 64)
+    channel.publish([frame(1, memory), frame(2, memory)])
+    taken = client.take()
+    assert all(one.original for one in taken[1:])
+    channel.sent(taken)
+    assert rejoined(channel, Replay(5, (1, 1))) == [2]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, None),
+        ({"replay": "0"}, None),
+        ({"replay": "7"}, Replay(7)),
+        ({"replay": 99999, "replaySeries": "3", "replayAfter": "17"}, Replay(1024, (3, 17))),
+    ],
+)
+def test_a_request_says_what_to_replay(options: dict[str, object], expected: Replay | None) -> None:
+    assert parse({"record": {"_options": options}}).replay == expected
+
+
 def test_who_is_left_when_a_channel_closes_is_told(poster: Poster) -> None:
     told: list[ServedChannel] = []
     channel = ServedChannel("X", 4, poster, on_close=told.append)
@@ -218,13 +301,40 @@ def test_many_threads_publish_take_and_leave_and_every_frame_is_accounted_for(po
                 "EPICS_PVAS_IGNORE_ADDR_LIST": "10.0.0.1:0",
             },
             Addresses(
-                (LOOPBACK, IPv6Address("::1")),
-                0,
-                6001,
-                ((LOOPBACK, 7000), (LOOPBACK, 6001)),
-                30.0,
-                frozenset([IPv4Address("10.0.0.1")]),
+                interfaces=(LOOPBACK, IPv6Address("::1")),
+                tcp_port=0,
+                udp_port=6001,
+                beacons=(Endpoint(LOOPBACK, 7000), Endpoint(LOOPBACK, 6001)),
+                beacon_period=30.0,
+                ignored=frozenset([IPv4Address("10.0.0.1")]),
             ),
+        ),
+        (
+            {
+                "EPICS_PVAS_INTF_ADDR_LIST": "::1 224.0.1.5,2@127.0.0.1 [ff02::42:1]:7001,1@lo 10.0.0.300",
+                "EPICS_PVA_ADDR_LIST": "224.0.1.5:7002,3@lo,[::1],127.0.0.1:99999",
+                "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "0",
+                "EPICS_PVA_CONN_TMO": "10",
+            },
+            Addresses(
+                interfaces=(IPv6Address("::1"),),
+                groups=(
+                    Endpoint(IPv4Address("224.0.1.5"), 5076, 2, "127.0.0.1"),
+                    Endpoint(IPv6Address("ff02::42:1"), 7001, 1, "lo"),
+                ),
+                beacons=(Endpoint(IPv4Address("224.0.1.5"), 7002, 3, "lo"), Endpoint(IPv6Address("::1"), 5076)),
+                longest_silence=30.0,
+            ),
+        ),
+        ({"EPICS_PVA_CONN_TMO": "soon", "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "no"}, Addresses()),
+        (
+            {
+                "EPICS_PVAS_BROADCAST_PORT": "7000",
+                "EPICS_PVA_BROADCAST_PORT": "7001",
+                "EPICS_PVA_BEACON_PERIOD": "0.1",
+                "EPICS_PVA_AUTO_ADDR_LIST": "NO",
+            },
+            Addresses(udp_port=7000, beacon_period=1.0),
         ),
         (
             {"EPICS_PVAS_SERVER_PORT": "x", "EPICS_PVA_AUTO_ADDR_LIST": "NO", "EPICS_PVA_ADDR_LIST": "127.0.0.1:y"},
@@ -245,3 +355,29 @@ def test_the_benchmark_shows_both_sides() -> None:
     assert (alone["ratio"], alone["peer_fps"], alone["peer_cpu_seconds_per_frame"]) == (None, None, None)
     config = load(configuration(Case(64), 100.0), "bench")
     assert config.groups["bench"].placement == "remote"
+
+
+def test_the_table_names_what_misses_its_floor() -> None:
+    good = {f"ratio_{row.name}": 2.0 for row in ROWS} | {
+        "server_cpu_ratio_one_client": 0.7,
+        "lost_slow_fast_bounded": 0,
+    }
+    assert missed(good) == []
+    bad = {
+        "ratio_two_members_4096": 1.5,
+        "server_cpu_ratio_broadcast": 1.0,
+        "lost_broadcast": 3,
+        "ratio_one_client": None,
+    }
+    assert missed(good | bad) == ["ratio_two_members_4096", "server_cpu_ratio_broadcast", "lost_broadcast"]
+
+
+def test_clients_that_get_every_frame_have_groups_of_their_own_and_are_judged_apart() -> None:
+    case = Case(64, consumers=2, broadcast=True)
+    assert set(load(configuration(case, None), "bench").groups) == {"bench0", "bench1"}
+    times = np.arange(1, 5) * 100_000_000
+    notes = [np.array([[1, 2, 3, 4], times]), np.array([[1, 2, 4], times[[0, 1, 3]]])]
+    trial = judge(case, notes, (0, 1_000_000_000), 0.8, None)
+    assert (trial.reached, trial.lost) == (3.0, 1)
+    assert judge(Case(64, consumers=2), notes, (0, 1_000_000_000), 0.8, None).lost == 3  # got twice, if they take turns
+    assert with_server(trial, 0.3, (0, 1_000_000_000)).server_cpu_seconds == pytest.approx(0.1)
