@@ -12,8 +12,9 @@ FUZZ     ?= 600
 PVA      ?= 60
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
+PHOEBUS  ?=
 
-.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat metadata soak slurm bluesky writer-kills web bench ptychonn full-disk bad-processors clean
+.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat metadata soak slurm bluesky writer-kills web phoebus bench ptychonn full-disk bad-processors clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -32,6 +33,7 @@ help:
 	@echo "make fuzz-ejfat  10 million mutated EJFAT datagrams, payloads and asks, $(FUZZ) s at most: each used, or one error"
 	@echo "make slurm  groups as jobs of a Slurm that is started for it on this machine (5 min)"
 	@echo "make web    the web page in headless Chromium: clicks, pictures, puts, a lost connection; screenshots (3 min)"
+	@echo "make phoebus PHOEBUS=FOLDER  every screen in a real Phoebus on a virtual display, connected and photographed (6 min)"
 	@echo "make metadata  six metadata channels at 1 kHz for METADATA=$(METADATA) s: each value with its frame"
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
@@ -111,6 +113,9 @@ writer-kills: $(VENV)/.test
 
 web: $(VENV)/.browser
 	$(VENV)/bin/python -m tests.campaigns.web_page $(ARGS)
+
+phoebus: $(VENV)/.test
+	PHOEBUS="$(PHOEBUS)" $(VENV)/bin/python -m tests.campaigns.phoebus $(ARGS)
 
 bench: $(VENV)/.test
 	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)

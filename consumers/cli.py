@@ -1,10 +1,11 @@
-"""`rayfan processor list | describe | new` and `rayfan replay`: the only place of this package that prints."""
+"""`rayfan processor list | describe | new | screen` and `rayfan replay`: the only place of this package that prints."""
 
 import argparse
 import json
 
 from consumers import replaying
 from consumers.catalogue import description, description_text, listing, listing_text
+from consumers.panel import write_panel
 from consumers.template import write_template
 
 
@@ -26,6 +27,12 @@ def write_new(options: argparse.Namespace) -> int:
     processor, test = write_template(options.name, options.folder)
     print(f"{processor}\n{test}\nTry it:  rayfan up --duration 10 --set groups.stats.processor={processor}")
     print(f"Test it: python -m unittest {test}")
+    return 0
+
+
+def write_screen(options: argparse.Namespace) -> int:
+    """Write the panel of a processor for Phoebus."""
+    print(write_panel(options.name, options.folder))
     return 0
 
 

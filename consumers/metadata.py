@@ -131,6 +131,7 @@ class MetadataStage:
         self.poll()
         counts, now = self.association.counts, time.monotonic_ns()
         shown: dict[str, Value] = {
+            "Channels": ", ".join(self._channels),
             "Waiting": self.association.frames,
             "Complete": counts.complete,
             "Unmatched": counts.unmatched,

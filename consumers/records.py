@@ -107,6 +107,7 @@ PLUGINS = (
     STATUS_MESSAGE,
 )
 METADATA = (
+    Record("Channels", STRING, "Names of its channels", size=TEXT_SIZE),
     Record("Waiting", COUNT, "Frames that wait for values", unit="frame"),
     Record("Complete", COUNT, "Frames with all values asked for", unit="frame"),
     Record("Unmatched", COUNT, "Frames with a value amiss", unit="frame", alarms=ANY_LOSS),

@@ -180,9 +180,13 @@ def _add_processor(commands: argparse._SubParsersAction) -> None:
     new = actions.add_parser("new", help="write a processor that runs, and its test, to begin with")
     new.add_argument("name", metavar="NAME")
     new.add_argument("--folder", type=Path, default=Path(), help="where to write; left out: here")
+    screen = actions.add_parser("screen", help="write its panel for the Phoebus screen of a consumer")
+    screen.add_argument("name", metavar="NAME", help="as for describe")
+    screen.add_argument("--folder", type=Path, default=Path(), help="that of the other screens; left out: here")
     for one in (listed, described):
         one.add_argument("--json", action="store_true", help="print JSON")
-    for one, function in ((listed, "show_list"), (described, "show_description"), (new, "write_new")):
+    functions = ("show_list", "show_description", "write_new", "write_screen")
+    for one, function in zip((listed, described, new, screen), functions, strict=True):
         one.add_argument("--debug", action="store_true", help="show tracebacks")
         one.set_defaults(run=_of_consumers, function=function)
 

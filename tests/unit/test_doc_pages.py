@@ -70,7 +70,7 @@ def test_examples_of_processors_load(name: str, tmp_path: Path) -> None:
 
 
 def test_every_test_that_the_ejfat_page_names_is_there() -> None:
-    named = set(re.findall(r"`(test_\w+)`", (REFERENCE / "ejfat.md").read_text(encoding="utf-8")))
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reference" / "ejfat.md").read_text(encoding="utf-8")))
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_ejfat_*.py")]
     texts += [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_balancer*.py")]
     texts += [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "interop").glob("test_pvapy_ejfat.py")]

@@ -1,0 +1,1 @@
+"""Operators' screens for Phoebus, made from the record tables."""
