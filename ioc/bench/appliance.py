@@ -29,6 +29,8 @@ SERIES_SECONDS = 0.1
 DRAIN_SECONDS = 60.0
 SPARE_SECONDS = 120.0
 """An appliance stops by itself so long after its run, whatever becomes of the benchmark."""
+WITHOUT_PAGE = ("web.enabled=false",)
+"""What is measured is the stream, not the web page."""
 HARMLESS = ("duplicate",)
 """Reasons in the ledger that are no loss."""
 APPLIANCE_WORDS = (b"detector_sim.app", b"consumers.app", b"ioc.supervisor.app")
@@ -61,7 +63,7 @@ class Appliance:
             "up",
             str(file),
         ]
-        command += ["--set", "web.enabled=false"]  # what is measured is the stream
+        command += [word for one in WITHOUT_PAGE for word in ("--set", one)]
         command += ["--report", str(self._report), "--duration", f"{seconds + SPARE_SECONDS:g}"]
         self._up = Started("rayfan up", command, folder / "up.log", self.environment)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ioc.bench.appliance import WARM_SECONDS, Appliance, Books
+from ioc.bench.appliance import WARM_SECONDS, WITHOUT_PAGE, Appliance, Books
 from ioc.bench.case import Case, toml
 from ioc.bench.machine import conditions
 from ioc.bench.process import Started, cpu_seconds, part
@@ -29,7 +29,7 @@ OTHER_RATE = 100.0
 ANSWER_SECONDS = 90.0
 LEAST_PART = 0.95
 """Of the rate without clients, or of the control."""
-STRUCTURES = ("structure", "NTNDArray")
+STRUCTURES = ("structure", "NTNDArray", "NTTable")
 """Kinds of PVs that are no records."""
 
 
@@ -93,7 +93,7 @@ def figures(phases: dict[str, list[Phase]]) -> dict[str, Any]:
 
 def names(prefix: str) -> list[str]:
     """Return the read-only records of an appliance with a detector, one consumer and no other process."""
-    config = load(toml(Case(), None), "bench", [])
+    config = load(toml(Case(), None), "bench", WITHOUT_PAGE)
     listed = [row.name for row in rows(config) if row.writable == "no" and row.kind not in STRUCTURES]
     return [prefix + name.removeprefix(config.prefix) for name in listed]
 

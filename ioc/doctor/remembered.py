@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ioc.core.config import Config
+from ioc.core.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,10 @@ def remember(config: Config, rate: float, environment: Mapping[str, str] = os.en
 def remembered(config: Config, environment: Mapping[str, str] = os.environ) -> float | None:
     """Return the Hz that the last trial of the configuration reached on this host, None if there was none."""
     kept = _read(_path(environment))
-    return kept.get(_key(config)) if kept else None
+    try:
+        return kept.get(_key(config)) if kept else None
+    except UserError:  # it cannot be tried out, so it never was
+        return None
 
 
 def _path(environment: Mapping[str, str]) -> Path:

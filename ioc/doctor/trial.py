@@ -11,10 +11,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from pydantic import ValidationError
+
 from ioc.bench.appliance import Appliance
 from ioc.bench.workplace import workplace
 from ioc.core.config import Config
-from ioc.core.errors import PeerError
+from ioc.core.errors import PeerError, UserError
 from ioc.doctor.finding import Finding, good, warning
 from ioc.doctor.rates import asked_rate
 from ioc.supervisor.plan import plan
@@ -75,7 +77,11 @@ def sustained(config: Config, seconds: float = TRIAL_SECONDS) -> float:
 
 
 def trial_config(config: Config) -> Config:
-    """Return the configuration that is tried out."""
+    """Return the configuration that is tried out.
+
+    Raises:
+        UserError: it cannot be, for example where a group takes what comes by EJFAT from elsewhere.
+    """
     table: dict[str, Any] = config.model_dump(exclude_none=True)
     table["detector"] |= {
         "frame_rate": FASTEST,
@@ -86,6 +92,7 @@ def trial_config(config: Config) -> Config:
     for group in table["groups"].values():
         group["policy"] = LOSSLESS
         group["placement"] = "local"
+        group.pop("jobs", None)
     kept = {name: one for name, one in table["egress"].items() if not (one.get("uri") or one.get("balancer"))}
     table["egress"] = {name: {**one, "policy": LOSSLESS} for name, one in kept.items()}
     if not kept:
@@ -96,7 +103,10 @@ def trial_config(config: Config) -> Config:
         writer["policy"] = LOSSLESS
     for key in ("prefix", "run_dir", "autosave", "put_log", "metrics"):
         table.pop(key, None)
-    return Config.model_validate(table)
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        raise UserError(f"this configuration cannot be tried out alone on this machine: {error}") from error
 
 
 def trial_text(config: Config) -> str:

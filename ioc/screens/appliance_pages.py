@@ -67,6 +67,7 @@ def processes_page(records: Iterable[Record]) -> Page:
         [
             *lines("Health", "Alarm", "Processes", "Restarts", "RestartLimit", "Uptime", "Heartbeat"),
             Wide("StatusMessage"),
+            Line("Restart", "Start anew (name)"),
             Commands((DRAIN,)),
         ],
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ioc.records.table import Record
 from ioc.screens.device import device
 from ioc.screens.items import Bar, History, Image, Wide, lines
-from ioc.screens.page import Card, Page
+from ioc.screens.page import OVERVIEW, Card, Link, Page
 
 PLOT = 520
 SAME = (("R", "$(R)"),)
@@ -41,9 +41,9 @@ def egress_page(records: Iterable[Record]) -> Page:
     seal = Card("What an event carries", one, [*lines("Payload"), Wide("Key"), Wide("KeyFault")])
     rate = Card("Rate", one, [History("Rate", (("Rate", "frames"),), 240)], PLOT)
     speed = Card("Goodput", one, [History("Goodput", (("GoodputRate", "goodput"), ("TargetRate", "pace")), 240)], PLOT)
-    return Page(
-        "egress.bob", "EJFAT egress $(P)$(R)", one, ((state, control), (sent, way), (rate, speed), (again, seal))
-    )
+    columns = ((state, control), (sent, way), (rate, speed), (again, seal))
+    links: tuple[Link, ...] = (OVERVIEW, ("Metadata", "metadata.bob", (("R", "$(R)Meta:"),)))
+    return Page("egress.bob", "EJFAT egress $(P)$(R)", one, columns, links)
 
 
 def ingress_page(records: Iterable[Record]) -> Page:

@@ -64,6 +64,10 @@ def writer_page(records: Iterable[Record]) -> Page:
         + lines("StoreAttr", "StorePerform"),
     )
     layout = Card("Layout", one, [Wide("XMLFileName", settable=True), *lines("XMLValid"), Wide("XMLErrorMsg")])
-    links: tuple[Link, ...] = (OVERVIEW, ("Expert", "expert_writer.bob", (("R", "$(R)"),)))
+    links: tuple[Link, ...] = (
+        OVERVIEW,
+        ("Metadata", "metadata.bob", (("R", "$(R)Meta:"),)),
+        ("Expert", "expert_writer.bob", (("R", "$(R)"),)),
+    )
     columns = ((name,), (capture,), (frames, layout), (squeeze, chunks))
     return Page("writer.bob", "File writer $(P)$(R)", one, columns, links)

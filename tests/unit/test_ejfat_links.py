@@ -185,6 +185,7 @@ def test_a_sender_leaves_after_its_last_packet() -> None:
         pva=calls.pva,
         inputs=calls.inputs,
         memory=None,
+        metadata=None,
     )
     Egress.close(egress)  # type: ignore[arg-type]
     order = [name for name, _, _ in calls.mock_calls]

@@ -90,7 +90,7 @@ def _written(screen: Screen) -> Iterator[str]:
 
 def _with_macros(name: str) -> str:
     """Return a record's name as it stands on the screen of its device, `$(R)` before it."""
-    found = re.match(r"(?:Cons1:Meta:NAME:|Cons1:Meta:|Dist\d:Member\d:|[A-Za-z]+\d+:)", name)
+    found = re.match(r"(?:[A-Za-z]+\d+:Meta:NAME:|[A-Za-z]+\d+:Meta:|Dist\d:Member\d:|[A-Za-z]+\d+:)", name)
     return "$(P)$(R)" + name[found.end() :] if found else "$(P)" + name
 
 
