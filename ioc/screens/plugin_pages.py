@@ -144,7 +144,11 @@ def _stats(one: Device) -> Sequence[Sequence[Card]]:
         for axis in "XY"
     ]
     profiles = Card("Profiles", one, [*lines("ComputeProfiles", "CursorX", "CursorY", "CursorVal"), *rows], IMAGE_WIDTH)
-    return ((Card("Figures", one, figures), centroid), (histogram, profiles))
+    points = Profiles("Series", (("mean", None, "TSMeanValue"), ("sigma", None, "TSSigma")), ("point", "counts"), 180)
+    taken = ("TSAcquire", "TSAcquiring", "TSAcquireMode", "TSRead", "TSNumPoints", "TSCurrentPoint", "TSTimePerPoint")
+    means = ("TSAveragingTime", "TSNumAverage", "TSElapsedTime")
+    series = Card("Frame after frame", one, [*lines(*(f"TS:{name}" for name in (*taken, *means))), points], IMAGE_WIDTH)
+    return ((Card("Figures", one, figures), centroid), (histogram, profiles), (series,))
 
 
 def _roi(one: Device) -> Sequence[Sequence[Card]]:
