@@ -273,7 +273,8 @@ def _join(runs: list[Run], more: Iterable[Run]) -> None:
     """Append runs, and lengthen the last one where it goes on."""
     for run in more:
         last = runs[-1] if runs else None
-        if last is not None and last.step == run.step and continues(last, run):
-            runs[-1] = Run(last.series, last.first, last.step, last.count + run.count)
+        if last is not None and continues(last, run):
+            step = last.step if last.count > 1 else run.first - last.first  # that of one id says nothing
+            runs[-1] = Run(last.series, last.first, step, last.count + run.count)
         else:
             runs.append(run)

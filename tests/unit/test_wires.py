@@ -92,3 +92,15 @@ def test_a_shortfall_without_a_restart_stays_unexplained(tmp_path: Path) -> None
     assert not bench.wire.watch(True, True, 1000)
     assert bench.lost == 0
     assert bench.book.row(1, bench.wire.place).waiting == 7
+
+
+def test_ids_that_two_members_sent_in_turn_stay_those_that_were_sent(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for first in range(1, 200, 2):  # as two members, each dealt every second frame, send: runs of one id, two apart
+        for run in (Run(1, first, 2, 1), Run(1, first + 1, 2, 1)):
+            bench.book.give(bench.wire.place, [run])
+            bench.wire.sent([run], first, bench.book)
+    bench.arrive(*range(1, 201))
+    bench.wire.watch(alive=False, running=False, now_ns=200)
+    bench.wire.close(bench.trails, bench.counts.counts, bench.book)
+    assert bench.lost == 0 and not bench.book.missed
