@@ -299,6 +299,9 @@ def test_who_leaves_hands_on_what_it_has_not_got_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("policy", ["acknowledged", "bounded"])
 def test_a_worker_that_acknowledges_nothing_is_cut_off(tmp_path: Path, policy: str) -> None:
     with desk_of(tmp_path, policy) as (flow, desk, remote):
+        if policy == "bounded":  # then it is the desk that is patient, for as long as was configured when it joined
+            shorter = replace(flow.distributor.groups[1].shape, ack_timeout=3.0)
+            flow.submit(lambda: flow.distributor.reshape(1, shorter)).result(5)
         patient = flow.distributor.groups[1].shape
         hangs = Caller(desk)
         hangs.join()
