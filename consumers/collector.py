@@ -22,11 +22,12 @@ from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import Config, Policy, collector_group
+from ioc.core.config import Config
+from ioc.core.config_table import Policy
 from ioc.core.rate import RateMeter
 from ioc.core.reorder import Bounds, Reorder
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
-from ioc.core.topology import DETECTOR
+from ioc.core.topology import DETECTOR, collector_group
 from ioc.records.image_rules import ImageRules
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels

@@ -30,7 +30,7 @@ from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import GroupConfig
+from ioc.core.config_group import GroupConfig
 from ioc.core.errors import ConfigError, RefusedError, mismatch
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits

@@ -25,10 +25,11 @@ from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import EgressConfig, egress_group
+from ioc.core.config_ejfat import EgressConfig
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.core.topology import egress_group
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value

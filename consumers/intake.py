@@ -17,8 +17,7 @@ from ioc.channels.pva import PvaServer
 from ioc.channels.pva_intake import MonitoredStream, ServedStream
 from ioc.channels.stream import Stream, StreamFigures, StreamSettings
 from ioc.core.clock import Clock, SystemClock
-from ioc.core.config import IntakeConfig
-from ioc.core.config_modes import file_of, scheme_of
+from ioc.core.config_modes import IntakeConfig, file_of, scheme_of
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status

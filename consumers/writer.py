@@ -23,9 +23,9 @@ from consumers.writer_records import start_values, writer_records
 from ioc.channels.local_wire import Hello
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import writer_group
 from ioc.core.frame import DataType
 from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.core.topology import writer_group
 from ioc.records.areadetector import CAMERA_PORT
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detector_sim.source import Source
 from ioc.channels.hdf5 import FrameFile, check_file, check_shape, native_type
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import ConfigError, InputError, RayfanBug, mismatch
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs", ".hdf")

@@ -26,7 +26,7 @@ from ioc.channels.base import ImageLink
 from ioc.channels.joined_link import JoinedLink
 from ioc.channels.pva import MemberAddress
 from ioc.core.acknowledgement import parse
-from ioc.core.config import JOB_PLACEMENTS, MOST_MEMBERS
+from ioc.core.config_group import JOB_PLACEMENTS, MOST_MEMBERS
 from ioc.core.errors import PeerError, ProtocolError, RefusedError, mismatch
 from ioc.core.joining import checked_nonce, is_token, new_nonce, number, plain, proof, seal, session_key, unseal, word
 from ioc.core.partition import set_of

@@ -33,9 +33,10 @@ from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import PASSING, PLUGINS_GROUP, PluginsConfig, writer_group
+from ioc.core.config_plugins import PASSING, PluginsConfig
 from ioc.core.frame import DataType, Frame
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
+from ioc.core.topology import PLUGINS_GROUP, writer_group
 from ioc.records.image_rules import ImageRules
 from ioc.records.server import RecordServer, ServerOptions
 from ioc.records.status import StatusChannels

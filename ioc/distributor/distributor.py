@@ -16,7 +16,8 @@ from itertools import count
 from ioc.channels.base import Link
 from ioc.channels.journal import Journal
 from ioc.channels.local_pool import PooledFrame
-from ioc.core.config import DISTRIBUTOR_SLOTS, Policy
+from ioc.core.config import DISTRIBUTOR_SLOTS
+from ioc.core.config_table import Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import EndOfSeries
 from ioc.core.overflow import WIDEST_WINDOW, Limits

@@ -8,7 +8,8 @@ import json
 import logging
 from pathlib import Path
 
-from ioc.core.config import MOST_MEMBERS, Config
+from ioc.core.config import Config
+from ioc.core.config_group import MOST_MEMBERS
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.topology import DETECTOR
 from ioc.supervisor.kept_file import write_whole
