@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
+from consumers.image_output import ImageOutput
 from consumers.inputs import open_given
 from consumers.local_output import LocalOutput
-from consumers.outputs import ImageOutput
 from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs, undelivered_ids
 from ioc.channels.base import Publisher
 from ioc.channels.images import Images
