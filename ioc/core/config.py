@@ -225,7 +225,7 @@ def _apply(tree: dict[str, Any], override: str, sources: dict[str, str]) -> None
     for part in parts[:-1]:
         below = table.setdefault(part, {})
         if not isinstance(below, dict):
-            raise ConfigError(f"--set {override}: {part!r} is a value, not a table")
+            raise ConfigError(f"--set {override}: {part!r} is a value, not a table; leave out what is behind it")
         table = below
     table[parts[-1]] = _value(text.strip())
     sources[key] = f"--set {override}"

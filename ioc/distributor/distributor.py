@@ -321,7 +321,7 @@ class Distributor:
     def _group_on_demand(self, wish: Wish) -> Group:
         slot = next((slot for slot in range(1, DISTRIBUTOR_SLOTS + 1) if slot not in self.groups), None)
         if slot is None:
-            raise RefusedError(f"group {wish.group}: no slot is free for another group")
+            raise RefusedError(f"group {wish.group}: no slot is free for another group; ask for one that is there")
         shape = GroupShape(wish.group, 0, None, wish.updates or 1, Limits(Policy.BOUNDED, QUEUE_ON_DEMAND))
         group = self.add_group(slot, shape, [])
         group.on_demand = True

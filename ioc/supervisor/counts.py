@@ -52,7 +52,8 @@ class Counts:
         try:
             write_whole(self._path, json.dumps(changed))
         except OSError as error:
-            raise RefusedError(f"members of group {group}: {self._path} cannot be written: {error.strerror}") from None
+            where = f"members of group {group}: {self._path}"
+            raise RefusedError(f"{where} cannot be written: {error.strerror}; make room, then put again") from None
         self._changed = changed
 
     def look(self) -> bool:
