@@ -12,7 +12,6 @@ from consumers.outflow import Outflow
 from consumers.records import collector_records
 from consumers.tiles import Numbering, Stitcher
 from ioc.channels.book import Book
-from ioc.channels.images import open_images
 from ioc.channels.local_givers import Member
 from ioc.channels.local_separate import Held, SeparateInputs
 from ioc.channels.local_wire import Hello
@@ -43,8 +42,7 @@ class Collector:
         self.child = child
         self.name = spec.name
         self.config = spec.config.collectors[spec.table]
-        images = open_images(spec.config.image_server, f"{self.name} images")
-        self.outflow = Outflow(spec, images, self.config)
+        self.outflow = Outflow(spec, self.config)
         self.books, self.journal = open_books(spec)
         self._withheld_before = withheld_before(spec, self.books.counts.withheld)
         who = Hello(spec.name, collector_group(spec.table), 0)
@@ -61,7 +59,7 @@ class Collector:
         self.records = RecordServer(
             spec.config.prefix, collector_records(self.name), self._put, ServerOptions.of(child.spec)
         )
-        self.face = Face(spec, self.records, images)
+        self.face = Face(spec, self.records, self.outflow.images)
         self._rate = RateMeter()
 
     def start(self) -> None:

@@ -20,7 +20,6 @@ from consumers.processor import Value as SettingValue
 from consumers.quarantined import Quarantined
 from consumers.records import consumer_records, metadata_records
 from consumers.worker import Worker
-from ioc.channels.images import open_images
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.core.clock import SystemClock
@@ -52,12 +51,11 @@ class Consumer:
         self.group = spec.config.groups[spec.table]
         self.prefix = spec.config.prefix
         self.processor, self.settings = open_processor(self.group, f"groups.{spec.table}")
-        images = open_images(spec.config.image_server, f"{self.name} images")
-        self.outflow = Outflow(spec, images, self.group)
+        self.outflow = Outflow(spec, self.group)
         who = Hello(spec.name, spec.table, spec.member)
         self.inputs = inputs or open_inputs(spec, self.group.input, who, self.outflow.local)
         self.receiver, self.book = self.inputs.receiver, self.inputs.book
-        aside = images.add(f"{self.prefix}{self.name}:Quarantine:Image")
+        aside = self.outflow.images.add(f"{self.prefix}{self.name}:Quarantine:Image")
         self.quarantined = Quarantined(spec.quarantine_folder, self.name, aside, self.outflow.memory)
         self.usage = UsageMeter(os.getpid())
         self.worker = Worker(self.receiver, self.book, self.processor, self.outflow.publishers, SystemClock())
@@ -72,7 +70,7 @@ class Consumer:
         table = consumer_records(self.name, processor.declared_settings, processor.declared_statistics)
         table += metadata_records(self.name, self.group.metadata.channels)
         self.records = RecordServer(self.prefix, table, self._put, options)
-        self.face = Face(spec, self.records, images)
+        self.face = Face(spec, self.records, self.outflow.images)
         self._message = ""
 
     def start(self) -> None:

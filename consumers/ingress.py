@@ -19,7 +19,6 @@ from ioc.channels.ejfat_kernel import advice, input_errors
 from ioc.channels.ejfat_pid import Gains, Pid
 from ioc.channels.ejfat_receiver import ReceiverFigures
 from ioc.channels.ejfat_worker import LinkFigures, WorkerLink
-from ioc.channels.images import open_images
 from ioc.channels.journal import FOUND, REASONS, Account, Journal, open_member
 from ioc.core.clock import SystemClock
 from ioc.core.frame import EndOfSeries, Frame, Item
@@ -219,8 +218,7 @@ class Ingress:
         self.book = Book(spec.book_file)
         self.journal = Journal(spec.journal_file, booked=True)
         account = open_member(self.journal, self.book, self.name)
-        images = open_images(spec.config.image_server, f"{self.name} images", window=BATCH)
-        self.outflow = Outflow(spec, images)
+        self.outflow = Outflow(spec, window=BATCH)
         self.loop = IngressLoop(self.receiver, self.book, account, Outlets(self.outflow.local, self.outflow.shown))
         self._pid = Pid(Gains(config.set_point, config.kp, config.ki, config.kd))
         self.link: WorkerLink | None = None
@@ -232,7 +230,7 @@ class Ingress:
             spec.config.prefix, ingress_records(self.name), self._put, ServerOptions.of(child.spec)
         )
         self._lingering = threading.Event()
-        self.face = Face(spec, self.records, images)
+        self.face = Face(spec, self.records, self.outflow.images)
         self._rate = RateMeter()
         self._byte_rate = RateMeter()
 

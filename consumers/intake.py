@@ -8,7 +8,6 @@ from consumers.intake_loop import IntakeLoop, Outlets
 from consumers.outflow import Outflow
 from consumers.records import intake_records
 from ioc.channels.hdf5_stream import FileStream
-from ioc.channels.images import open_images
 from ioc.channels.journal import Journal
 from ioc.channels.pva_intake import MonitoredStream, ServedStream
 from ioc.channels.stream import Stream, StreamFigures, StreamSettings
@@ -38,8 +37,7 @@ class Intake:
         self.config = spec.config.intake[spec.table]
         budget, clock = spec.config.budget, SystemClock()
         waiting = (budget.chain or budget.channels) // QUEUED_PART
-        images = open_images(spec.config.image_server, f"{self.name} images")
-        self.outflow = Outflow(spec, images, reserved=waiting)
+        self.outflow = Outflow(spec, reserved=waiting)
         self.journal = Journal(spec.journal_file)
         arrived = threading.Event()
         self.streams = open_streams(self.config, waiting, arrived, clock)
@@ -49,7 +47,7 @@ class Intake:
         self.records = RecordServer(
             spec.config.prefix, intake_records(self.name), self._put, ServerOptions.of(child.spec)
         )
-        self.face = Face(spec, self.records, images, served)
+        self.face = Face(spec, self.records, self.outflow.images, served)
         self._rate, self._byte_rate = RateMeter(), RateMeter()
 
     def start(self) -> None:

@@ -8,32 +8,40 @@ from consumers.inputs import open_given
 from consumers.local_output import LocalOutput
 from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs, undelivered_ids
 from ioc.channels.base import Publisher
-from ioc.channels.images import Images
+from ioc.channels.images import open_images
 from ioc.channels.memory_book import MemoryBook
 from ioc.core.clock import SystemClock
 from ioc.core.config_collector import CollectorConfig
 from ioc.core.config_group import GroupConfig
 from ioc.core.status import GroupStatus, ProcessSpec
 
+WINDOW = 16
+"""Images of a channel that may be on their way while somebody watches."""
+
 
 class Outflow:
-    """Where frames go; `local` None: nobody takes them in this appliance. `given` is the journal of what is given."""
+    """Where frames go; `local` None: nobody takes them in this appliance. `given` is the journal of what is given.
+
+    The process's face serves `images` and closes them.
+    """
 
     def __init__(
         self,
         spec: ProcessSpec,
-        images: Images,
         config: GroupConfig | CollectorConfig | None = None,
         reserved: int = 0,
+        window: int = WINDOW,
     ) -> None:
         """Open it; `config` None: its image channel and takers here, no more.
 
-        `reserved` bytes of the process's share of the memory are for frames that wait elsewhere in it.
+        `reserved` bytes of the process's share of the memory are for frames that wait elsewhere in it; `window` images
+        of the channel may be on their way.
         """
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        self.images = open_images(spec.config.image_server, f"{spec.name} images", window)
         self.given = open_given(spec)
         self.local = LocalOutput.of(spec, self.given, reserved)
-        channel = images.add(f"{spec.config.prefix}{spec.name}:Image")
+        channel = self.images.add(f"{spec.config.prefix}{spec.name}:Image")
         self.shown = ImageOutput(channel, SystemClock(), self.memory)
         self.publishers: list[Publisher] = []
         self._remote = remote_outputs(config, spec, self.given) if config is not None else []
@@ -92,7 +100,7 @@ class Outflow:
         return self.local is None or self.local.drain(max(0.0, limit - time.monotonic()))
 
     def close(self) -> None:
-        """Let go of everything; the image channel is closed by its owner before."""
+        """Let go of everything; the images are closed before."""
         for remote in self._remote:
             remote.close(drain=True)
         self.memory.close()
