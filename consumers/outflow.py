@@ -43,9 +43,8 @@ class Outflow:
         self.local = LocalOutput.of(spec, self.given, reserved)
         channel = self.images.add(f"{spec.config.prefix}{spec.name}:Image")
         self.shown = ImageOutput(channel, SystemClock(), self.memory)
-        self.publishers: list[Publisher] = []
         self._remote = remote_outputs(config, spec, self.given) if config is not None else []
-        self.publishers += self._remote
+        self.publishers: list[Publisher] = [*self._remote]
         if self.local is not None:
             self.publishers.append(self.local)
         if config is None or "pva" in config.outputs:
