@@ -90,12 +90,14 @@ def _caches(_pid: int) -> TemporaryDirectory[str]:
 def isolated_environment() -> dict[str, str]:
     """Return a copy of this process's environment in which EPICS sees only loopback, and nobody the user's caches.
 
-    Several CA servers of one host share the UDP port, so the search goes to the loopback broadcast address.
+    Several CA servers of one host share the UDP port, so the search goes to the loopback broadcast address. Without
+    scheduling by priorities EPICS does not lock all memory of a process into RAM where it may, which is as root only.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EPICS_")}
     ca, pva = free_port(), free_port()
     environment.update(
         XDG_CACHE_HOME=fresh_cache(),
+        EPICS_ALLOW_POSIX_THREAD_PRIORITY_SCHEDULING="NO",
         EPICS_CA_ADDR_LIST="127.255.255.255",
         EPICS_CA_AUTO_ADDR_LIST="NO",
         EPICS_CA_SERVER_PORT=str(ca),
