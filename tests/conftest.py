@@ -8,6 +8,7 @@ anew, for as long as it is told to.
 
 import gc
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,6 @@ settings.load_profile("any machine")
 
 os.environ["XDG_CACHE_HOME"] = fresh_cache()
 
-gc.disable()
-
 ORDER = ("packaging", "integration", "interop", "property", "unit")
 """Folders, from the one with the longest tests to the one with the shortest."""
 
@@ -32,7 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(Path(__file__).parent).parts[0]))
 
 
-def pytest_collection_finish() -> None:
-    """Look for garbage from now on, and not in thousands of tests and all that they import: these stay to the end."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage in thousands of tests and all that they import: these stay to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
