@@ -20,12 +20,13 @@ from ioc.channels import ejfat_mmsg, ejfat_socket
 from ioc.channels.base import Counters
 from ioc.channels.ejfat_asking import Asking, AskingFigures
 from ioc.channels.ejfat_intake import Intake, IntakeSettings
+from ioc.channels.ejfat_landing import Shape
 from ioc.channels.ejfat_pacing import Pause
 from ioc.channels.ejfat_payload import PayloadReader, RayfanReader
 from ioc.channels.ejfat_pool import BufferPool
 from ioc.channels.ejfat_reassembly import Event, Incomplete, Limits, Reassembler
 from ioc.channels.ejfat_recovery import Recovery
-from ioc.channels.ejfat_scatter import Scatter, Shape
+from ioc.channels.ejfat_scatter import Scatter
 from ioc.channels.ejfat_wire import HEAD_BYTES, RE_BYTES
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.errors import RayfanBug
@@ -303,7 +304,7 @@ class EjfatReceiver:
             emptied = not taken
         self._naps = 0 if taken else self._naps + 1
         if emptied and self._intake.untold:
-            self._intake.tell()
+            self._intake.tell_now_and_then() if taken else self._intake.tell()
         if not taken and (blocks or not wait):
             self._look(self._clock.monotonic_ns())
         elif emptied and wait:
@@ -320,7 +321,7 @@ class EjfatReceiver:
         step = ejfat_socket.segment_size(ancillary, size)
         self._greatest, self._packet = max(self._greatest, size), max(self._packet, step)
         for event in self._reassembler.feed(self._buffer[:size], step, now_ns):
-            if self._scatter is not None and not self._reassembler.unfinished and step:
+            if self._scatter is not None and step:
                 self._expect_another(self._scatter, event)
             self._take(event)
         if now_ns >= self._look_ns:
