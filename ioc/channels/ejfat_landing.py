@@ -172,7 +172,7 @@ class Landing:
         count = self._last_packets if message == shape.messages - 1 else shape.per_message
         at = message * shape.per_message * shape.segment
         payload = self._payloads[place][at : at + count * shape.segment]
-        data, whole = np.zeros(count * shape.packet, np.uint8), len(payload) // shape.segment
+        data, whole = np.empty(count * shape.packet, np.uint8), len(payload) // shape.segment
         rows = data.reshape(count, shape.packet)
         rows[:, : shape.start] = self._heads[head : head + count]
         rows[:whole, shape.start :] = payload[: whole * shape.segment].reshape(whole, shape.segment)
