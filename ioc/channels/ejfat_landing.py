@@ -154,15 +154,23 @@ class Landing:
             return end
         return next(row for row in range(first, end) if not self._are_sized(row, row + 1))
 
-    def headed(self, first: int, end: int) -> int:
-        """Return up to which row, not included, all headers are those that are wanted; rows of one place."""
+    def headed(self, first: int, end: int, by: int = 0) -> int:
+        """Return up to which row of a place, not included, all headers are those that are wanted `by` rows on."""
         per, messages, packets = self.shape.per_message, self.shape.messages, self.shape.packets
         place, message = divmod(first, messages)
-        at, start, stop = place * messages * per, message * per, min((message + end - first) * per, packets)
-        heads, wanted = self._heads[at + start : at + stop], self._wanted[place, start:stop]
+        at = (place * messages + message) * per
+        start, stop = (message + by) * per, min((message + by + end - first) * per, packets)
+        heads, wanted = self._heads[at : at + stop - start], self._wanted[place, start:stop]
         if heads.tobytes() == wanted.tobytes():
             return end
         return first + int((heads.view(np.uint32) != wanted).any(axis=1).argmax()) // per
+
+    def shift(self, first: int, end: int, by: int) -> None:
+        """Move the payload of full messages to where it belongs, `by` rows on in the same place."""
+        size = self.shape.per_message * self.shape.segment
+        place, message = divmod(first, self.shape.messages)
+        start, count, payload = message * size, (end - first) * size, self._payloads[place]
+        payload[start + by * size : start + by * size + count] = payload[start : start + count]
 
     def wire(self, row: int) -> tuple[NDArray[np.uint8], int]:
         """Return the bytes of a message as they came, and the size of its datagrams."""

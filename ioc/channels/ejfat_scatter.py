@@ -3,11 +3,10 @@
 How it works: the next events are expected to look like the last one: as long, cut and batched alike, from the first
 byte on, in order. A `Landing` says where each header and each payload of them is to go, and one call fills as many as
 are there. Then the headers are compared with those that the first of each event calls for. What is as expected lies
-where it belongs.
-From the first message on that is not, everything is put together again as it was on the wire, and goes through the
-reassembler like any other datagram; then receiving in place goes on behind the last of them, so that a lost message
-costs little more than itself. Whoever finds nothing in its place in `MOST_MISSES` calls in a row leaves the next
-`REST_EVENTS` events to the reassembler.
+where it belongs. What is not, because messages before it were lost, is moved to where it belongs; anything else is put
+together again as it was on the wire, and goes through the reassembler like any other datagram. Then receiving in place
+goes on behind the last message, so that a lost one costs little more than itself. Whoever finds nothing in its place in
+`MOST_MISSES` calls in a row leaves the next `REST_EVENTS` events to the reassembler.
 
 Safe because: bytes are written only behind what the event already has, or into memory that no event has yet; and an
 event that was given up meanwhile is noticed before the next call.
@@ -81,7 +80,7 @@ class Scatter:
         follows = self._take(landing, first + count, now_ns, events)
         self._misses = 0 if self._at > first else self._misses + 1
         if self._at < first + count:
-            self._move(landing, first + count, now_ns, events)
+            self._mend(landing, first + count, now_ns, events)
             return events
         self._at_once = min(2 * self._at_once, landing.shape.at_once)
         if not follows or self._at == landing.rows:
@@ -153,19 +152,45 @@ class Scatter:
             whole = end - before == shape.messages
             self._key = None if whole else (segment.data_id, segment.event)
             self._free = range(place + 1, shape.places)
+        else:
+            self._key = None
         return booked
 
-    def _move(self, landing: Landing, end: int, now_ns: int, events: list[Event]) -> None:
-        """Put rows up to `end` together as they were on the wire and feed them; go on behind the last one."""
-        wire = [landing.wire(row) for row in range(self._at, end)]  # all before any: feeding writes where they lie
-        self.disarm()
+    def _mend(self, landing: Landing, end: int, now_ns: int, events: list[Event]) -> None:
+        """Put rows from `_at` to `end`, which are not as expected, where they belong; go on behind the last one."""
         self._at_once = max(LEAST_AT_ONCE, self._at_once // 2)
+        stop, by = self._displaced(landing, end)
+        wire = [landing.wire(row) for row in range(stop, end)]  # before anything is written where they lie
+        if by:
+            landing.shift(self._at, stop, by)
+            self._at += by
+            self._book(landing, self._at, stop + by, now_ns, events)
+        if not wire:
+            return
+        self.disarm()
         for data, step in wire:
             events += self._reassembler.feed(data, step, now_ns)
         if self._misses >= MOST_MISSES:
             self._misses, self._rest = 0, REST_EVENTS
         else:
             self._go_on(landing, *wire[-1])
+
+    def _displaced(self, landing: Landing, end: int) -> tuple[int, int]:
+        """Return up to which row, not included, full messages of the begun event follow, and how many rows too early.
+
+        They do when messages before them were lost; the last message of an event is shorter, and not among them.
+        """
+        shape, (place, message) = landing.shape, divmod(self._at, landing.shape.messages)
+        try:
+            segment = parse_segment(landing.head(self._at), shape.packet)
+        except ProtocolError:
+            return self._at, 0
+        there, rest = divmod(segment.offset, shape.per_message * shape.segment)
+        by = there - message
+        stop = min(landing.sized(self._at, end), (place + 1) * shape.messages - 1 - by)
+        if (segment.data_id, segment.event) != self._key or rest or by <= 0 or stop <= self._at:
+            return self._at, 0
+        return (stop, by) if landing.headed(self._at, stop, by) == stop else (self._at, 0)
 
     def _go_on(self, landing: Landing, data: NDArray[np.uint8], step: int) -> None:
         """Expect what follows a message, if that is one of an event of our shape."""

@@ -211,6 +211,32 @@ def test_behind_a_lost_message_receiving_in_place_goes_on() -> None:
         ours.scatter.disarm()
 
 
+@settings(max_examples=6, deadline=None)
+@given(st.sets(st.integers(0, 19), max_size=6), st.sampled_from([1_200_000, 300_000]), st.integers(1, 3))
+def test_what_was_lost_of_an_event_may_still_come(lost: set[int], size: int, events: int) -> None:
+    shape, segmenter, step = Shape(size, 1472, HEAD_BYTES, 44), Segmenter(1500, 4, 2, 1), 44 * 1472
+    sent = {number: random.Random(number).randbytes(size) for number in range(1, events + 1)}
+    with pair() as (receiving, sending):
+        ours, late, got = Receiving(receiving), [], []
+        ours.scatter.expect(shape)
+        sender = ejfat_socket.PacketSender(sending, offload=True)
+        for number, data in sent.items():
+            packets = segmenter.lay([data], Stamp(number, number, 1))
+            for message, at in enumerate(range(0, len(packets.wire), step)):
+                batch = packets.wire[at : at + step]
+                if message in lost:
+                    late.append(bytes(batch))
+                else:
+                    sender.send(batch, 1472)
+            got += ours.take_all()
+        for batch in late:
+            sender.send(memoryview(batch), 1472)
+        got += ours.take_rest()
+        assert {number: data for _, number, data in got} == sent
+        assert ours.reassembler.tally.duplicates == ours.reassembler.tally.bad == 0
+        ours.scatter.disarm()
+
+
 def test_a_call_takes_several_small_events() -> None:
     small = Shape(100_000, 1472, HEAD_BYTES, 44)
     with pair() as (receiving, sending):
