@@ -5,13 +5,12 @@ Rules
   socket's buffer. End markers may use the queue twice as far.
 - An end marker waits while an event before it is unfinished, until that is whole or given up, or until a later event
   is whole; if lost packets are sent again (`patient`), not for the latter: what is asked for comes late.
-- Who waits for items is woken when the reader says so (`tell`: there is nothing more to read; `tell_now_and_then`: for
-  the moment), or when `MOST_UNTOLD` wait, or so many bytes of them.
+- Who waits for items is woken when the reader says so (`tell`), which is before it naps, when nobody is held up by it,
+  or when `MOST_UNTOLD` wait, or so many bytes of them.
 - The memory of an item is used again when it is released.
 """
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,15 +27,11 @@ from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.sequence import Ranges
 
 ENDS_REMEMBERED = 64
-MOST_UNTOLD = 16
+MOST_UNTOLD = 32
 """Items that may be in the queue before who waits for them is woken, while there is more to read: waking is dear ..."""
 
-MOST_UNTOLD_BYTES = 4 << 20
+MOST_UNTOLD_BYTES = 8 << 20
 """... but no more than the caches hold: whoever takes them finds them there, and the memory is used again sooner."""
-
-TELL_NS = 1_000_000
-"""ns after which who waits is woken again by a reader that has found nothing more for the moment: items that come
-faster are taken several at a time."""
 
 SOURCES_REMEMBERED = 64
 """Data ids whose refused events are named."""
@@ -94,7 +89,6 @@ class Intake:
         self.untold = 0
         """Items in the queue that who waits for them was not woken for."""
         self._untold_bytes = 0
-        self._told_ns = 0
         self.ended = False
         self._lock = threading.Lock()
         self._ready = threading.Condition(self._lock)
@@ -176,14 +170,8 @@ class Intake:
         with self._lock:
             self._wake()
 
-    def tell_now_and_then(self) -> None:
-        """Wake who waits for items unless that was done a moment ago: more will be here soon."""
-        if time.monotonic_ns() - self._told_ns >= TELL_NS:
-            self.tell()
-
     def _wake(self) -> None:
         self.untold = self._untold_bytes = 0
-        self._told_ns = time.monotonic_ns()
         self._ready.notify()
 
     def _refuse(self, event: Event, error: ProtocolError) -> None:

@@ -300,7 +300,7 @@ class EjfatReceiver:
             emptied = not taken
         self._naps.took(taken)
         if emptied and self._intake.untold:
-            self._intake.tell_now_and_then() if taken else self._intake.tell()
+            self._intake.tell()
         if not taken and (blocks or not wait):
             self._look(self._clock.monotonic_ns())
         elif emptied and wait:
