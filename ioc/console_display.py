@@ -132,8 +132,8 @@ def line(view: Appliance, seconds: float, facts: Facts) -> str:
     if facts.duration is None and facts.frames is not None:
         done = f"{min(view.series_published, facts.frames)} of {facts.frames} frames"
     text = (
-        f"{seconds:6.0f}{of} s  {view.state.value}  {done}, {rate:.0f} Hz, on their way "
-        f"{view.queued}, lost {view.dropped}, failed {view.failed}"
+        f"{seconds:6.0f}{of} s  {view.state.value}  {done}, {rate:.0f} Hz, waiting {view.queued}, "
+        f"lost {view.dropped}, failed {view.failed}"
     )
     return text + (f", unaccounted for {view.residue}" if view.residue else "")
 
