@@ -47,7 +47,8 @@ import org.phoebus.ui.docking.DockPane;
  */
 public class Screens {
     private static final long CONNECT_SECONDS = 240;
-    private static final long STABLE_MILLISECONDS = 3000;
+    private static final long STABLE_MILLISECONDS = 1500;
+    private static final long LOOK_MILLISECONDS = 100;
     private static final long START_SECONDS = 300;
 
     public static void main(String[] arguments) throws Exception {
@@ -171,11 +172,13 @@ public class Screens {
     private static Set<String> settled(DisplayModel model) throws Exception {
         long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(CONNECT_SECONDS);
         int before = -1;
+        long since = System.nanoTime();
         while (System.nanoTime() < end) {
             int count = pvs(model).size();
-            if (disconnected(model).isEmpty() && count == before) break;
+            if (count != before || !disconnected(model).isEmpty()) since = System.nanoTime();
+            if (System.nanoTime() - since >= TimeUnit.MILLISECONDS.toNanos(STABLE_MILLISECONDS)) break;
             before = count;
-            Thread.sleep(STABLE_MILLISECONDS);
+            Thread.sleep(LOOK_MILLISECONDS);
         }
         return disconnected(model);
     }
