@@ -152,13 +152,12 @@ class Supervisor:
         Raises:
             RefusedError: there is no such process, it may not be restarted, or it does not run.
         """
-        reasons = {one: why_not_restarted(one.spec.config, one.spec.role, one.spec.table) for one in self.crew}
-        able = [one for one, reason in reasons.items() if one.running and reason is None]
+        reasons = {one.name: why_not_restarted(one.spec.config, one.spec.role, one.spec.table) for one in self.crew}
+        able = [one for one in self.crew if one.running and reasons[one.name] is None]
         worker = next((one for one in able if one.name == name), None)
         if worker is None or self._life.draining:
             expected = f"a process that runs, one of {', '.join(one.name for one in able) or '(none)'}"
-            reason = next((reason for one, reason in reasons.items() if one.name == name), None)
-            raise RefusedError(mismatch("Restart", expected, name, reason or ""))
+            raise RefusedError(mismatch("Restart", expected, name, reasons.get(name) or ""))
         worker.renew(self._clock.monotonic_ns(), BY_COMMAND, asked=True)
 
     def acknowledge(self) -> None:

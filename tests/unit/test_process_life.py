@@ -148,6 +148,11 @@ def test_a_restart_of_what_does_not_run_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(RefusedError, match=r"Restart: expected a process that runs, one of \(none\), found 'Cons1'"):
         supervisor.restart("Cons1")
+    supervisor.crew.muster([], 0)
+    with pytest.raises(RefusedError, match="found 'detector'; that would end the acquisition"):
+        supervisor.restart("detector")
+    with pytest.raises(RefusedError, match="found 'Cons1'$"):
+        supervisor.restart("Cons1")
     supervisor.close()
 
 
