@@ -152,7 +152,7 @@ def test_a_restart_of_what_does_not_run_is_refused(tmp_path: Path) -> None:
     supervisor.crew.muster([], 0)
     with pytest.raises(RefusedError, match="found 'detector'; that would end the acquisition"):
         supervisor.restart("detector")
-    with pytest.raises(RefusedError, match="found 'Cons1'$"):
+    with pytest.raises(RefusedError, match=r"found 'Cons1'$"):
         supervisor.restart("Cons1")
     supervisor.close()
 
