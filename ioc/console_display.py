@@ -201,6 +201,8 @@ def _summary(view: Appliance, elapsed: float | None) -> Text:
     if elapsed is not None:
         text.append(f"  {elapsed:.0f} s  published {view.published}  residue ")
         text.append(str(view.residue), style=_bad(view.residue))
+        if view.dropped:
+            text.append(f"  lost {view.dropped}", style="red")
     if view.health != OK:
         text.append(f"  {view.health}", style="bold red")
     trouble = next((_trouble(one) for one in view.processes if one.last_error), "")
