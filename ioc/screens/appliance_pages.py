@@ -69,6 +69,7 @@ def processes_page(records: Iterable[Record]) -> Page:
         [
             *lines("Health", "Alarm", "Processes", "Restarts", "RestartLimit", "Uptime", "Heartbeat"),
             Wide("StatusMessage"),
+            Wide("Web", "Web page"),
             Line("Restart", "Start anew (name)"),
             Commands((DRAIN,)),
         ],

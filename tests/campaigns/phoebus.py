@@ -229,8 +229,8 @@ def stage(shown: Sequence[Screen], output: Path, client_only: bool) -> bool:
         with h5py.File(folder / "images.h5", "w") as file:
             file["data"] = np.add.outer(np.arange(64), np.arange(64))[None].repeat(16, 0).astype(np.uint8)
         (folder / "rayfan.toml").write_text(configuration(folder))
-        with appliance(folder, "rayfan.toml") as run:
-            run.wait_running(*PROCESSES)
+        with appliance(folder, "rayfan.toml", "--set", "web.port=0") as run:
+            run.wait_running(*PROCESSES, "Web1")
             with user_of(run) as user:
                 good = read_and_put(run, user, client)
                 prepare(user)

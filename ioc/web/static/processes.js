@@ -81,6 +81,7 @@ export class Processes {
     const texts = { state: process.state, rate: number(process.rate, 1), says: process.error || process.message };
     for (const key of ["lag", "processed", "failed", "lost", "restarts"]) texts[key] = number(process[key]);
     for (const [key, text] of Object.entries(texts)) if (cells[key].textContent !== text) cells[key].textContent = text;
+    for (const key of ["failed", "lost"]) cells[key].classList.toggle("bad", process[key] > 0);
   }
 
   paint(name) {
