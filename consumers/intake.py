@@ -41,7 +41,7 @@ class Intake:
         assert spec.table is not None
         self.child = child
         self.name = spec.name
-        self.config = spec.config.intake[spec.table]
+        self.config = spec.config.intake[spec.table].under(spec.config.prefix)
         budget, prefix, clock = spec.config.budget, spec.config.prefix, SystemClock()
         waiting = (budget.chain or budget.channels) // QUEUED_PART
         self.given = open_given(spec)
