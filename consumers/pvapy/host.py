@@ -18,12 +18,12 @@ import socket
 import sys
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from consumers.pvapy.frame_pipe import FramePipe, PeerGone
-from ioc.core.errors import UserError, mismatch
+from ioc.core.errors import PeerError, UserError, mismatch
 from ioc.core.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ MODULE = "_rayfan_pvapy_processor"
 """What the module of a user's file is called here."""
 
 
-MOST_PUBLISHED = 1024
-"""Objects that may wait for the next frame."""
+MOST_PUBLISHED = 16384
+"""Objects that may wait for the next frame; a class that publishes more gets an error."""
 MOST_VALUES = 1000
 """Values of a metadata channel that may wait for the class; as many as PvaPy keeps (metadataChannelFactory)."""
 
@@ -42,17 +42,21 @@ class Publisher:
     """What PvaPy's `updateOutputChannel` calls, from any thread: notes what the class publishes."""
 
     def __init__(self) -> None:
-        self._published: deque[object] = deque(maxlen=MOST_PUBLISHED)
+        self._published: deque[object] = deque()
 
     def updateOutputChannel(self, pvObject: object) -> None:  # noqa: N802, N803 - PvaPy's names
         """Take one object to publish."""
-        if len(self._published) == MOST_PUBLISHED:
-            log.warning("the class publishes faster than frames come: the oldest of %d is left out", MOST_PUBLISHED)
+        if len(self._published) >= MOST_PUBLISHED:
+            raise PeerError(mismatch("updateOutputChannel", f"at most {MOST_PUBLISHED} objects a frame", "one more"))
         self._published.append(pvObject)
 
     def take(self) -> list[object]:
         """Return what was published since the last time."""
         return [self._published.popleft() for _ in range(len(self._published))]
+
+    def put_back(self, objects: Sequence[object]) -> None:
+        """Have objects published, in front of those that have come since."""
+        self._published.extendleft(reversed(objects))
 
 
 class Host:
@@ -79,7 +83,6 @@ class Host:
             try:
                 answer = self._process(asked) if isinstance(asked, Frame) else self._do(asked)
             except Exception as error:  # noqa: BLE001 - the boundary to a user's code: the consumer is told
-                self._publisher.take()  # of a frame that failed
                 self._pipe.send(error=fault(error))
                 continue
             self._pipe.send(done=True, **answer)
@@ -130,7 +133,14 @@ class Host:
             if len(queue) >= MOST_VALUES:
                 queue.get(0)  # a class that does not take them
             queue.put(value_object(value, frame.timestamp_ns))
-        self._user.process(to_object(frame, self._fields))
+        earlier = self._publisher.take()
+        try:
+            self._user.process(to_object(frame, self._fields))
+        except BaseException:
+            self._publisher.take()  # of a frame that failed
+            raise
+        finally:
+            self._publisher.put_back(earlier)
         self._last = frame
         self._send_published()
         return {}
