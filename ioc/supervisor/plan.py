@@ -43,6 +43,7 @@ ASIDE = (Role.WEB,)
 NOT_RESTARTED: Mapping[Role, str] = {
     Role.SUPERVISOR: "it is the one who restarts the others",
     Role.DETECTOR: "that would end the acquisition: stop and start it with Acquire",
+    Role.COLLECTOR: "it would pass on what waits for earlier frames, and leave those out when they come",
     Role.INTAKE: "what its source sends meanwhile would be lost",
     Role.INGRESS: "packets that come meanwhile would be lost",
     Role.BALANCER: "packets that come meanwhile would be lost",
@@ -99,8 +100,11 @@ def why_not_restarted(config: Config, role: Role, table: str | None) -> str | No
     hasty = [name for name in behind if config.collectors[name].wait < LONGEST_RESTART]
     if hasty:
         return f"collectors.{hasty[0]} waits for less than {LONGEST_RESTART:g} s, and would leave out what comes later"
-    outputs = config.groups[table].outputs if role is Role.CONSUMER else config.collectors[table].outputs
-    return None if set(outputs) <= {"pva"} else "it hands frames to a place elsewhere, which may not take them in time"
+    return (
+        None
+        if set(config.groups[table].outputs) <= {"pva"}
+        else "it hands frames to a place elsewhere, which may not take them in time"
+    )
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:
