@@ -51,8 +51,6 @@ NOT_RESTARTED: Mapping[Role, str] = {
     Role.PLUGINS: "its plug-ins would forget what they keep, such as frames before a trigger",
 }
 """Who is never started anew by command, and why: see `why_not_restarted`."""
-LONGEST_RESTART = 5.0
-"""s that a new start takes at most on a machine that is not overloaded; a collector has to wait for that long."""
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -94,12 +92,9 @@ def why_not_restarted(config: Config, role: Role, table: str | None) -> str | No
         if egress.payload == "pvapy":
             return "PvaPy's receivers do not know events that are counted from 1 again"
         return "what it keeps to send again would be gone" if egress.resend else None
-    behind = [
-        name.partition(".")[2] for name in takers(config.inputs, NODES[role](table)) if name.startswith("collectors.")
-    ]
-    hasty = [name for name in behind if config.collectors[name].wait < LONGEST_RESTART]
-    if hasty:
-        return f"collectors.{hasty[0]} waits for less than {LONGEST_RESTART:g} s, and would leave out what comes later"
+    behind = [name for name in takers(config.inputs, NODES[role](table)) if name.startswith("collectors.")]
+    if behind:
+        return f"{behind[0]}, behind it, leaves out frames that come late"
     return (
         None
         if set(config.groups[table].outputs) <= {"pva"}
