@@ -17,6 +17,11 @@ LEAST_PART = 0.2
 AROUND = (0.7, 1.3)
 """Where the knee of the next repeat is looked for, by the one before."""
 STEP_DOWN = 0.96
+RAISE = 1.5
+MOST_RAISES = 6
+"""Steps up from what came through when it was too much."""
+REACHED_PART = 0.75
+"""Of what was asked for: a sender that reaches less does not get faster."""
 MOST_CONFIRMATIONS = 12
 PROBES = 6
 SHORTEST = 1.0
@@ -70,9 +75,9 @@ class Effort:
 def knee(run: Run, effort: Effort, earlier: Trial | None = None) -> Trial | None:
     """Return the first run of full length that lost nothing at the highest rate found; None if there is none.
 
-    Begins without a limit, unless `earlier`, the knee of an earlier repeat, had one. If that loses, it bisects with
-    short probes below what came through, or around `earlier`. The rate found is confirmed by a run of full length,
-    and lowered until one is good.
+    Begins without a limit, unless `earlier`, the knee of an earlier repeat, had one. If that loses, it goes up from
+    what came through until something is lost, and bisects with short probes; or it bisects around `earlier`. The rate
+    found is confirmed by a run of full length, and lowered until one is good.
     """
     if earlier is not None and earlier.asked is not None:
         low, high = (part * earlier.reached for part in AROUND)
@@ -85,8 +90,20 @@ def knee(run: Run, effort: Effort, earlier: Trial | None = None) -> Trial | None
             if free[1].good:
                 return free[1]
         most = max(one.reached for one in free)
-        low, high = LEAST_PART * most, HEADROOM * most
+        low, high = _raised(run, effort, LEAST_PART * most, HEADROOM * most)
     return _confirm(run, _bisect(run, effort, low, high), effort.seconds)
+
+
+def _raised(run: Run, effort: Effort, low: float, high: float) -> tuple[float, float]:
+    """Return a lower and an upper bound: who is overrun takes less than it could, so `high` may hold, too."""
+    for _ in range(min(MOST_RAISES, effort.probes)):
+        trial = _tried(run, high, effort.probe_seconds)
+        if not trial.good:
+            break
+        low, high = high, RAISE * high
+        if trial.reached < REACHED_PART * low:
+            break  # the sender is not faster
+    return low, high
 
 
 def _bisect(run: Run, effort: Effort, low: float, high: float) -> float:

@@ -55,6 +55,14 @@ def test_the_knee_is_found_by_bisection_and_confirmed_at_full_length() -> None:
     assert machine.runs[-1] == (best.asked, EFFORT.seconds)
 
 
+def test_a_knee_far_above_what_comes_through_unpaced_is_found() -> None:
+    """Who is overrun takes less than it could."""
+    machine = Machine(5000.0)
+    best = knee(lambda rate, seconds: Trial(None, 900.0, 9) if rate is None else machine(rate, seconds), EFFORT)
+    assert best is not None and best.good
+    assert 0.9 * 5000 < best.reached <= 5000
+
+
 def test_what_never_loses_is_measured_unpaced() -> None:
     machine = Machine(5000.0, loses_unpaced=False)
     assert knee(machine, EFFORT) == Trial(None, 5000.0, 0)
