@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector_sim.readout import Readout
 from detector_sim.source import Source
@@ -24,11 +25,20 @@ FEWEST_SLOTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image in a slot; time stamp (ns since 1970) and attributes only if the source has some of its own."""
+    """One image in a slot; time stamp (ns since 1970) and attributes only if the source has some of its own.
+
+    `part` is what of the slot's memory is the image, None: all of it.
+    """
 
     slot: Slot
     timestamp_ns: int | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    part: NDArray | None = None
+
+    @property
+    def data(self) -> NDArray:
+        """The image."""
+        return self.slot.array if self.part is None else self.part
 
 
 class Images(Protocol):
@@ -42,6 +52,11 @@ class Images(Protocol):
     @property
     def dtype(self) -> np.dtype:
         """Return the type of the pixels."""
+        ...
+
+    @property
+    def packed(self) -> tuple[str, int]:
+        """Return the codec of the newest image, empty if it has pixels, and its bytes as they are sent."""
         ...
 
     @property
@@ -136,6 +151,11 @@ class ImageStore:
     def dtype(self) -> np.dtype:
         """Return the type of the pixels."""
         return self.source.dtype
+
+    @property
+    def packed(self) -> tuple[str, int]:
+        """Return that images have pixels, and their bytes."""
+        return "", self.image_bytes
 
     @property
     def count(self) -> int | None:

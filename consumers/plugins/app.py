@@ -37,7 +37,7 @@ from ioc.core.config import PASSING, PLUGINS_GROUP, PluginsConfig, writer_group
 from ioc.core.frame import DataType, Frame
 from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
 from ioc.records.image_rules import ImageRules
-from ioc.records.server import RecordServer, ServerOptions
+from ioc.records.server import PLUGIN_DATABASE, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
@@ -81,7 +81,8 @@ class Plugins:
         self.status_channels = StatusChannels([self.status_name], self.images.visits)
         self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         table = all_records(self.name, config.names, self.sizes)
-        options = ServerOptions.of(spec, on_refused=self._refused)
+        templates = [Template(PLUGIN_DATABASE, {"R": f"{name}:"}) for name in config.names]
+        options = ServerOptions.of(spec, templates, self._refused)
         self.records = RecordServer(self.prefix, table, self._put, options)
         self._begun = time.monotonic()
         self._message = ""
