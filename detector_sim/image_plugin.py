@@ -11,7 +11,7 @@ from detector_sim.remote import IMAGE_SLOT
 from ioc.channels.base import ImageLink
 from ioc.core.clock import Clock
 from ioc.core.compressed import NAME
-from ioc.core.config import Policy
+from ioc.core.config_table import Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.rate import RateMeter
 from ioc.core.status import MemberStatus

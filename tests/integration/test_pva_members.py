@@ -13,7 +13,8 @@ from p4p.nt import NTURI
 
 from detector_sim.flow import Flow
 from ioc.channels.pva import MemberAddress, PvaReceiver
-from ioc.core.config import ImageBackend, Policy
+from ioc.core.config import ImageBackend
+from ioc.core.config_table import Policy
 from ioc.core.errors import RefusedError
 from ioc.core.status import MemberStatus
 from ioc.distributor.group import GroupShape
