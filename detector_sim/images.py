@@ -27,18 +27,13 @@ FEWEST_SLOTS = 8
 class Image:
     """One image in a slot; time stamp (ns since 1970) and attributes only if the source has some of its own.
 
-    `part` is what of the slot's memory is the image, None: all of it.
+    `data` are the slot's array, or what of it is the image.
     """
 
     slot: Slot
+    data: NDArray
     timestamp_ns: int | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    part: NDArray | None = None
-
-    @property
-    def data(self) -> NDArray:
-        """The image."""
-        return self.slot.array if self.part is None else self.part
 
 
 class Images(Protocol):
@@ -201,7 +196,7 @@ class ImageStore:
         except UserError:
             slot.drop()
             raise
-        return Image(slot, None, self._attributes)
+        return Image(slot, slot.array, None, self._attributes)
 
     def retired(self) -> list[Segment]:
         """Return segments that will hold no further images, each once."""
@@ -221,4 +216,4 @@ class ImageStore:
             self.source.fill(index, slot.array)
         self.source.close()  # nothing more is asked of it
         log.info("%d images of %d bytes lie ready: %s", len(slots), self.image_bytes, self.source.describe())
-        return [Image(slot, None, self._attributes) for slot in slots]
+        return [Image(slot, slot.array, None, self._attributes) for slot in slots]

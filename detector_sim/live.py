@@ -99,11 +99,11 @@ class LiveImages:
             self.short_of_memory = True
             return None
         self._held = None
-        part = None if slot.array.shape == frame.data.shape else slot.array[:, : frame.data.shape[1]]
-        np.copyto(slot.array if part is None else part, frame.data)  # out of the network's memory, once, for all
+        data = slot.array if slot.array.shape == frame.data.shape else slot.array[:, : frame.data.shape[1]]
+        np.copyto(data, frame.data)  # out of the network library's memory, once, for all members
         source: dict[str, Attribute] = {"SourceSeries": frame.series, "SourceUniqueId": frame.unique_id}
         attributes: dict[str, Attribute] = {**frame.attributes, **source}
-        return Image(slot, frame.timestamp_ns, attributes, part)
+        return Image(slot, data, frame.timestamp_ns, attributes)
 
     def retired(self) -> list[Segment]:
         """Return segments of earlier shapes, each once."""

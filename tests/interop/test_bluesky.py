@@ -34,7 +34,7 @@ FOLLOWING = (
 OWN = {
     "cam1": ("NumImagesCounter_RBV", "NumExposuresCounter_RBV"),
     "Pva1": ("QueueFree",),
-    "HDF1": ("NumCaptured_RBV", "RunTime", "IOSpeed", "FullFileName_RBV", "ExecutionTime_RBV", "QueueFree"),
+    "HDF1": ("NumCaptured_RBV", "RunTime", "IOSpeed", "ExecutionTime_RBV", "QueueFree"),
     "Stats1": ("Total_RBV", "MaxValue_RBV", "MeanValue_RBV", "Sigma_RBV", "ExecutionTime_RBV", "QueueFree"),
     "image1": ("ExecutionTime_RBV",),
     "ROI1": ("MaxSizeX_RBV", "ExecutionTime_RBV"),
