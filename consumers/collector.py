@@ -16,6 +16,7 @@ from consumers.tiles import Numbering, Stitcher
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
 from ioc.channels.images import open_images
+from ioc.channels.local_door import Doorway
 from ioc.channels.local_givers import Member
 from ioc.channels.local_separate import Held, SeparateInputs
 from ioc.channels.local_wire import Hello
@@ -54,8 +55,9 @@ class Collector:
         self._withheld_before = withheld_before(spec, self.books.counts.withheld)
         who = Hello(spec.name, collector_group(spec.table), 0)
         self.inputs = SeparateInputs(Member(Givers(spec, self.config.input), who, self.books), self.output)
-        self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        doorway = Doorway(spec.view_socket, self.memory)
+        self.images = open_images(spec.config.image_server, f"{self.name} images", doorway=doorway)
         prefix, clock = spec.config.prefix, SystemClock()
         self.remote = remote_outputs(self.config, spec, self.given)
         outputs: list[Publisher] = [*self.remote, self.output] if self.output is not None else [*self.remote]

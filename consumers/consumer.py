@@ -25,6 +25,7 @@ from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs, undeliver
 from consumers.worker import Worker
 from ioc.channels.base import Publisher
 from ioc.channels.images import open_images
+from ioc.channels.local_door import Doorway
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
@@ -65,8 +66,9 @@ class Consumer:
         self.inputs = inputs or open_inputs(spec, self.group.input, who, self.output)
         self.receiver, self.book = self.inputs.receiver, self.inputs.book
         clock = SystemClock()
-        self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        doorway = Doorway(spec.view_socket, self.memory)
+        self.images = open_images(spec.config.image_server, f"{self.name} images", doorway=doorway)
         aside = self.images.add(f"{self.prefix}{self.name}:Quarantine:Image")
         self.quarantined = Quarantined(spec.quarantine_folder, self.name, aside, self.memory)
         self.usage = UsageMeter(os.getpid())

@@ -21,6 +21,7 @@ from ioc.channels.ejfat_pid import Gains, Pid
 from ioc.channels.ejfat_worker import LinkFigures, WorkerLink
 from ioc.channels.images import open_images
 from ioc.channels.journal import FOUND, REASONS, Account, Journal, open_member
+from ioc.channels.local_door import Doorway
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
@@ -224,7 +225,9 @@ class Ingress:
         self.journal = Journal(spec.journal_file, booked=True)
         account = open_member(self.journal, self.book, self.name)
         prefix = spec.config.prefix
-        self.images = open_images(spec.config.image_server, f"{self.name} images", window=BATCH)
+        self.images = open_images(
+            spec.config.image_server, f"{self.name} images", BATCH, Doorway(spec.view_socket, self.memory)
+        )
         shown = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock(), self.memory)
         self.given = open_given(spec)
         self.output = LocalOutput.of(spec, self.given)

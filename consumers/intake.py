@@ -12,9 +12,11 @@ from consumers.records import intake_records
 from ioc.channels.hdf5_stream import FileStream
 from ioc.channels.images import open_images
 from ioc.channels.journal import Journal
+from ioc.channels.local_door import Doorway
 from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaServer
 from ioc.channels.pva_intake import MonitoredStream, ServedStream
+from ioc.channels.pva_member_stream import MemberStream
 from ioc.channels.stream import Stream, StreamFigures, StreamSettings
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.config import IntakeConfig
@@ -46,8 +48,9 @@ class Intake:
         waiting = (budget.chain or budget.channels) // QUEUED_PART
         self.given = open_given(spec)
         self.output = LocalOutput.of(spec, self.given, waiting)
-        self.images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, budget.channels)
+        doorway = Doorway(spec.view_socket, self.memory)
+        self.images = open_images(spec.config.image_server, f"{self.name} images", doorway=doorway)
         self.shown = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), clock, self.memory)
         self.journal = Journal(spec.journal_file)
         arrived = threading.Event()
@@ -98,6 +101,7 @@ class Intake:
             "Series": now.series,
             "UniqueId": now.unique_id,
             "Source": " ".join(self.config.url),
+            "Way": total.way,
         }
         status.figures = {**figures, "MergedIds": ", ".join(ranges)}
         values: dict[str, Value] = {
@@ -151,12 +155,15 @@ def open_streams(config: IntakeConfig, queue_bytes: int, arrived: threading.Even
         config.skip_initial,
         config.pipeline,
         config.structure == "pvapy",
+        config.way == "fastest",
     )
     streams: dict[Stream, int] = {}
     for url in config.url:
         scheme, name = scheme_of(url)
         if scheme == "file":
             stream: Stream = FileStream(file_of(url), config.dataset, config.frame_rate, config.loop, clock)
+        elif scheme == "pva" and config.acknowledge:
+            stream = MemberStream(name, settings)
         elif scheme == "pva":
             stream = MonitoredStream(name, settings, arrived.set)
         else:
@@ -173,6 +180,7 @@ def total_of(figures: list[StreamFigures]) -> StreamFigures:
         sum(one.errors for one in figures),
         sum(one.refused for one in figures),
         next((one.last_error for one in figures if one.last_error), ""),
+        "; ".join(dict.fromkeys(one.way for one in figures if one.way)),
     )
 
 

@@ -26,8 +26,11 @@ from ioc.channels.base import ImageLink
 from ioc.channels.images import open_images
 from ioc.channels.journal import Journal
 from ioc.channels.local import LocalServer
+from ioc.channels.local_door import Doorway
+from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaReceiver, PvaServer
 from ioc.channels.pva_member import AcknowledgeChannels
+from ioc.channels.pva_source import Wish as SourceWish
 from ioc.channels.pva_wire_request import DistributorRequest
 from ioc.channels.pva_work import WorkChannel
 from ioc.core.clock import SystemClock
@@ -83,7 +86,9 @@ class Detector:
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
         attributes = FrameAttributes(self.acquisition, lambda name: self.records.get(f"cam1:{name}_RBV"))
         self.controls = Controls(self.flow, self.config.detector, self.another_store, attributes)
-        self.images = open_images(self.config.image_server, "detector images", window=16)
+        self.memory = MemoryBook(spec.memory_file, "Det1", self.config.budget.channels)
+        doorway = Doorway(spec.view_socket, self.memory)
+        self.images = open_images(self.config.image_server, "detector images", 16, doorway)
         self.image_channel = self.images.add(f"{self.prefix}Pva1:Image", Requested(self.flow))
         self.desk = WorkDesk(spec, self.flow)
         remote = Remote(self.flow, self.desk)
@@ -170,7 +175,9 @@ class Detector:
         if self.foreign is not None:
             status.figures |= merged_figures(self.foreign.missed())
             status.figures |= self.forwarding.figures() if self.forwarding is not None else {}
+            status.figures["SourceWay"] = str(self.foreign.choice)
             self.records.set("cam1:SourceMissed_RBV", int(status.figures["SourceMissed"]))
+            self.records.set("cam1:SourceWay_RBV", str(self.foreign.choice))
         self.status_channels.post(self.status_name, status)
         return status
 
@@ -205,6 +212,7 @@ class Detector:
         self.server.close()
         self.pva.stop()
         self.images.close()
+        self.memory.close()
         return drained
 
     def make_store(self, config: DetectorConfig, reserved: int = 0) -> Images:
@@ -217,7 +225,8 @@ class Detector:
         if config.source.kind == "pva":
             assert config.source.channel is not None
             waiting = budget.pool // SOURCE_PART
-            self.foreign = PvaReceiver(config.source.channel, queue_bytes=waiting, replay=REPLAY)
+            wish = SourceWish(queue_bytes=waiting, replay=REPLAY, fastest=config.source.way == "fastest")
+            self.foreign = PvaReceiver.of(config.source.channel, wish)
             return LiveImages(self.foreign, (budget.pool - waiting) // 2, self.useful)
         source, readout = read_out(open_source(config), config.readout)
         return ImageStore(source, min(budget.images, budget.pool - reserved), self.useful, readout)

@@ -30,6 +30,9 @@ class SourceConfig(_Table):
     """replay: begin again at the end of the file; otherwise the series ends there."""
     channel: str | None = None
     """pva: name of the NTNDArray channel, for example `13SIM1:Pva1:Image`."""
+    way: Literal["fastest", "pvaccess"] = "fastest"
+    """pva: `fastest` takes the frames of a Rayfan on this host from shared memory, and asks a Rayfan elsewhere for flow
+    control; `pvaccess` does neither. `$(P)cam1:SourceWay_RBV` says which way it is."""
     forward_controls: list[str] = Field(default=[])
     """pva: which puts to `cam1:` are handed on to the detector behind, for example ["Acquire", "AcquireTime"]; its
     read-backs are then shown. Left out: none, the detector behind is only watched."""
