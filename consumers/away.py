@@ -30,7 +30,8 @@ from consumers.inputs import Inputs
 from ioc.channels.book import Book
 from ioc.channels.pva_joined import JoinedReceiver
 from ioc.channels.pva_session import Wish
-from ioc.core.config import Config, GroupConfig
+from ioc.core.config import Config
+from ioc.core.config_group import GroupConfig
 from ioc.core.errors import ConfigError, PeerError, ProtocolError, mismatch
 from ioc.core.joining import is_token, word
 from ioc.core.status import ExitCode, ProcessSpec, Role, Status

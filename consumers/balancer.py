@@ -3,7 +3,6 @@
 import logging
 import os
 import secrets
-import time
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +15,11 @@ from ioc.balancer.reservation import Pace
 from ioc.channels import ejfat_uri
 from ioc.channels.ejfat_kernel import advice, input_errors
 from ioc.channels.ejfat_uri import EjfatUri
-from ioc.channels.pva import PvaServer
 from ioc.core.config_ejfat import BalancerConfig
 from ioc.core.errors import ConfigError
 from ioc.core.status import ExitCode, ProcessSpec, Status
+from ioc.records.face import Face
 from ioc.records.server import RecordServer, ServerOptions
-from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import Child, live
 
@@ -45,18 +43,16 @@ class Balancer:
         self.uri = self.lab.reserve(_wanted(spec, earlier))
         _save(spec.uri_file(spec.table), ejfat_uri.to_text(self.uri))
         self.reserved = self.lab.registry.all()[0]
-        prefix = spec.config.prefix
-        self.status_name = f"{prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.status_channels.provider])
-        self.records = RecordServer(prefix, balancer_records(self.name), self._put, ServerOptions.of(child.spec))
-        self._begun = time.monotonic()
+        self.records = RecordServer(
+            spec.config.prefix, balancer_records(self.name), self._put, ServerOptions.of(child.spec)
+        )
+        self.face = Face(spec, self.records)
 
     def start(self) -> None:
         """Serve the records and begin to forward."""
         self.records.start()
         self.records.set_many({f"{self.name}:{name}": getattr(self._faults, key) for name, key in FAULTS.items()})
-        self.pva.start()
+        self.face.serve()
         self.lab.start()
         self.records.restore()
         self.child.report_with(self.sample)
@@ -92,17 +88,12 @@ class Balancer:
         status.figures = dict(values)
         values |= {name: getattr(self._faults, key) for name, key in FAULTS.items()}
         values |= {
-            "State": status.state.value,
             "BufferAdvice": advice(
                 "receive", self.config.receive_buffer, self.reserved.plane.receive_buffer, figures.kernel_drops
             ),
             "Uri": ejfat_uri.to_text(self.uri, with_token=False),
-            "Pid": status.pid,
-            "Uptime": time.monotonic() - self._begun,
-            "LastError": status.last_error,
         }
-        self.records.set_many({f"{self.name}:{name}_RBV": value for name, value in values.items()})
-        self.status_channels.post(self.status_name, status)
+        self.face.tell(status, values)
         return status
 
     def wait(self) -> None:
@@ -113,7 +104,7 @@ class Balancer:
         """Send on what has arrived and shut down."""
         self.records.finish()
         self.lab.close()
-        self.pva.stop()
+        self.face.close()
         return True
 
     @property

@@ -7,30 +7,23 @@ from concurrent.futures import Future
 from pydantic import ValidationError
 
 from consumers.gathering import Gathering, Parts
-from consumers.inputs import Givers, open_books, open_given
-from consumers.local_output import LocalOutput
-from consumers.outputs import ImageOutput
+from consumers.inputs import Givers, open_books
+from consumers.outflow import Outflow
 from consumers.records import collector_records
-from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs
 from consumers.tiles import Numbering, Stitcher
-from ioc.channels.base import Publisher
 from ioc.channels.book import Book
-from ioc.channels.images import open_images
-from ioc.channels.local_door import Doorway
 from ioc.channels.local_givers import Member
 from ioc.channels.local_separate import Held, SeparateInputs
 from ioc.channels.local_wire import Hello
-from ioc.channels.memory_book import MemoryBook
-from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import Config, Policy, collector_group
+from ioc.core.config import Config
+from ioc.core.config_table import Policy
 from ioc.core.rate import RateMeter
 from ioc.core.reorder import Bounds, Reorder
-from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
-from ioc.core.topology import DETECTOR
-from ioc.records.image_rules import ImageRules
+from ioc.core.status import ExitCode, ProcessSpec, Status
+from ioc.core.topology import DETECTOR, collector_group
+from ioc.records.face import Face
 from ioc.records.server import RecordServer, ServerOptions
-from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live, stand_still
 
@@ -49,46 +42,31 @@ class Collector:
         self.child = child
         self.name = spec.name
         self.config = spec.config.collectors[spec.table]
-        self.given = open_given(spec)
-        self.output = LocalOutput.of(spec, self.given)
+        self.outflow = Outflow(spec, self.config)
         self.books, self.journal = open_books(spec)
         self._withheld_before = withheld_before(spec, self.books.counts.withheld)
         who = Hello(spec.name, collector_group(spec.table), 0)
-        self.inputs = SeparateInputs(Member(Givers(spec, self.config.input), who, self.books), self.output)
-        self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
-        doorway = Doorway(spec.view_socket, self.memory)
-        self.images = open_images(spec.config.image_server, f"{self.name} images", doorway=doorway)
-        prefix, clock = spec.config.prefix, SystemClock()
-        self.remote = remote_outputs(self.config, spec, self.given)
-        outputs: list[Publisher] = [*self.remote, self.output] if self.output is not None else [*self.remote]
-        self.shown = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), clock, self.memory)
-        if "pva" in self.config.outputs:
-            outputs.append(self.shown)
+        self.inputs = SeparateInputs(Member(Givers(spec, self.config.input), who, self.books), self.outflow.local)
         bounds = Bounds(self.config.wait, self.config.most_waiting, self.config.waiting_bytes)
         reorder: Reorder[Held] = Reorder(bounds, gives_in_order(spec.config, self.config.input))
         tiles = self.config.tiles
         stitcher = Stitcher(tiles, self.config.incomplete == "deliver") if tiles is not None else None
-        place = Book(spec.run_dir / f"{self.name}.place")
-        parts = Parts(self.inputs, reorder, Numbering(tiles or 1), stitcher, outputs, place, clock)
+        place, clock = Book(spec.run_dir / f"{self.name}.place"), SystemClock()
+        publishers = self.outflow.publishers
+        parts = Parts(self.inputs, reorder, Numbering(tiles or 1), stitcher, publishers, place, clock)
         self.gathering = Gathering(parts)
-        if self.output is not None:
-            self.output.idle = self.gathering.run_commands
-        for remote in self.remote:
-            remote.idle = self._while_delivering
-        self.status_name = f"{prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name], self.images.visits)
-        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
-        self.records = RecordServer(prefix, collector_records(self.name), self._put, ServerOptions.of(child.spec))
-        self._begun = time.monotonic()
+        self.outflow.meanwhile(self.gathering.run_commands)
+        self.records = RecordServer(
+            spec.config.prefix, collector_records(self.name), self._put, ServerOptions.of(child.spec)
+        )
+        self.face = Face(spec, self.records, self.outflow.images)
         self._rate = RateMeter()
 
     def start(self) -> None:
         """Serve the records and begin to gather."""
         self.records.start()
         self.records.set_many({f"{self.name}:Wait": self.config.wait})
-        self.images.guard(ImageRules(self.records))
-        self.images.start()
-        self.pva.start()
+        self.face.serve()
         self.gathering.start()
         self.records.restore()
         self.child.report_with(self.sample)
@@ -98,25 +76,26 @@ class Collector:
         """Return the status, and show it on the records."""
         now, counts = self.gathering.snapshot, self.books.counts
         status = self.child.status()
-        if self.output is None or not self.output.waiting:
+        if not self.outflow.waiting:
             stand_still(
                 status, self.gathering.stepped_ns, STEP_SECONDS, f"its loop stands still for {STEP_SECONDS:g} s"
             )
         status.rate = self._rate.update(counts.published, time.monotonic_ns())
         status.last_error = status.last_error or now.last_error
         withheld = self.gathering.withheld + self._withheld_before
-        status.stage = StageStatus(
-            received=counts.received - counts.returned,
-            processed=counts.processed,
-            failed=counts.failed,
-            queued=counts.in_hand,
-            published=counts.published,
-            withheld={reason: count for reason, count in withheld.items() if count},
-        )
-        status.groups = self.output.groups if self.output is not None else []
-        status.groups = [*status.groups, *(remote.status() for remote in self.remote)]
-        status.last_error = status.last_error or next((one.last_error for one in self.remote if one.last_error), "")
-        figures: dict[str, Value] = {
+        status.stage = counts.stage()
+        status.stage.published = counts.published
+        status.stage.withheld = {reason: count for reason, count in withheld.items() if count}
+        status.groups = self.outflow.groups
+        status.last_error = status.last_error or self.outflow.last_error
+        status.figures = self._figures(status)
+        values = {"Rate": status.rate, "Wait": self.gathering.reorder.bounds.seconds}
+        self.face.tell(status, status.figures | values)
+        return status
+
+    def _figures(self, status: Status) -> dict[str, float | int | str]:
+        now, counts = self.gathering.snapshot, self.books.counts
+        return {
             "Received": status.stage.received,
             "Published": counts.published,
             "Inputs": now.inputs,
@@ -129,28 +108,15 @@ class Collector:
             "Incomplete": now.incomplete,
             "Failed": counts.failed,
             "Dropped": self.inputs.missed,
-            "Shed": self.shown.shed,
-            "Undelivered": sum(remote.counters().errors for remote in self.remote),
-            "MemoryUsed": self.memory.used,
-            "MemoryLimit": self.memory.limit,
+            "Shed": self.outflow.shown.shed,
+            "Undelivered": self.outflow.undelivered,
+            "MemoryUsed": self.outflow.memory.used,
+            "MemoryLimit": self.outflow.memory.limit,
             "MissingRanges": now.missing_ranges,
             "Complete": int(now.complete),
             "Series": now.series,
             "UniqueId": now.unique_id,
         }
-        status.figures = figures
-        values: dict[str, Value] = {
-            **figures,
-            "State": status.state.value,
-            "Rate": status.rate,
-            "Wait": self.gathering.reorder.bounds.seconds,
-            "Pid": status.pid,
-            "Uptime": time.monotonic() - self._begun,
-            "LastError": status.last_error,
-        }
-        self.records.set_many({f"{self.name}:{name}_RBV": value for name, value in values.items()})
-        self.status_channels.post(self.status_name, status)
-        return status
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the loop."""
@@ -159,20 +125,13 @@ class Collector:
     def close(self) -> bool:
         """Pass on what is on its way and shut down; return whether all of it was."""
         limit = time.monotonic() + DRAIN_SECONDS
-        for remote in self.remote:
-            remote.give_up_at(limit - GIVING_UP_SECONDS)
+        self.outflow.hurry(limit)
         drained = self.gathering.drain(DRAIN_SECONDS)
         self.records.finish()
-        if drained and self.output is not None:
-            drained = self.output.drain(max(0.0, limit - time.monotonic()))
-        for remote in self.remote:
-            remote.close(drain=True)
-        self.pva.stop()
-        self.images.close()
-        self.memory.close()
+        drained = drained and self.outflow.drain(limit)
+        self.face.close()
+        self.outflow.close()
         self.journal.close()
-        if self.given is not None:
-            self.given.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
@@ -182,11 +141,6 @@ class Collector:
         if field == "Wait":
             return self.gathering.submit(lambda: self._set_wait(float(value)))
         return None
-
-    def _while_delivering(self) -> None:
-        self.gathering.run_commands()
-        if self.output is not None:
-            self.output.tend()
 
     def _set_wait(self, seconds: float) -> None:
         reorder = self.gathering.reorder

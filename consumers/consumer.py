@@ -11,34 +11,25 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from consumers.inputs import Inputs, open_given, open_inputs
+from consumers.inputs import Inputs, open_inputs
 from consumers.loading import load_processor
-from consumers.local_output import LocalOutput
-from consumers.metadata import open_stage
-from consumers.metadata_face import changing, demands, read_backs
-from consumers.outputs import ImageOutput
+from consumers.metadata_face import MetadataFace
+from consumers.outflow import Outflow
 from consumers.processor import Context, Processor, checked_settings
 from consumers.processor import Value as SettingValue
 from consumers.quarantined import Quarantined
 from consumers.records import consumer_records, metadata_records
-from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs, undelivered_ids
 from consumers.worker import Worker
-from ioc.channels.base import Publisher
-from ioc.channels.images import open_images
-from ioc.channels.local_door import Doorway
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
-from ioc.channels.memory_book import MemoryBook
-from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import GroupConfig
+from ioc.core.config_group import GroupConfig
 from ioc.core.errors import ConfigError, RefusedError, mismatch
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
-from ioc.core.status import ExitCode, ProcessSpec, StageStatus, State, Status
-from ioc.records.image_rules import ImageRules
+from ioc.core.status import ExitCode, ProcessSpec, State, Status
+from ioc.records.face import Face
 from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
-from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live, stand_still
 from ioc.supervisor.limits import Limits as ProcessLimits
@@ -60,42 +51,26 @@ class Consumer:
         self.group = spec.config.groups[spec.table]
         self.prefix = spec.config.prefix
         self.processor, self.settings = open_processor(self.group, f"groups.{spec.table}")
-        self.given = open_given(spec)
-        self.output = LocalOutput.of(spec, self.given)
+        self.outflow = Outflow(spec, self.group)
         who = Hello(spec.name, spec.table, spec.member)
-        self.inputs = inputs or open_inputs(spec, self.group.input, who, self.output)
+        self.inputs = inputs or open_inputs(spec, self.group.input, who, self.outflow.local)
         self.receiver, self.book = self.inputs.receiver, self.inputs.book
-        clock = SystemClock()
-        self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
-        doorway = Doorway(spec.view_socket, self.memory)
-        self.images = open_images(spec.config.image_server, f"{self.name} images", doorway=doorway)
-        aside = self.images.add(f"{self.prefix}{self.name}:Quarantine:Image")
-        self.quarantined = Quarantined(spec.quarantine_folder, self.name, aside, self.memory)
+        aside = self.outflow.images.add(f"{self.prefix}{self.name}:Quarantine:Image")
+        self.quarantined = Quarantined(spec.quarantine_folder, self.name, aside, self.outflow.memory)
         self.usage = UsageMeter(os.getpid())
-        self.shown = ImageOutput(self.images.add(f"{self.prefix}{self.name}:Image"), clock, self.memory)
-        self.remote = remote_outputs(self.group, spec, self.given)
-        outputs: list[Publisher] = [*self.remote, self.output] if self.output is not None else [*self.remote]
-        if "pva" in self.group.outputs:
-            outputs.append(self.shown)
-        self.worker = Worker(self.receiver, self.book, self.processor, outputs, clock)
-        self.metadata = self.worker.metadata = open_stage(self.group.metadata, self.prefix)
-        if self.metadata is not None and isinstance(self.receiver, LocalReceiver):
-            self.receiver.beside = self.metadata.filenos
+        self.worker = Worker(self.receiver, self.book, self.processor, self.outflow.publishers, SystemClock())
+        self.outflow.meanwhile(self.worker.run_commands)
+        self.metadata = MetadataFace(spec, self.group.metadata, self.worker)
+        if self.metadata.stage is not None and isinstance(self.receiver, LocalReceiver):
+            self.receiver.beside = self.metadata.stage.filenos
         self.worker.carried = spec.config.carried_metadata(self.group.input)
-        if self.output is not None:
-            self.output.idle = self.worker.run_commands
-        for remote in self.remote:
-            remote.idle = self._while_delivering
-        self.status_name = f"{self.prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name], self.images.visits)
-        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         templates = (Template(DATABASES / "consumer.template", {"R": f"{self.name}:"}),)
         options = ServerOptions.of(child.spec, templates, self._refused)
         processor = self.processor
         table = consumer_records(self.name, processor.declared_settings, processor.declared_statistics)
         table += metadata_records(self.name, self.group.metadata.channels)
         self.records = RecordServer(self.prefix, table, self._put, options)
-        self._begun = time.monotonic()
+        self.face = Face(spec, self.records, self.outflow.images)
         self._message = ""
 
     def start(self) -> None:
@@ -113,9 +88,7 @@ class Consumer:
             raise ConfigError(f"groups.{spec.table}.processor: start: {fault(error)}") from None
         self.records.start()
         self._show_settings()
-        self.images.guard(ImageRules(self.records))
-        self.images.start()
-        self.pva.start()
+        self.face.serve()
         self._take_up_earlier_life()
         self.worker.start()
         self.records.restore()
@@ -141,32 +114,20 @@ class Consumer:
         status.rate = now.rate
         status.last_error = status.last_error or now.failure.text
         status.message = self._message
-        status.stage = StageStatus(
-            received=counts.received - counts.returned,
-            processed=counts.processed,
-            failed=counts.failed,
-            queued=counts.in_hand,
-            published=counts.published,
-            withheld={Reason.FILTERED.value: counts.withheld} if counts.withheld else {},
-        )
-        status.groups = self.output.groups if self.output is not None else []
-        status.groups = [*status.groups, *(remote.status() for remote in self.remote)]
-        status.last_error = status.last_error or next((one.last_error for one in self.remote if one.last_error), "")
+        status.stage = counts.stage()
+        status.stage.published = counts.published
+        status.stage.withheld = {Reason.FILTERED.value: counts.withheld} if counts.withheld else {}
+        status.groups = self.outflow.groups
+        status.last_error = status.last_error or self.outflow.last_error
         figures = self._figures()
-        status.figures = figures | (self.metadata.figures() if self.metadata is not None else {})
-        self.records.set_many(self._values(status, figures))
-        self.status_channels.post(self.status_name, status)
+        status.figures = figures | self.metadata.figures()
+        self.face.tell(status, self._values(status, figures))
         return status
-
-    def _while_delivering(self) -> None:
-        self.worker.run_commands()
-        if self.output is not None:
-            self.output.tend()
 
     def _tell_if_stuck(self, status: Status) -> None:
         """Let the heartbeat stand still while the processor is over its time: the supervisor will act."""
         since, limit = self.worker.busy_since_ns, self.group.time_limit
-        if (self.output is not None and self.output.waiting) or any(remote.waiting for remote in self.remote):
+        if self.outflow.waiting:
             return  # not the processor's time
         if since is not None:
             stand_still(status, since, limit, f"the processor takes more than time_limit = {limit:g} s at a time")
@@ -178,23 +139,15 @@ class Consumer:
     def close(self) -> bool:
         """Leave the group, finish what is here and shut down; return whether all was finished."""
         limit = time.monotonic() + DRAIN_SECONDS
-        for remote in self.remote:
-            remote.give_up_at(limit - GIVING_UP_SECONDS)
+        self.outflow.hurry(limit)
         drained = self.worker.drain(DRAIN_SECONDS)
         self.records.finish()
-        if drained and self.output is not None:
-            drained = self.output.drain(max(0.0, limit - time.monotonic()))
+        drained = drained and self.outflow.drain(limit)
         self.processor.stop()
-        for remote in self.remote:
-            remote.close(drain=True)
-        self.pva.stop()
+        self.face.close()
+        self.outflow.close()
         self.inputs.close()
-        self.images.close()
-        self.memory.close()
-        if self.metadata is not None:
-            self.metadata.close()
-        if self.given is not None:
-            self.given.close()
+        self.metadata.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
@@ -208,8 +161,8 @@ class Consumer:
             return self._stop()
         if field in commands:
             return self.worker.submit(commands[field])
-        if self.metadata is not None and field.startswith("Meta:"):
-            return changing(self.worker, self.metadata, self.records, name, float(value))
+        if field.startswith("Meta:"):
+            return self.metadata.put(self.records, name, float(value))
         if field.startswith("Set:"):
             return self.worker.submit(lambda: self._configure({field.removeprefix("Set:"): value}))
         return None
@@ -250,7 +203,7 @@ class Consumer:
         values: dict[str, Value] = {f"{self.name}:Configure_RBV": json.dumps(self.settings)}
         for name, value in self.settings.items():
             values[f"{self.name}:Set:{name}"] = values[f"{self.name}:Set:{name}_RBV"] = value
-        self.records.set_many(values | demands(self.name, self.metadata))
+        self.records.set_many(values | self.metadata.demands())
 
     def _figures(self) -> dict[str, float | int | str]:
         """Return what the status tells besides what every status tells, by the name of its record."""
@@ -262,11 +215,11 @@ class Consumer:
             "Dropped": self.receiver.missed,
             "Published": counts.published,
             "Filtered": counts.withheld,
-            "Shed": self.shown.shed,
-            "Undelivered": sum(remote.counters().errors for remote in self.remote),
-            "UndeliveredIds": undelivered_ids(self.remote),
-            "MemoryUsed": self.memory.used,
-            "MemoryLimit": self.memory.limit,
+            "Shed": self.outflow.shown.shed,
+            "Undelivered": self.outflow.undelivered,
+            "UndeliveredIds": self.outflow.undelivered_ids,
+            "MemoryUsed": self.outflow.memory.used,
+            "MemoryLimit": self.outflow.memory.limit,
             "LatencyP50": now.latency_p50,
             "LatencyP99": now.latency_p99,
             "LatencyMax": now.latency_max,
@@ -275,7 +228,7 @@ class Consumer:
             "Series": now.series,
             "UniqueId": now.unique_id,
             "Processor": self.group.processor,
-            "Uptime": time.monotonic() - self._begun,
+            "Uptime": self.face.uptime,
             "LastErrorTime": utc(now.failure.wall_ns),
             "LastErrorSeries": now.failure.series,
             "LastErrorId": now.failure.unique_id,
@@ -289,20 +242,16 @@ class Consumer:
 
     def _values(self, status: Status, figures: Mapping[str, float | int | str]) -> dict[str, Value]:
         """Return what the records show: all that the status tells."""
-        values: dict[str, Value] = {
+        return {
             **figures,
-            "State": status.state.value,
             "Received": status.stage.received,
             "Processed": status.stage.processed,
             "Failed": status.stage.failed,
             "Queued": status.stage.queued,
             "Rate": status.rate,
-            "Pid": status.pid,
-            "LastError": status.last_error,
             "StatusMessage": status.message,
-            **read_backs(self.metadata),
+            **self.metadata.read_backs(),
         }
-        return {f"{self.name}:{name}_RBV": value for name, value in values.items()}
 
 
 def earlier_figures(spec: ProcessSpec) -> dict[str, float | int | str] | None:

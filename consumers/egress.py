@@ -6,8 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from consumers.inputs import open_inputs
-from consumers.metadata import open_stage
-from consumers.metadata_face import changing, demands, read_backs
+from consumers.metadata_face import MetadataFace
 from consumers.payloads import outgoing
 from consumers.processors.passthrough import Passthrough
 from consumers.records import egress_records, metadata_records
@@ -16,6 +15,7 @@ from consumers.worker import Worker
 from ioc.channels.ejfat import EjfatPublisher, PublisherSettings
 from ioc.channels.ejfat_kernel import advice
 from ioc.channels.ejfat_payload import writer_name
+from ioc.channels.ejfat_publisher import PublisherFigures
 from ioc.channels.ejfat_resend import Resend
 from ioc.channels.ejfat_resend_server import ResendFigures
 from ioc.channels.ejfat_resend_store import KeepLimits
@@ -23,14 +23,14 @@ from ioc.channels.ejfat_sender import SenderFigures, SenderLink, SyncSettings
 from ioc.channels.ejfat_uri import EjfatUri
 from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
-from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import EgressConfig, egress_group
+from ioc.core.config_ejfat import EgressConfig
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
-from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.core.status import ExitCode, Status
+from ioc.core.topology import egress_group
+from ioc.records.face import Face
 from ioc.records.server import RecordServer, ServerOptions
-from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 
@@ -66,22 +66,18 @@ class Egress:
         self.inputs = open_inputs(spec, self.config.input, Hello(spec.name, egress_group(spec.table), 0), None)
         self.receiver, self.book = self.inputs.receiver, self.inputs.book
         self.worker = Worker(self.receiver, self.book, Passthrough(), [self.publisher], SystemClock())
-        prefix = spec.config.prefix
-        self.metadata = self.worker.metadata = open_stage(self.config.metadata, prefix)
-        self.status_name = f"{prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.status_channels.provider])
+        self.metadata = MetadataFace(spec, self.config.metadata, self.worker)
         table = egress_records(self.name) + metadata_records(self.name, self.config.metadata.channels)
-        self.records = RecordServer(prefix, table, self._put, ServerOptions.of(child.spec))
-        self._begun = time.monotonic()
+        self.records = RecordServer(spec.config.prefix, table, self._put, ServerOptions.of(child.spec))
+        self.face = Face(spec, self.records)
         self._byte_rate = RateMeter()
 
     def start(self) -> None:
         """Serve the records and begin to send."""
         self.records.start()
         self.records.set_many({f"{self.name}:TargetRate": self.config.rate or 0.0})
-        self.records.set_many(demands(self.name, self.metadata))
-        self.pva.start()
+        self.records.set_many(self.metadata.demands())
+        self.face.serve()
         if self.link is not None:
             self.link.start()
             if not self.link.warm(self.config.warm_up + ANNOUNCE_PATIENCE):
@@ -93,34 +89,37 @@ class Egress:
 
     def sample(self) -> Status:
         """Return the status, and show it on the records."""
-        counts, figures, now = self.book.counts, self.publisher.figures(), self.worker.snapshot
+        counts, sent, now = self.book.counts, self.publisher.figures(), self.worker.snapshot
+        link = self.link.figures() if self.link is not None else SenderFigures()
         status = self.child.status()
         status.rate = now.rate
-        status.last_error = status.last_error or now.failure.text or figures.last_error
+        status.last_error = status.last_error or now.failure.text or sent.last_error
         if self.resend is not None:
             status.last_error = status.last_error or self.resend.error
-        status.stage = StageStatus(
-            received=counts.received - counts.returned,
-            processed=counts.processed,
-            failed=counts.failed,
-            queued=counts.in_hand,
-            withheld={Reason.FILTERED.value: counts.withheld} if counts.withheld else {},
-        )
-        goodput = self._byte_rate.update(figures.bytes, time.monotonic_ns())
-        away = self._reach.update(figures.unsent, time.monotonic())
-        link = self.link.figures() if self.link is not None else SenderFigures()
+        status.stage = counts.stage()
+        status.stage.withheld = {Reason.FILTERED.value: counts.withheld} if counts.withheld else {}
+        figures = self._figures(sent, link)
+        status.figures = {name: int(value) if isinstance(value, bool) else value for name, value in figures.items()}
+        status.figures |= self.metadata.figures()
+        told: dict[str, Value] = {"Rate": now.rate, "Queued": status.stage.queued}
+        self.face.tell(status, figures | told | self._words(sent, link) | self.metadata.read_backs())
+        return status
+
+    def _figures(self, sent: PublisherFigures, link: SenderFigures) -> dict[str, Value]:
+        """Return what the status and the records tell."""
+        goodput = self._byte_rate.update(sent.bytes, time.monotonic_ns())
         resent = self.resend.figures() if self.resend is not None else ResendFigures()
-        values: dict[str, Value] = {
-            "Frames": figures.frames,
-            "Bytes": figures.bytes,
-            "Packets": figures.packets,
-            "Errors": figures.errors,
+        return {
+            "Frames": sent.frames,
+            "Bytes": sent.bytes,
+            "Packets": sent.packets,
+            "Errors": sent.errors,
             "ByteRate": goodput,
             "GoodputRate": goodput * 8 / 1e9,
             "Destination": _destination_text(self.route),
-            "Unreachable": figures.unsent,
-            "Sockets": figures.paths,
-            "SendBuffer": figures.send_buffer,
+            "Unreachable": sent.unsent,
+            "Sockets": sent.paths,
+            "SendBuffer": sent.send_buffer,
             "Syncs": link.syncs,
             "Renewals": link.renewed,
             "ControlErrors": link.errors,
@@ -134,30 +133,22 @@ class Egress:
             "ResendMemory": self.resend.events.bytes if self.resend is not None else 0,
             "SendBufferAsked": SEND_BUFFER,
             "MTU": self.config.mtu,
-            "Offload": figures.offload,
+            "Offload": sent.offload,
         }
-        status.figures = {name: int(value) if isinstance(value, bool) else value for name, value in values.items()}
-        status.figures |= self.metadata.figures() if self.metadata is not None else {}
-        values |= {
-            "State": status.state.value,
+
+    def _words(self, sent: PublisherFigures, link: SenderFigures) -> dict[str, Value]:
+        """Return what the records tell besides."""
+        away = self._reach.update(sent.unsent, time.monotonic())
+        return {
             "Reachable": "no" if away else "yes",
-            "BufferAdvice": advice("send", SEND_BUFFER, figures.send_buffer) if figures.send_buffer else "",
+            "BufferAdvice": advice("send", SEND_BUFFER, sent.send_buffer) if sent.send_buffer else "",
             "LoadBalancer": "none" if self.route.uri is None else "known" if link.announced else "unknown",
             "ControlError": link.last_error,
             "Payload": "sealed" if self.config.sealed else writer_name(self.config.payload),
             "Key": self.payload.key,
             "KeyFault": self.payload.fault,
-            "Rate": now.rate,
-            "Queued": status.stage.queued,
             "TargetRate": self.publisher.rate_gbps or 0.0,
-            "Pid": status.pid,
-            "Uptime": time.monotonic() - self._begun,
-            "LastError": status.last_error,
-            **read_backs(self.metadata),
         }
-        self.records.set_many({f"{self.name}:{name}_RBV": value for name, value in values.items()})
-        self.status_channels.post(self.status_name, status)
-        return status
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the worker."""
@@ -170,12 +161,11 @@ class Egress:
         self.publisher.close(drain=True)  # before we leave: the load balancer is asked who may lack something
         if self.link is not None:
             self.link.leave()
-        self.pva.stop()
+        self.face.close()
         self.inputs.close()
         if self.memory is not None:
             self.memory.close()
-        if self.metadata is not None:
-            self.metadata.close()
+        self.metadata.close()
         return drained
 
     def _workers(self) -> int | None:
@@ -185,8 +175,8 @@ class Egress:
     def _put(self, name: str, value: Value) -> Future | None:
         if name == f"{self.name}:TargetRate":
             return self.worker.submit(lambda: self.publisher.set_rate(float(value) or None))
-        if self.metadata is not None and name.startswith(f"{self.name}:Meta:"):
-            return changing(self.worker, self.metadata, self.records, name, float(value))
+        if name.startswith(f"{self.name}:Meta:"):
+            return self.metadata.put(self.records, name, float(value))
         return None
 
 

@@ -5,7 +5,6 @@ its next life goes on behind the last position that it passed on, which a small 
 """
 
 import logging
-import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from ioc.channels.base import Publisher
 from ioc.channels.book import Book
 from ioc.channels.local_separate import Held, SeparateInputs
 from ioc.core.clock import Clock
+from ioc.core.commands import Commands
 from ioc.core.errors import UserError
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.ledger import Reason
@@ -76,7 +76,7 @@ class Gathering:
         self._parts = parts
         self._counts = parts.inputs.books.counts
         self._names: set[str] = set()
-        self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
+        self._commands = Commands((Exception,), _told)
         self._stopping = False
         self._snapped_ns = 0
         self.stepped_ns = parts.clock.monotonic_ns()
@@ -94,9 +94,7 @@ class Gathering:
 
     def submit(self, command: Callable[[], T]) -> "Future[T]":
         """Run `command` in the loop; the Future has its result or its error."""
-        future: Future[T] = Future()
-        self._commands.put((command, future))
-        return future
+        return self._commands.submit(command)
 
     def reset(self) -> None:
         """Count gaps from here on; to be called in the loop."""
@@ -112,15 +110,7 @@ class Gathering:
 
     def run_commands(self) -> None:
         """Run what was submitted; to be called in the loop, also by an output that makes it wait."""
-        for _ in range(self._commands.qsize()):
-            command, future = self._commands.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(command())
-            except Exception as error:  # noqa: BLE001 - stage boundary: the one who asked is told
-                log.warning("a command was not carried out: %s", error)
-                future.set_exception(error)
+        self._commands.run()
 
     def _run(self) -> None:
         try:
@@ -280,3 +270,8 @@ class Gathering:
         ids = self._parts.numbering.ids(account.missing)
         text = " ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in ids)
         return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 4] + " ..."
+
+
+def _told(error: BaseException) -> BaseException:
+    log.warning("a command was not carried out: %s", error)
+    return error

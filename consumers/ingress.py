@@ -6,9 +6,8 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from consumers.inputs import open_given
 from consumers.local_output import LocalOutput
-from consumers.outputs import ImageOutput
+from consumers.outflow import Outflow
 from consumers.payloads import incoming, numbers_text
 from consumers.records import ingress_records
 from consumers.route import control_plane, registration, worker_uri
@@ -18,21 +17,17 @@ from ioc.channels.ejfat import EjfatReceiver, ReceiverSettings
 from ioc.channels.ejfat_control_model import WorkerState, WorkerTotals
 from ioc.channels.ejfat_kernel import advice, input_errors
 from ioc.channels.ejfat_pid import Gains, Pid
+from ioc.channels.ejfat_receiver import ReceiverFigures
 from ioc.channels.ejfat_worker import LinkFigures, WorkerLink
-from ioc.channels.images import open_images
 from ioc.channels.journal import FOUND, REASONS, Account, Journal, open_member
-from ioc.channels.local_door import Doorway
-from ioc.channels.memory_book import MemoryBook
-from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.sequence import Arrival, DealtTracker, Ranges, SequenceTracker
 from ioc.core.status import ExitCode, SeriesStatus, StageStatus, Status
-from ioc.records.image_rules import ImageRules
+from ioc.records.face import Face
 from ioc.records.server import RecordServer, ServerOptions
-from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 
@@ -203,7 +198,6 @@ class Ingress:
         self.name = spec.name
         budget = spec.config.budget
         self.memory_limit = min(config.memory or budget.ingress, budget.ingress)
-        self.memory = MemoryBook(spec.memory_file, spec.name, budget.channels)
         self.payload = incoming(config, SystemClock())
         self.receiver = EjfatReceiver.open(
             ReceiverSettings(
@@ -224,35 +218,26 @@ class Ingress:
         self.book = Book(spec.book_file)
         self.journal = Journal(spec.journal_file, booked=True)
         account = open_member(self.journal, self.book, self.name)
-        prefix = spec.config.prefix
-        self.images = open_images(
-            spec.config.image_server, f"{self.name} images", BATCH, Doorway(spec.view_socket, self.memory)
-        )
-        shown = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), SystemClock(), self.memory)
-        self.given = open_given(spec)
-        self.output = LocalOutput.of(spec, self.given)
-        self.loop = IngressLoop(self.receiver, self.book, account, Outlets(self.output, shown))
+        self.outflow = Outflow(spec, window=BATCH)
+        self.loop = IngressLoop(self.receiver, self.book, account, Outlets(self.outflow.local, self.outflow.shown))
         self._pid = Pid(Gains(config.set_point, config.kp, config.ki, config.kd))
         self.link: WorkerLink | None = None
         if self.uri is not None:
             worker = registration(spec, config, self.uri, self.port)
             calls = control_plane(self.uri, config)
             self.link = WorkerLink(calls, self.uri.lb_id or "", worker, self.worker_state)
-        self.status_name = f"{prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name], self.images.visits)
-        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
-        self.records = RecordServer(prefix, ingress_records(self.name), self._put, ServerOptions.of(child.spec))
+        self.records = RecordServer(
+            spec.config.prefix, ingress_records(self.name), self._put, ServerOptions.of(child.spec)
+        )
         self._lingering = threading.Event()
-        self._begun = time.monotonic()
+        self.face = Face(spec, self.records, self.outflow.images)
         self._rate = RateMeter()
         self._byte_rate = RateMeter()
 
     def start(self) -> None:
         """Serve the records and begin to receive."""
         self.records.start()
-        self.images.guard(ImageRules(self.records))
-        self.images.start()
-        self.pva.start()
+        self.face.serve()
         self.loop.start()
         if self.link is not None:
             self.link.start()
@@ -277,15 +262,23 @@ class Ingress:
         """Return the status, and show it on the records."""
         counts, figures = self.book.counts, self.receiver.figures()
         link = self.link.figures() if self.link is not None else LinkFigures()
-        now = time.monotonic_ns()
         status = self.child.status()
         status.port = self.port
-        status.rate = self._rate.update(counts.processed, now)
+        status.rate = self._rate.update(counts.processed, time.monotonic_ns())
         status.last_error = status.last_error or figures.last_error
         status.series = self.loop.series()
-        status.groups = self.output.groups if self.output is not None else []
+        status.groups = self.outflow.groups
+        status.stage = self._stage(figures)
+        status.figures = self._figures(figures, link)
+        told: dict[str, Value] = {"Rate": status.rate, **self._words(figures, link)}
+        self.face.tell(status, status.figures | told)
+        return status
+
+    def _stage(self, figures: ReceiverFigures) -> StageStatus:
+        """Return the account of the frames; what did not become whole is not received."""
+        counts = self.book.counts
         received = counts.received - counts.returned
-        status.stage = StageStatus(
+        stage = StageStatus(
             received=received,
             processed=counts.processed,
             queued=received - counts.processed,
@@ -299,11 +292,15 @@ class Ingress:
             },
         )
         if self.uri is not None:  # the load balancer's account has what was lost on the way: no worker knows its part
-            status.stage.dropped = {Reason.DUPLICATE.value: self.loop.repeated}
-        status.stage.dropped = {reason: count for reason, count in status.stage.dropped.items() if count}
-        asking = self.receiver.asking()
-        values: dict[str, Value] = {
-            "Frames": received,
+            stage.dropped = {Reason.DUPLICATE.value: self.loop.repeated}
+        stage.dropped = {reason: count for reason, count in stage.dropped.items() if count}
+        return stage
+
+    def _figures(self, figures: ReceiverFigures, link: LinkFigures) -> dict[str, float | int | str]:
+        """Return what the status and the records tell."""
+        counts, asking = self.book.counts, self.receiver.asking()
+        return {
+            "Frames": counts.received - counts.returned,
             "Bytes": counts.bytes,
             "Incomplete": figures.incomplete,
             "Lost": figures.lost,
@@ -311,7 +308,7 @@ class Ingress:
             "Refused": figures.refused,
             "Duplicates": figures.duplicates + self.loop.repeated,
             "KernelDrops": figures.kernel_drops,
-            "ByteRate": self._byte_rate.update(counts.bytes, now),
+            "ByteRate": self._byte_rate.update(counts.bytes, time.monotonic_ns()),
             "Port": self.port,
             "Ports": 1 << self.config.port_range,
             "ReceiveBuffer": figures.receive_buffer,
@@ -332,24 +329,18 @@ class Ingress:
             "MemoryUsed": figures.memory_used,
             "MemoryLimit": self.memory_limit,
         }
-        status.figures = dict(values)
-        values |= {
-            "State": status.state.value,
+
+    def _words(self, figures: ReceiverFigures, link: LinkFigures) -> dict[str, Value]:
+        """Return what the records tell besides."""
+        return {
             "BufferAdvice": advice("receive", self.config.receive_buffer, figures.receive_buffer, figures.kernel_drops),
             "Payload": "sealed" if self.config.sealed else self.config.payload,
             "RefusedEvents": numbers_text(self.receiver.refused_events()),
             "KeyFault": self.payload.fault,
-            "ResendError": asking.last_error,
+            "ResendError": self.receiver.asking().last_error,
             "LoadBalancer": "none" if self.link is None else "known" if link.registered else "unknown",
             "ControlError": link.last_error,
-            "Rate": status.rate,
-            "Pid": status.pid,
-            "Uptime": time.monotonic() - self._begun,
-            "LastError": status.last_error,
         }
-        self.records.set_many({f"{self.name}:{name}_RBV": value for name, value in values.items()})
-        self.status_channels.post(self.status_name, status)
-        return status
 
     def wait(self) -> None:
         """Return when the supervisor asks to stop, or raise what ended the loop."""
@@ -361,15 +352,10 @@ class Ingress:
             log.info("left the load balancer; %g s for the events of earlier epochs", self.config.linger)
             self._lingering.wait(self.config.linger)
         limit = time.monotonic() + DRAIN_SECONDS
-        drained = self.loop.drain(10.0)
-        if drained and self.output is not None:
-            drained = self.output.drain(max(0.0, limit - time.monotonic()))
-        self.pva.stop()
-        self.images.close()
-        self.memory.close()
+        drained = self.loop.drain(10.0) and self.outflow.drain(limit)
+        self.face.close()
+        self.outflow.close()
         self.journal.close()
-        if self.given is not None:
-            self.given.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

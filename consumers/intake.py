@@ -4,29 +4,21 @@ import threading
 import time
 from concurrent.futures import Future
 
-from consumers.inputs import open_given
 from consumers.intake_loop import IntakeLoop, Outlets
-from consumers.local_output import LocalOutput
-from consumers.outputs import ImageOutput
+from consumers.outflow import Outflow
 from consumers.records import intake_records
 from ioc.channels.hdf5_stream import FileStream
-from ioc.channels.images import open_images
 from ioc.channels.journal import Journal
-from ioc.channels.local_door import Doorway
-from ioc.channels.memory_book import MemoryBook
-from ioc.channels.pva import PvaServer
 from ioc.channels.pva_intake import MonitoredStream, ServedStream
 from ioc.channels.pva_member_stream import MemberStream
 from ioc.channels.stream import Stream, StreamFigures, StreamSettings
 from ioc.core.clock import Clock, SystemClock
-from ioc.core.config import IntakeConfig
-from ioc.core.config_modes import file_of, scheme_of
+from ioc.core.config_modes import IntakeConfig, file_of, scheme_of
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
-from ioc.records.image_rules import ImageRules
+from ioc.records.face import Face
 from ioc.records.server import RecordServer, ServerOptions
-from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 
@@ -44,33 +36,25 @@ class Intake:
         self.child = child
         self.name = spec.name
         self.config = spec.config.intake[spec.table]
-        budget, prefix, clock = spec.config.budget, spec.config.prefix, SystemClock()
+        budget, clock = spec.config.budget, SystemClock()
         waiting = (budget.chain or budget.channels) // QUEUED_PART
-        self.given = open_given(spec)
-        self.output = LocalOutput.of(spec, self.given, waiting)
-        self.memory = MemoryBook(spec.memory_file, spec.name, budget.channels)
-        doorway = Doorway(spec.view_socket, self.memory)
-        self.images = open_images(spec.config.image_server, f"{self.name} images", doorway=doorway)
-        self.shown = ImageOutput(self.images.add(f"{prefix}{self.name}:Image"), clock, self.memory)
+        self.outflow = Outflow(spec, reserved=waiting)
         self.journal = Journal(spec.journal_file)
         arrived = threading.Event()
         self.streams = open_streams(self.config, waiting, arrived, clock)
-        outlets = Outlets(self.output, self.shown, self.journal, self.name)
+        outlets = Outlets(self.outflow.local, self.outflow.shown, self.journal, self.name)
         self.loop = IntakeLoop(self.streams, arrived, outlets, clock)
-        self.status_name = f"{prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name], self.images.visits)
         served = [stream.provider for stream in self.streams if isinstance(stream, ServedStream)]
-        self.pva = PvaServer([*self.images.providers, self.status_channels.provider, *served])
-        self.records = RecordServer(prefix, intake_records(self.name), self._put, ServerOptions.of(child.spec))
-        self._begun = time.monotonic()
+        self.records = RecordServer(
+            spec.config.prefix, intake_records(self.name), self._put, ServerOptions.of(child.spec)
+        )
+        self.face = Face(spec, self.records, self.outflow.images, served)
         self._rate, self._byte_rate = RateMeter(), RateMeter()
 
     def start(self) -> None:
         """Serve records and channels and begin to take frames."""
         self.records.start()
-        self.images.guard(ImageRules(self.records))
-        self.images.start()
-        self.pva.start()
+        self.face.serve()
         self.loop.start()
         self.child.report_with(self.sample)
         self.child.running()
@@ -83,7 +67,7 @@ class Intake:
         status.stage = StageStatus(received=now.frames, processed=now.frames, published=now.frames)
         if now.missed:
             status.stage.dropped = {Reason.MERGED.value: now.missed}
-        status.groups = self.output.groups if self.output is not None else []
+        status.groups = self.outflow.groups
         total = total_of([stream.figures() for stream in self.streams])
         status.last_error = status.last_error or total.last_error
         ranges = [f"{one.series}:{one.first}-{one.last}" for one in list(self.loop.ranges)[-SHOWN_RANGES:]]
@@ -97,7 +81,7 @@ class Intake:
             "Repeated": now.repeated,
             "Refused": total.refused,
             "Bad": total.errors,
-            "Shed": self.shown.shed,
+            "Shed": self.outflow.shown.shed,
             "Series": now.series,
             "UniqueId": now.unique_id,
             "Source": " ".join(self.config.url),
@@ -106,16 +90,11 @@ class Intake:
         status.figures = {**figures, "MergedIds": ", ".join(ranges)}
         values: dict[str, Value] = {
             **figures,
-            "State": status.state.value,
             "Rate": status.rate,
             "ByteRate": self._byte_rate.update(now.bytes, clock),
             "MergedIds": str(status.figures["MergedIds"]),
-            "Pid": status.pid,
-            "Uptime": time.monotonic() - self._begun,
-            "LastError": status.last_error,
         }
-        self.records.set_many({f"{self.name}:{name}_RBV": value for name, value in values.items()})
-        self.status_channels.post(self.status_name, status)
+        self.face.tell(status, values)
         return status
 
     def wait(self) -> None:
@@ -125,15 +104,10 @@ class Intake:
     def close(self) -> bool:
         """Take in what has come, end the series and shut down; return whether all of it was passed on."""
         limit = time.monotonic() + DRAIN_SECONDS
-        drained = self.loop.drain(DRAIN_SECONDS)
-        if drained and self.output is not None:
-            drained = self.output.drain(max(0.0, limit - time.monotonic()))
-        self.pva.stop()
-        self.images.close()
-        self.memory.close()
+        drained = self.loop.drain(DRAIN_SECONDS) and self.outflow.drain(limit)
+        self.face.close()
+        self.outflow.close()
         self.journal.close()
-        if self.given is not None:
-            self.given.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:

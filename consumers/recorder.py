@@ -300,7 +300,9 @@ class Recorder(Processor):
             if writer.path != self._final:
                 writer.path.replace(self._final)
         except OSError as error:
-            raise WriteError(f"{self._final}: cannot be renamed: {error.strerror}") from None
+            raise WriteError(
+                f"{self._final}: cannot be renamed: {error.strerror}; the frames are in {writer.path}"
+            ) from None
         finally:
             self._show({"SWMRActive_RBV": False, "MissedFrames_RBV": missed})
             self._note_file.unlink(missing_ok=True)

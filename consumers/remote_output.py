@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from ioc.channels.base import Accepted, Counters
 from ioc.channels.journal import ELSEWHERE, Journal
 from ioc.channels.pva_delivery import Delivery
-from ioc.core.config import CollectorConfig, GroupConfig
+from ioc.core.config_collector import CollectorConfig
+from ioc.core.config_group import GroupConfig
 from ioc.core.config_modes import scheme_of
 from ioc.core.errors import PeerError
 from ioc.core.frame import Frame, Item

@@ -42,9 +42,9 @@ def read(path: Path) -> tuple[Frame, Report | None]:
             raise InputError(mismatch(str(path), f"at most {MOST_BYTES} bytes", path.stat().st_size))
         return parse(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}; give a file of the quarantine") from None
     except ProtocolError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: no quarantined frame: {error}; give a file of the quarantine") from None
 
 
 def prepare(path: Path, processor: str | None, changes: dict[str, Any]) -> Replay:

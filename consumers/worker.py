@@ -6,24 +6,22 @@ the processor costs that frame (or batch), is counted and logged, and the stream
 """
 
 import logging
-import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
-
-import numpy as np
 
 from consumers.batch import Batch
 from consumers.failures import USER_FAULTS, Failure, Failures, words
 from consumers.local_output import LocalOutput
 from consumers.metadata import LOOK_SECONDS, MetadataStage
+from consumers.pace import Pace
 from consumers.processor import Output, Processor, Value, checked_statistics, frames_of
 from consumers.result import check_result
+from consumers.swallowed import Swallowed
 from ioc.channels.base import Publisher
 from ioc.channels.book import Book
 from ioc.channels.books import Books
@@ -31,16 +29,15 @@ from ioc.channels.local_inputs import LocalInputs
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.pva_joined import JoinedReceiver
 from ioc.core.clock import Clock
+from ioc.core.commands import Commands
 from ioc.core.errors import UserError
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.metadata import Metadata
-from ioc.core.sequence import Ranges
 
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.1
 SNAPSHOT_SECONDS = 0.1
-LATENCIES_KEPT = 4096
 NO_METADATA = Metadata()
 T = TypeVar("T")
 
@@ -57,7 +54,6 @@ class WorkerSnapshot:
     execution_ms: float = 0.0
     series: int = 0
     unique_id: int = 0
-    output_dropped: int = 0
     batch_copies: int = 0
     failure: Failure = field(default_factory=Failure)
     failures: int = 0
@@ -84,7 +80,7 @@ class Worker:
         self._book = book
         self._outputs = outputs
         self._clock = clock
-        self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
+        self._commands = Commands(USER_FAULTS, _told)
         self._taking = True
         self._stopping = False
         self.metadata: MetadataStage | None = None
@@ -92,18 +88,13 @@ class Worker:
         self._pending: list[Frame] = []
         self._known: list[Metadata] = []
         self._pending_since_ns = 0
-        self._latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
-        self._longest_ns = 0
-        self._execution_ms = 0.0
-        self._output_dropped = 0
+        self._pace = Pace(clock)
+        self._swallowed = Swallowed()
         self._batch_copies = 0
         self._local = next((one for one in outputs if isinstance(one, LocalOutput)), None)
         self._largest = self._local.largest_bytes if self._local is not None else None
         self._put_out = 0
         self._newest = (0, 0)
-        self._withheld = Ranges()
-        self._withheld_of = 0
-        self._snapped = (0, 0)
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -120,13 +111,8 @@ class Worker:
         return self._taking
 
     def submit(self, command: Callable[[], T]) -> "Future[T]":
-        """Run `command` in the loop, between two frames; the Future has its result or its error.
-
-        A command that submits another one has it run in the next round.
-        """
-        future: Future[T] = Future()
-        self._commands.put((command, future))
-        return future
+        """Run `command` in the loop, between two frames; the Future has its result or its error."""
+        return self._commands.submit(command)
 
     def take(self) -> None:
         """Take frames again; to be called in the loop."""
@@ -144,8 +130,7 @@ class Worker:
         """Begin statistics and latencies anew; to be called in the loop."""
         with self._user_code():
             self.processor.reset()
-        self._latencies_ns.clear()
-        self._longest_ns = 0
+        self._pace.clear()
         self.failures.clear()
 
     def drain(self, deadline: float) -> bool:
@@ -169,7 +154,8 @@ class Worker:
     def _step(self) -> bool:
         """Do one round; return whether there is to be another."""
         self.run_commands()
-        self._snap_if_due()
+        if self._pace.due(SNAPSHOT_SECONDS):
+            self._snap()
         if self.receiver.finished and self._taking:
             self.receiver.rejoin()  # the detector said goodbye: it will come back, we were not told to end
         room = max(1, self.processor.batch_size - len(self._pending)) if self.processor.batch_size > 1 else 64
@@ -216,7 +202,7 @@ class Worker:
         if isinstance(item, EndOfSeries):
             self._process_pending()
             self._guarded((), self.processor.flush)
-            self._publish([self._marked(item)])
+            self._publish([self._swallowed.marked(item)])
             self.receiver.release(1)
             return
         if metadata is None:
@@ -250,7 +236,7 @@ class Worker:
             batch = Batch(frames)
             good = self._guarded(frames, self.processor.process_batch, batch, known)
             self._batch_copies += batch.copied
-        self._execution_ms = (self._clock.monotonic_ns() - begun) / 1e6 / len(frames)
+        self._pace.executed(begun, len(frames))
         self._finish(frames, good)
 
     def _finish(self, frames: list[Frame], good: bool) -> None:
@@ -260,10 +246,7 @@ class Worker:
         else:
             counts.failed += len(frames)
             self.receiver.fail(frames)
-        now = self._clock.wall_ns()
-        latencies = [now - frame.timestamp_ns for frame in frames]
-        self._latencies_ns.extend(latencies)
-        self._longest_ns = max(self._longest_ns, *latencies)
+        self._pace.finished(frames)
         counts.bytes += sum(frame.data.nbytes for frame in frames)
         self._newest = (frames[-1].series, frames[-1].unique_id)
         self.receiver.release(len(frames))
@@ -297,22 +280,7 @@ class Worker:
         counts = self._book.counts
         counts.made += max(0, len(put_out) - len(frames))
         counts.withheld += max(0, len(frames) - len(put_out))
-        left = {frame.unique_id for frame in put_out}
-        if frames and frames[0].series != self._withheld_of:
-            self._withheld_of, self._withheld = frames[0].series, Ranges()
-        for frame in frames:
-            if frame.unique_id not in left:
-                self._withheld.add(frame.unique_id, frame.unique_id)
-
-    def _marked(self, marker: EndOfSeries) -> EndOfSeries:
-        """Return the end marker of a series with the ids that were swallowed here."""
-        if not self._withheld or marker.series != self._withheld_of:
-            return marker
-        for first, last in marker.filtered:
-            self._withheld.add(first, last)
-        marked = replace(marker, filtered=tuple(self._withheld))
-        self._withheld = Ranges()
-        return marked
+        self._swallowed.note(frames, put_out)
 
     def _publish(self, items: Sequence[Item]) -> None:
         if not items:
@@ -320,8 +288,7 @@ class Worker:
         frames, counts = sum(isinstance(item, Frame) for item in items), self._book.counts
         try:
             for output in self._outputs:
-                taken = output.publish(items).count
-                self._output_dropped += len(items) - taken
+                output.publish(items)
         except BaseException:
             if self._local is not None:  # some may have gone on: those are made beyond what was processed
                 out = self._local.counters().items - self._put_out
@@ -334,39 +301,17 @@ class Worker:
 
     def run_commands(self) -> None:
         """Run what was submitted; to be called in the loop, also by an output that makes it wait."""
-        for _ in range(self._commands.qsize()):
-            command, future = self._commands.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(command())
-            except USER_FAULTS as error:  # stage boundary: the one who asked is told
-                log.warning("a command was not carried out: %s", words(error))
-                future.set_exception(error if isinstance(error, Exception) else UserError(words(error)))
-
-    def _snap_if_due(self) -> None:
-        if self._clock.monotonic_ns() - self._snapped[0] >= SNAPSHOT_SECONDS * 1e9:
-            self._snap()
+        self._commands.run()
 
     def _snap(self) -> None:
-        now, done = self._clock.monotonic_ns(), self._book.counts.processed
-        before, done_before = self._snapped
-        rate = self.snapshot.rate
-        if now > before:
-            fresh = (done - done_before) * 1e9 / (now - before) if before else 0.0
-            rate = 0.8 * rate + 0.2 * fresh if rate else fresh
-        self._snapped = (now, done)
-        recent = np.maximum(self._latencies_ns, 0) / 1e9  # a foreign clock may be ahead of ours
-        p50, p99 = np.percentile(recent, (50, 99)) if len(recent) else (0.0, 0.0)
+        self._pace.look(self._book.counts.processed)
         self.snapshot = WorkerSnapshot(
             self._taking,
-            rate,
-            float(p50),
-            float(p99),
-            self._longest_ns / 1e9,
-            self._execution_ms,
+            self._pace.rate,
+            *self._pace.percentiles(),
+            self._pace.longest,
+            self._pace.execution_ms,
             *self._newest,
-            self._output_dropped,
             self._batch_copies,
             self.failures.last,
             self.failures.count,
@@ -381,3 +326,9 @@ class Worker:
         except USER_FAULTS as error:  # stage boundary: statistics that cannot be shown must not stop the frames
             self.failures.note(error)
             return {}
+
+
+def _told(error: BaseException) -> Exception:
+    """Return what is told to the one who asked for a command; `sys.exit()` in a user's code ends no process."""
+    log.warning("a command was not carried out: %s", words(error))
+    return error if isinstance(error, Exception) else UserError(words(error))

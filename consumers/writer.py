@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from importlib.metadata import version
@@ -11,8 +10,7 @@ from pathlib import Path
 import h5py
 
 from consumers.inputs import open_inputs
-from consumers.metadata import open_stage
-from consumers.metadata_face import changing, demands, read_backs
+from consumers.metadata_face import MetadataFace
 from consumers.plugins.ports import port_of
 from consumers.port_input import Gate, PortInput
 from consumers.recorder import Recorder
@@ -21,14 +19,13 @@ from consumers.worker import Worker
 from consumers.writer_controls import Ports, WriterControls
 from consumers.writer_records import start_values, writer_records
 from ioc.channels.local_wire import Hello
-from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import writer_group
 from ioc.core.frame import DataType
-from ioc.core.status import ExitCode, StageStatus, Status
+from ioc.core.status import ExitCode, Status
+from ioc.core.topology import writer_group
 from ioc.records.areadetector import CAMERA_PORT
+from ioc.records.face import Face
 from ioc.records.server import RecordServer, ServerOptions
-from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 
@@ -57,15 +54,11 @@ class Writer:
         ports = Ports((CAMERA_PORT, *map(port_of, plugins)), self.port_input.take_from)
         self.controls = WriterControls(self.recorder, self.show, ports)
         self.worker = Worker(self.receiver, self.book, Gate(self.recorder, CAMERA_PORT), [], SystemClock())
-        prefix = spec.config.prefix
-        self.metadata = self.worker.metadata = open_stage(self.config.metadata, prefix)
-        self.status_name = f"{prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.status_channels.provider])
+        self.metadata = MetadataFace(spec, self.config.metadata, self.worker)
         options = ServerOptions.of(child.spec, on_refused=self._refused)
         table = writer_records(self.name) + metadata_records(self.name, self.config.metadata.channels)
-        self.records = RecordServer(prefix, table, self._put, options)
-        self._begun = time.monotonic()
+        self.records = RecordServer(spec.config.prefix, table, self._put, options)
+        self.face = Face(spec, self.records)
         self._dropped_before = 0
         self._stored_before = 0
 
@@ -81,8 +74,8 @@ class Writer:
             }
         )
         self._tell_of_an_earlier_life()
-        self.records.set_many(demands(self.name, self.metadata))
-        self.pva.start()
+        self.records.set_many(self.metadata.demands())
+        self.face.serve()
         self.records.restore()
         self.worker.start()
         self.child.report_with(self.sample)
@@ -98,18 +91,11 @@ class Writer:
         status = self.child.status()
         status.rate = now.rate
         status.last_error = status.last_error or now.failure.text or self.port_input.last_error
-        status.stage = StageStatus(
-            received=counts.received - counts.returned,
-            processed=counts.processed,
-            failed=counts.failed,
-            queued=counts.in_hand,
-        )
-        status.figures = {**self.recorder.figures()}
-        status.figures |= self.metadata.figures() if self.metadata is not None else {}
+        status.stage = counts.stage()
+        status.figures = {**self.recorder.figures(), **self.metadata.figures()}
         self.recorder.show_progress()
-        told = {f"{name}_RBV": value for name, value in read_backs(self.metadata).items()}
-        self.show(self._values(status) | told)
-        self.status_channels.post(self.status_name, status)
+        self.show(self._values(status))
+        self.face.tell(status, self.metadata.read_backs())
         return status
 
     def wait(self) -> None:
@@ -123,16 +109,15 @@ class Writer:
         self.controls.close()
         drained = self.port_input.close(DRAIN_SECONDS) and drained
         self.recorder.stop()
-        self.pva.stop()
+        self.face.close()
         self.inputs.close()
-        if self.metadata is not None:
-            self.metadata.close()
+        self.metadata.close()
         return drained
 
     def _put(self, name: str, value: Value) -> Future | None:
         field = name.removeprefix(f"{self.name}:")
-        if self.metadata is not None and field.startswith("Meta:"):
-            return changing(self.worker, self.metadata, self.records, name, float(value))
+        if field.startswith("Meta:"):
+            return self.metadata.put(self.records, name, float(value))
         if field == "DroppedArrays":
             self._dropped_before = self._missed - int(value)
         elif field == "ArrayCounter":
@@ -161,10 +146,6 @@ class Writer:
         stored = account.stored - self._stored_before
         stamp = max(0, account.timestamp_ns - EPICS_EPOCH_NS)
         values: dict[str, Value] = {
-            "State_RBV": status.state.value,
-            "Pid_RBV": status.pid,
-            "Uptime_RBV": time.monotonic() - self._begun,
-            "LastError_RBV": status.last_error,
             "Received_RBV": stage.received,
             "Failed_RBV": stage.failed + self.port_input.counts.failed,
             "ArrayRate_RBV": status.rate,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 from ioc.core.clock import Clock, Pacer
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import EndOfSeries
 

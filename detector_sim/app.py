@@ -34,13 +34,15 @@ from ioc.channels.pva_source import Wish as SourceWish
 from ioc.channels.pva_wire_request import DistributorRequest
 from ioc.channels.pva_work import WorkChannel
 from ioc.core.clock import SystemClock
-from ioc.core.config import IMAGE_GROUP, PLUGINS_GROUP, Config, DetectorConfig, Policy
+from ioc.core.config import Config
+from ioc.core.config_detector import DetectorConfig
+from ioc.core.config_table import Policy
 from ioc.core.forecast import Forecasts
 from ioc.core.ledger import MissedRange, Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits
 from ioc.core.rate import RateMeter
 from ioc.core.status import ExitCode, StageStatus, Status
-from ioc.core.topology import DETECTOR
+from ioc.core.topology import DETECTOR, IMAGE_GROUP, PLUGINS_GROUP
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import GroupShape
 from ioc.distributor.requests import RequestBook, Wish

@@ -7,18 +7,16 @@ leave their attribute out. PVs are taken over pvAccess.
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from detector_sim.acquisition import Acquisition
+from ioc.channels.attributes_file import xml_of
 from ioc.channels.pva_scalars import ScalarMonitors
 from ioc.core.frame import Attribute
 from ioc.core.nd_attributes import (
-    LONGEST_TEXT,
     AttributesError,
     Definition,
     MacroError,
     Origin,
-    is_text,
     parse,
     types_note,
 )
@@ -84,7 +82,7 @@ class FrameAttributes:
         self.status, self.message = FILE_OK, ""
         definitions: tuple[Definition, ...] = ()
         try:
-            definitions = parse(_text(file), macros) if file.strip() else ()
+            definitions = parse(xml_of(file), macros) if file.strip() else ()
         except OSError as error:
             self.status, self.message = NOT_FOUND, f"NDAttributesFile: {file}: {error.strerror}"
         except MacroError as error:
@@ -131,16 +129,3 @@ class FrameAttributes:
             return unique_id
         record = RECORDS.get(name)
         return self._shown(record) if record is not None else None
-
-
-def _text(file: str) -> str:
-    """Return the XML.
-
-    Raises:
-        OSError: the file cannot be read.
-        UnicodeDecodeError: it is no text.
-    """
-    if is_text(file):
-        return file
-    with Path(file).expanduser().open(encoding="utf-8") as opened:
-        return opened.read(LONGEST_TEXT + 1)

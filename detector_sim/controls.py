@@ -13,7 +13,8 @@ from detector_sim.attributes import FrameAttributes
 from detector_sim.flow import Flow
 from detector_sim.image_controls import Change, change_of
 from detector_sim.images import Images
-from ioc.core.config import DetectorConfig, Drop, Policy
+from ioc.core.config_detector import DetectorConfig
+from ioc.core.config_table import Drop, Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.overflow import Limits
 from ioc.distributor.group import Group, GroupShape

@@ -1,6 +1,8 @@
 """The records of the distributor: one slot `Dist1:` ... `Dist8:` a group, settings at run time and accounts."""
 
-from ioc.core.config import ACK_TIMEOUT, DISTRIBUTOR_SLOTS, LARGEST_QUEUE, MOST_MEMBERS, Drop, Policy
+from ioc.core.config import DISTRIBUTOR_SLOTS
+from ioc.core.config_group import ACK_TIMEOUT, MOST_MEMBERS
+from ioc.core.config_table import LARGEST_QUEUE, Drop, Policy
 from ioc.core.forecast import NEVER
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, under
 

@@ -8,7 +8,6 @@ ten times a second in the loop itself.
 
 import logging
 import os
-import queue
 import select
 import threading
 import time
@@ -24,6 +23,7 @@ from ioc.channels.journal import ABORTED, ENDED
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame, Segment, drop_all
 from ioc.core.clock import Clock
+from ioc.core.commands import Commands
 from ioc.core.errors import RefusedError, UserError
 from ioc.core.frame import Attribute, EndOfSeries
 from ioc.core.status import SeriesStatus
@@ -71,7 +71,7 @@ class Flow:
         self._series: list[SeriesStatus] = []
         self._finished: list[Future[None]] = []
         self._held_back: list[Future[None]] = []
-        self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
+        self._commands = Commands((Exception,), _told)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._over = False
@@ -88,11 +88,10 @@ class Flow:
 
     def submit(self, command: Callable[[], T]) -> "Future[T]":
         """Run `command` in the loop, between two frames; the Future has its result or its error."""
-        future: Future[T] = Future()
-        self._commands.put((command, future))
+        future = self._commands.submit(command)
         os.eventfd_write(self._wake, 1)
         if self._over:
-            self._refuse_commands()
+            self._commands.refuse(RefusedError("the detector has stopped"))
         return future
 
     def wake(self) -> None:
@@ -163,20 +162,12 @@ class Flow:
             self.distributor.commit()
             self._snap()
             self._over = True
-            self._refuse_commands()
-
-    def _refuse_commands(self) -> None:
-        """Answer those who ask when it is too late, so that nobody waits for ever."""
-        try:
-            while True:
-                self._commands.get_nowait()[1].set_exception(RefusedError("the detector has stopped"))
-        except queue.Empty:
-            pass
+            self._commands.refuse(RefusedError("the detector has stopped"))
 
     def _loop(self) -> None:
         due_snapshot = 0
         while not self._stopping:
-            self._run_commands()
+            self._commands.run()
             if self._at_the_door:
                 self._open_door()
             moved = self.distributor.pump()  # first: what is finished makes room for what is made
@@ -191,21 +182,8 @@ class Flow:
                 self._snap()
                 self._at_the_door = True
                 due_snapshot = now + round(SNAPSHOT_SECONDS * 1e9)
-            if not moved and self._commands.empty():
+            if not moved and self._commands.empty:
                 self._sleep()
-
-    def _run_commands(self) -> None:
-        while not self._commands.empty():
-            command, future = self._commands.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(command())
-            except UserError as error:
-                future.set_exception(error)
-            except Exception as error:  # stage boundary: one command must not end the flow
-                log.exception("a command failed")
-                future.set_exception(error)
 
     def _open_door(self) -> None:
         self._at_the_door = False
@@ -393,3 +371,10 @@ def _pass_failure(made: "Future[None]", ended: "Future[None]") -> None:
     error = made.exception()
     if error is not None and not ended.done():
         ended.set_exception(error)
+
+
+def _told(error: BaseException) -> BaseException:
+    """Return what is told to the one who asked: one command must not end the flow."""
+    if not isinstance(error, UserError):
+        log.exception("a command failed")
+    return error

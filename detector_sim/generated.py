@@ -18,7 +18,7 @@ from detector_sim.ramp import Ramp
 from detector_sim.rings import Rings
 from detector_sim.simulation import MODES, open_simulated
 from detector_sim.source import Source
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import ConfigError, RayfanBug, mismatch
 from ioc.core.frame import DataType
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from detector_sim.simulation_records import OTHER_SOURCE, PATTERN_OF, PLACES, changed_simulation
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import DataType
 from ioc.records.table import Value

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from detector_sim.flow import Flow
 from detector_sim.simulation_records import OTHER_SOURCE, PATTERNS, simulation_values
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.frame import DataType
 from ioc.records.table import Value
 

@@ -9,7 +9,8 @@ from detector_sim.flow import Flow
 from detector_sim.image_readbacks import image
 from detector_sim.records import DETECTOR_STATES
 from detector_sim.snapshot import Snapshot
-from ioc.core.config import DISTRIBUTOR_SLOTS, DetectorConfig
+from ioc.core.config import DISTRIBUTOR_SLOTS
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.forecast import NEVER
 from ioc.core.frame import DataType
 from ioc.core.status import GroupStatus, MemberStatus

@@ -8,7 +8,7 @@ from detector_sim.work_desk import WorkDesk
 from ioc.channels.acknowledged import AcknowledgedLink
 from ioc.channels.base import ImageLink
 from ioc.channels.pva import MemberAddress
-from ioc.core.config import MOST_MEMBERS
+from ioc.core.config_group import MOST_MEMBERS
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detector_sim.source import Source
 from ioc.channels.hdf5 import FrameFile, check_file, check_shape, native_type
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import ConfigError, InputError, RayfanBug, mismatch
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs", ".hdf")
@@ -75,7 +75,9 @@ class PlainFile:
             try:
                 count = os.preadv(self._file.fileno(), [view[got:]], at + got)
             except OSError as error:
-                raise InputError(f"{self._path}: frame {index} cannot be read: {error}") from None
+                raise InputError(
+                    f"{self._path}: frame {index} cannot be read: {error}; is its disk still there?"
+                ) from None
             if count == 0:
                 expected, found = f"{out.nbytes} bytes from byte {at} on", f"{got}: the file was cut short"
                 raise InputError(mismatch(f"{self._path}: frame {index}", expected, found))

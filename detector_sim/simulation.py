@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detector_sim.source import Source
 from ioc.core.camera_config import SineConfig
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import RayfanBug, mismatch
 
 SEED = 20_080_320

@@ -26,7 +26,7 @@ from ioc.channels.base import ImageLink
 from ioc.channels.joined_link import JoinedLink
 from ioc.channels.pva import MemberAddress
 from ioc.core.acknowledgement import parse
-from ioc.core.config import JOB_PLACEMENTS, MOST_MEMBERS
+from ioc.core.config_group import JOB_PLACEMENTS, MOST_MEMBERS
 from ioc.core.errors import PeerError, ProtocolError, RefusedError, mismatch
 from ioc.core.joining import checked_nonce, is_token, new_nonce, number, plain, proof, seal, session_key, unseal, word
 from ioc.core.partition import set_of
@@ -167,7 +167,7 @@ class WorkDesk:
         except OSError:
             token = ""
         if not is_token(token):
-            raise PeerError("this appliance lets no workers join: it has no token")
+            raise PeerError("this appliance lets no workers join: it has no token; start it anew with `rayfan up`")
         return token
 
     def _greet(self, words: Words) -> Words:
@@ -211,7 +211,9 @@ class WorkDesk:
             session = self._place(secret, words)
             with self._lock:
                 if len(self._sessions) >= MOST_SESSIONS:
-                    raise RefusedError(f"there are {MOST_SESSIONS} workers from elsewhere already")
+                    raise RefusedError(
+                        mismatch("workers from elsewhere", f"at most {MOST_SESSIONS}", "one more", "end one")
+                    )
                 for old, other in list(self._sessions.items()):
                     if other.name == session.name:
                         del self._sessions[old]  # a later life of the same worker
@@ -270,7 +272,9 @@ class WorkDesk:
         taken |= {seat.set_number for seat in group.seats if seat.link is not None or seat.expected}
         free = next((at for at in range(1, HIGHEST_PLACE + 1) if at not in taken), None)
         if free is None:
-            raise RefusedError(f"group {group.shape.name}: it has {HIGHEST_PLACE} sets already")
+            raise RefusedError(
+                f"group {group.shape.name}: it has {HIGHEST_PLACE} sets already; join one of them with --set"
+            )
         return free
 
     def _address(self, slot: int, set_number: int) -> MemberAddress:
@@ -280,7 +284,7 @@ class WorkDesk:
             address = MemberAddress(slot, set_number, place)
             if address not in taken:
                 return address
-        raise RefusedError(f"set {set_number}: it has {HIGHEST_PLACE - MOST_MEMBERS} workers already")
+        raise RefusedError(f"set {set_number}: it has {HIGHEST_PLACE - MOST_MEMBERS} workers already; join another")
 
     def _terms(self, session: Session) -> Words:
         config = self._spec.config
@@ -297,7 +301,7 @@ class WorkDesk:
 
     def _done(self, session: Session, words: Words) -> Words:
         if session.link is None:
-            raise PeerError(f"{session.name}: it does not monitor its channel")
+            raise PeerError(f"{session.name}: it does not monitor its channel; join again")
         said = {name: words[name] for name in ("series", "ids", "failed", "window") if name in words}
         answer = session.link.acknowledge(parse(said))
         return {"acknowledged": answer.acknowledged, "unknown": answer.unknown, "waiting": answer.waiting}

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from ioc.cli import version
 from ioc.console_display import Display, Facts, Lines, LiveTable, Silent, ledger_table
-from ioc.core.config import Config, ingress_node, intake_node, load
+from ioc.core.config import Config, load
 from ioc.core.demo import DEMO
 from ioc.core.errors import ConfigError, mismatch
 from ioc.core.status import ExitCode, ProcessSpec, Role
-from ioc.core.topology import DETECTOR, takers
+from ioc.core.topology import DETECTOR, ingress_node, intake_node, takers
 from ioc.supervisor.appliance import Appliance
 from ioc.supervisor.launch import Launch, write_report
 from ioc.supervisor.plan import MODULES, collector_names, consumer_names, single_names

@@ -136,7 +136,7 @@ def _structures(spec: "ProcessSpec") -> "Iterator[Row]":
 
 
 def _images(spec: "ProcessSpec") -> list[str]:
-    from ioc.core.config import PASSING
+    from ioc.core.config_plugins import PASSING
     from ioc.core.status import Role
 
     if spec.role is Role.PLUGINS:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from importlib.metadata import version
 from pathlib import Path
 
-from consumers.outputs import ImageOutput
+from consumers.image_output import ImageOutput
 from consumers.plugins.graph import Graph
 from consumers.plugins.held import Held
 from consumers.plugins.kinds import all_records, make_plugin
@@ -32,14 +32,13 @@ from ioc.channels.local_door import Doorway
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
-from ioc.channels.pva import PvaServer
 from ioc.core.clock import SystemClock
-from ioc.core.config import PASSING, PLUGINS_GROUP, PluginsConfig, writer_group
+from ioc.core.config_plugins import PASSING, PluginsConfig
 from ioc.core.frame import DataType, Frame
-from ioc.core.status import ExitCode, ProcessSpec, StageStatus, Status
-from ioc.records.image_rules import ImageRules
+from ioc.core.status import ExitCode, ProcessSpec, Status
+from ioc.core.topology import PLUGINS_GROUP, writer_group
+from ioc.records.face import Face
 from ioc.records.server import RecordServer, ServerOptions
-from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 from ioc.supervisor.plan import single_names
@@ -79,13 +78,10 @@ class Plugins:
         self.plugins = {name: self._plugin(name, config) for name in config.names}
         source = Source(self.graph, self.held, lambda: self.receiver.missed)
         self.worker = Worker(self.receiver, self.book, source, [], self.clock)
-        self.status_name = f"{self.prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name], self.images.visits)
-        self.pva = PvaServer([*self.images.providers, self.status_channels.provider])
         table = all_records(self.name, config.names, self.sizes)
         options = ServerOptions.of(spec, on_refused=self._refused)
         self.records = RecordServer(self.prefix, table, self._put, options)
-        self._begun = time.monotonic()
+        self.face = Face(spec, self.records, self.images)
         self._message = ""
 
     def start(self) -> None:
@@ -94,10 +90,8 @@ class Plugins:
         for plugin in self.plugins.values():
             plugin.show({"DriverVersion_RBV": version("rayfan")})
             plugin.start()
-        self.images.guard(ImageRules(self.records))
-        self.images.start()
+        self.face.serve()
         self.taps.start()
-        self.pva.start()
         self.records.restore()  # before frames come: none is to pass by a plug-in that is enabled
         self.worker.start()
         self.child.report_with(self.sample)
@@ -110,18 +104,12 @@ class Plugins:
         status.rate = now.rate
         status.last_error = status.last_error or now.failure.text
         status.message = self._message
-        status.stage = StageStatus(
-            received=counts.received - counts.returned,
-            processed=counts.processed,
-            failed=counts.failed,
-            queued=counts.in_hand,
-        )
+        status.stage = counts.stage()
         for name, plugin in self.plugins.items():
             plugin.refresh()
             status.figures[f"{name}:ArrayCounter"] = plugin.account.arrays
             status.figures[f"{name}:DroppedArrays"] = plugin.account.dropped
-        self.records.set_many(self._values(status))
-        self.status_channels.post(self.status_name, status)
+        self.face.tell(status, self._values(status))
         return status
 
     def wait(self) -> None:
@@ -137,8 +125,7 @@ class Plugins:
         for plugin in self.plugins.values():
             plugin.close()
         self.taps.close()
-        self.pva.stop()
-        self.images.close()
+        self.face.close()
         self.memory.close()
         self.journal.close()
         self.ledger.close()
@@ -184,8 +171,7 @@ class Plugins:
         self.records.set_many({f"{self.name}:StatusMessage_RBV": message})
 
     def _values(self, status: Status) -> dict[str, Value]:
-        values: dict[str, Value] = {
-            "State": status.state.value,
+        return {
             "Received": status.stage.received,
             "Processed": status.stage.processed,
             "Failed": sum(plugin.account.failed for plugin in self.plugins.values()),
@@ -194,12 +180,8 @@ class Plugins:
             "MemoryUsed": self.held.used,
             "MemoryLimit": self.held.limit,
             "Rate": status.rate,
-            "Pid": status.pid,
-            "Uptime": time.monotonic() - self._begun,
-            "LastError": status.last_error,
             "StatusMessage": self._message,
         }
-        return {f"{self.name}:{name}_RBV": value for name, value in values.items()}
 
 
 def sizes_of(spec: ProcessSpec, config: PluginsConfig) -> Sizes:

@@ -5,17 +5,15 @@ attributes are the detector's: `cam1:NDAttributesFile`.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
+from ioc.channels.attributes_file import xml_of
 from ioc.core.errors import mismatch
 from ioc.core.frame import Attribute
 from ioc.core.nd_attributes import (
-    LONGEST_TEXT,
     AttributesError,
     Definition,
     MacroError,
     Origin,
-    is_text,
     parse,
     types_note,
 )
@@ -37,7 +35,7 @@ class PluginAttributes:
         """Take the attributes of an XML file, or of the XML text itself; of an empty one, none."""
         self.status, self.message, self._definitions, self._note = FILE_OK, "", (), {}
         try:
-            self._definitions = _own(parse(_text(file), macros)) if file.strip() else ()
+            self._definitions = _own(parse(xml_of(file), macros)) if file.strip() else ()
             self._note = types_note(self._definitions)
         except OSError as error:
             self.status, self.message = NOT_FOUND, f"NDAttributesFile: {file}: {error.strerror}"
@@ -64,16 +62,3 @@ def _own(definitions: tuple[Definition, ...]) -> tuple[Definition, ...]:
                 mismatch(f"attribute {one.name}, type", expected, one.origin.value, "put it to cam1:NDAttributesFile")
             )
     return definitions
-
-
-def _text(file: str) -> str:
-    """Return the XML.
-
-    Raises:
-        OSError: the file cannot be read.
-        UnicodeDecodeError: it is no text.
-    """
-    if is_text(file):
-        return file
-    with Path(file).expanduser().open(encoding="utf-8") as opened:
-        return opened.read(LONGEST_TEXT + 1)

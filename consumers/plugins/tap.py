@@ -23,7 +23,7 @@ from consumers.plugins.ports import port_of
 from ioc.channels.local import LocalLink, LocalServer
 from ioc.channels.local_pool import PooledFrame
 from ioc.channels.local_store import FEWEST_SLOTS, FrameStore
-from ioc.core.config import WriterConfig
+from ioc.core.config_writer import WriterConfig
 from ioc.core.frame import Frame
 from ioc.core.ledger import Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits

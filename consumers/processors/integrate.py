@@ -61,4 +61,4 @@ def _load(name: str) -> AzimuthalIntegrator:
     try:
         return pyFAI.load(str(path))
     except Exception as error:  # noqa: BLE001 - pyFAI raises all sorts of errors on a damaged file
-        raise RefusedError(f"setting PoniFile: {path}: {type(error).__name__}: {error}") from None
+        raise RefusedError(f"setting PoniFile: {path}: {type(error).__name__}: {error}; is it a .poni file?") from None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from consumers.batch import Batch
-from consumers.file_name import FileName
+from consumers.file_pattern import FilePattern
 from consumers.frame_files import ENDINGS, check_format, content_of, write_whole
 from consumers.processor import Context, Metadata, Processor, Setting, Statistic, Value
 from ioc.core.frame import Frame
@@ -34,7 +34,7 @@ class Save(Processor):
         self._saved = [0, 0, 0]
 
     def configure(self, settings: Mapping[str, Value]) -> None:
-        name = FileName(str(settings["Pattern"]), ENDINGS)
+        name = FilePattern(str(settings["Pattern"]), ENDINGS)
         check_format(name.ending)
         self._name = name
         self.batch_size = int(settings["FramesPerFile"])

@@ -136,7 +136,7 @@ class ClassProcess:
             raise PeerError(f"the process of the class ended: {self._end()}") from None
         except TimeoutError as error:
             self._child.kill()
-            raise PeerError(f"the process of the class: {error}; it was killed") from None
+            raise PeerError(f"the process of the class: {error}; it was killed: look where the class waits") from None
         finally:
             self._asking = False
         if "error" in answer:

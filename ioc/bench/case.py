@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ioc.core.config import Policy
+from ioc.core.config_table import Policy
 from ioc.core.frame import DataType
 
 PREPARED = 8

@@ -114,7 +114,7 @@ def _knee(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     from ioc.bench import knee, plot
     from ioc.bench.case import Case
-    from ioc.core.config import Policy
+    from ioc.core.config_table import Policy
     from ioc.core.errors import UserError
     from ioc.core.frame import DataType
 

@@ -19,7 +19,7 @@ from ioc.bench.knee import PEER_CLIENTS, Plan, alternate, fresh
 from ioc.bench.limits import tcp_loopback_gbps
 from ioc.bench.machine import conditions
 from ioc.bench.pva import figures, run, run_with
-from ioc.core.config import Policy
+from ioc.core.config_table import Policy
 from ioc.core.frame import DataType
 
 SMALL, LARGE = 512, 4096

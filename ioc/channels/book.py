@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ioc.core.errors import PeerError, mismatch
+from ioc.core.status import StageStatus
 
 MAGIC = 0x5246_424B_0002
 SIZE = 4096
@@ -45,6 +46,15 @@ class Counts:
     def in_hand(self) -> int:
         """Frames received and not finished with."""
         return self.received - self.processed - self.failed - self.returned
+
+    def stage(self) -> StageStatus:
+        """Return the account as a status tells it, without what came out."""
+        return StageStatus(
+            received=self.received - self.returned,
+            processed=self.processed,
+            failed=self.failed,
+            queued=self.in_hand,
+        )
 
 
 _WORDS = len(fields(Counts))

@@ -64,7 +64,8 @@ class FrameFile:
             self._id.read(self._memory, self._selected, out)
         except OSError as error:
             where = f"{self.path}: data set {self.dataset}, frame {index}"
-            raise InputError(f"{where}: cannot be read, the file may be damaged: {error}") from None
+            hint = f"cannot be read, the file may be damaged: {error}; rayfan repair {self.path} tells"
+            raise InputError(f"{where}: {hint}") from None
 
     def close(self) -> None:
         """Close the file."""

@@ -51,7 +51,7 @@ def repair(path: Path) -> Repaired:
         _sync(fresh)
     except (OSError, RuntimeError) as error:
         fresh.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be repaired: {error}") from None
+        raise InputError(f"{path}: cannot be repaired: {error}; it is left as it was") from None
     fresh.replace(path)
     return _result(True, ids)
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ioc.channels.base import Counters
 from ioc.channels.books import Books
@@ -22,6 +22,7 @@ LOOK_SECONDS = 0.2
 """s between two looks at who gives."""
 Find = Callable[[], Mapping[str, Path]]
 """Returns the sockets of those that give now, by name."""
+T = TypeVar("T")
 
 
 class Companion(Protocol):
@@ -174,6 +175,19 @@ class LocalGivers:
     def tend(self) -> bool:
         """Do what the companion has to do; return whether there was anything."""
         return self._companion.tend()
+
+    def wait_for(self, gather: Callable[[], list[T]], timeout: float) -> list[T]:
+        """Return what `gather` finds as soon as that is something; empty after `timeout` s, or at the end."""
+        deadline = time.monotonic() + timeout
+        while True:
+            moved = self.tend()
+            self.look()
+            items = gather() if self.ready() else []
+            left = deadline - time.monotonic()
+            if items or self.finished or left <= 0:
+                return items
+            if not moved:
+                self.sleep(left)
 
     def sleep(self, left: float) -> None:
         """Wait until somebody says something, or it is time to look again."""

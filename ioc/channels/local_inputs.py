@@ -5,7 +5,6 @@ giver has ended it: by its end marker, by going on to a later series, or by bein
 ahead is not read.
 """
 
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,16 +44,7 @@ class LocalInputs(LocalGivers):
         self._first = 0
 
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
-        deadline = time.monotonic() + timeout
-        while True:
-            moved = self.tend()
-            self.look()
-            items = self._gather(max_items) if self.ready() else []
-            left = deadline - time.monotonic()
-            if items or self.finished or left <= 0:
-                return items
-            if not moved:
-                self.sleep(left)
+        return self.wait_for(lambda: self._gather(max_items), timeout)
 
     def fail(self, frames: Sequence[Frame]) -> None:
         """Note the ids of frames that a processor failed on; they are released next."""

@@ -3,7 +3,6 @@
 Items may be finished with in any order; each giver is told of its own, in the order in which it gave them.
 """
 
-import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -42,16 +41,7 @@ class SeparateInputs(LocalGivers):
 
     def receive(self, max_items: int, timeout: float) -> list[Held]:
         """Return what came, up to `max_items` of each giver; empty if nothing did within `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        while True:
-            moved = self.tend()
-            self.look()
-            items = self._gather(max_items) if self.ready() else []
-            left = deadline - time.monotonic()
-            if items or self.finished or left <= 0:
-                return items
-            if not moved:
-                self.sleep(left)
+        return self.wait_for(lambda: self._gather(max_items), timeout)
 
     def finish(self, held: Held, failed: bool = False) -> None:
         """Say that an item is finished with; its giver is told as soon as all before it are, too."""

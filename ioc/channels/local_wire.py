@@ -41,7 +41,6 @@ _WELCOME = struct.Struct("<cq")
 _SEGMENT = struct.Struct("<cIQ")
 _RETIRE = struct.Struct("<cI")
 _ITEMS_HEAD = struct.Struct("<cQ")
-ITEMS_HEAD_SIZE = _ITEMS_HEAD.size
 
 
 @dataclass(frozen=True, slots=True)

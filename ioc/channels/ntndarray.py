@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from p4p import Type, Value
 
+from ioc.channels.ntndarray_union import BY_CODE, UNION
 from ioc.core.compressed import NAME, SHAPE, Codec, codec_of, parse_codec, without_note
 from ioc.core.compressed import TYPE as PIXEL_TYPE
 from ioc.core.dimensions import Dimension, fastest_first, with_dimensions
@@ -46,20 +47,6 @@ _UNION = (
     ("floatValue", "af"),
     ("doubleValue", "ad"),
 )
-_MEMBER = {
-    DataType.INT8: ("byteValue", 1),
-    DataType.INT16: ("shortValue", 2),
-    DataType.INT32: ("intValue", 3),
-    DataType.INT64: ("longValue", 4),
-    DataType.UINT8: ("ubyteValue", 5),
-    DataType.UINT16: ("ushortValue", 6),
-    DataType.UINT32: ("uintValue", 7),
-    DataType.UINT64: ("ulongValue", 8),
-    DataType.FLOAT32: ("floatValue", 9),
-    DataType.FLOAT64: ("doubleValue", 10),
-}
-"""Member of the union and pvData scalar code (codec.parameters) of each data type."""
-_BY_CODE = {code: data_type for data_type, (_, code) in _MEMBER.items()}
 
 _TIME = ("S", "time_t", [("secondsPastEpoch", "l"), ("nanoseconds", "i"), ("userTag", "i")])
 _ALARM = ("S", "alarm_t", [("severity", "i"), ("status", "i"), ("message", "s")])
@@ -136,10 +123,10 @@ def fields_of(frame: Frame) -> dict[str, Any]:
     codec = _codec(frame)
     if data.ndim not in (2, 3) or (data.ndim == 3 and data.shape[2] != 3):
         raise ValueError(mismatch(f"shape of frame {frame.unique_id}", "[y, x] or [y, x, 3]", data.shape))
-    member, code = _MEMBER[DataType.of(data.dtype)]
+    member, code = UNION[DataType.of(data.dtype)]
     shape, nbytes = data.shape, data.nbytes
     if codec is not None:
-        shape, nbytes, code = codec.shape, codec.nbytes, _MEMBER[codec.data_type][1]
+        shape, nbytes, code = codec.shape, codec.nbytes, UNION[codec.data_type][1]
     stamp = {"secondsPastEpoch": frame.timestamp_ns // _NS, "nanoseconds": frame.timestamp_ns % _NS}
     return {
         "value": (member, data.reshape(-1)),
@@ -295,7 +282,7 @@ def _check_codec(value: "Value | _Filled", where: str, compressed: bool) -> bool
 def _packed(value: "Value | _Filled", where: str) -> tuple[NDArray, dict[str, Attribute]]:
     """Return the bytes `[1, n]` of a packed image and the note of what they are."""
     content, length = value["value"], value["compressedSize"]
-    data_type = _BY_CODE.get(value["codec.parameters"])
+    data_type = BY_CODE.get(value["codec.parameters"])
     if not isinstance(content, np.ndarray) or content.dtype.itemsize != 1 or not 0 < length <= content.size:
         raise ProtocolError(mismatch(f"{where}, value", f"{length} bytes of a codec", type(content).__name__))
     if data_type is None:

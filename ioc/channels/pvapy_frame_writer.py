@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ioc.channels.pvapy_frames import COLOR_MODE, RGB1, SERIES, UNION
+from ioc.channels.ntndarray_union import UNION
+from ioc.channels.pvapy_frames import COLOR_MODE, RGB1, SERIES
 from ioc.core.compressed import codec_of, without_note
 from ioc.core.dimensions import fastest_first
 from ioc.core.errors import mismatch

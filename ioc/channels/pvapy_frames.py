@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ioc.channels.ntndarray_union import BY_CODE, UNION
 from ioc.channels.pvapy_pickle import Made, Name, read
 from ioc.core.compressed import NAME, SHAPE, TYPE, parse_codec, without_note
 from ioc.core.errors import ProtocolError, mismatch
@@ -26,20 +27,6 @@ MOST_DIMENSIONS = 3
 
 _NS = 1_000_000_000
 _WHERE = "PvaPy payload"
-UNION = {
-    DataType.INT8: ("byteValue", 1),
-    DataType.INT16: ("shortValue", 2),
-    DataType.INT32: ("intValue", 3),
-    DataType.INT64: ("longValue", 4),
-    DataType.UINT8: ("ubyteValue", 5),
-    DataType.UINT16: ("ushortValue", 6),
-    DataType.UINT32: ("uintValue", 7),
-    DataType.UINT64: ("ulongValue", 8),
-    DataType.FLOAT32: ("floatValue", 9),
-    DataType.FLOAT64: ("doubleValue", 10),
-}
-"""Member of the union `value`, and PvaPy's number of the scalar type."""
-_BY_CODE = {code: data_type for data_type, (_, code) in UNION.items()}
 _MEMBERS = {member: data_type for data_type, (member, _) in UNION.items()}
 _KINDS = {data_type.dtype.str[1:]: data_type for data_type in DataType}
 """Data types by NumPy's kind and size, `u2`."""
@@ -188,7 +175,7 @@ def _packed(
 ) -> tuple[NDArray, dict[str, Attribute]]:
     """Return the bytes `[1, n]` of a compressed image, and the note of what they are."""
     chosen = _chosen(_mapping(values["codec"], "codec").get("parameters"), "codec.parameters")
-    data_type = _BY_CODE.get(chosen[1]) if chosen is not None and type(chosen[1]) is int else None
+    data_type = BY_CODE.get(chosen[1]) if chosen is not None and type(chosen[1]) is int else None
     length = _integer(values.get("compressedSize"), "compressedSize")
     if data_type is None or type(name) is not str or pixels.dtype.itemsize != 1 or not 0 < length <= pixels.size:
         raise ProtocolError(mismatch(f"{_WHERE}, codec", "bytes, and the type of the pixels", str(data_type)))

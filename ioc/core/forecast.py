@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ioc.core.config import Policy
+from ioc.core.config_table import Policy
 from ioc.core.status import GroupStatus, MemberStatus
 
 NEVER = 86400.0

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
-from ioc.core.config import Drop, Policy
+from ioc.core.config_table import Drop, Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.ledger import Reason
 

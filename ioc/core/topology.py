@@ -11,6 +11,35 @@ from collections.abc import Mapping, Sequence
 DETECTOR = "detector"
 GIVERS = ("groups.", "collectors.")
 """What the names of takers begin with that may give frames to others."""
+PLUGINS_GROUP = "plugins.graph"
+"""The distributor group whose one member is the process of areaDetector's plug-ins."""
+IMAGE_GROUP = "Pva1"
+"""The group of the clients that look at `$(P)Pva1:Image`: viewers, whose losses are no loss of the appliance."""
+
+
+def collector_group(table: str) -> str:
+    """Return the name of the distributor group whose one member is the collector of a table."""
+    return f"collectors.{table}"
+
+
+def egress_group(table: str) -> str:
+    """Return the name of the distributor group whose one member is the egress of a table."""
+    return f"egress.{table}"
+
+
+def writer_group(table: str) -> str:
+    """Return the name of the distributor group whose one member is the writer of a table."""
+    return f"writer.{table}"
+
+
+def ingress_node(table: str) -> str:
+    """Return what an ingress is in the graph of givers and takers."""
+    return f"ingress.{table}"
+
+
+def intake_node(table: str) -> str:
+    """Return what an intake is in the graph of givers and takers."""
+    return f"intake.{table}"
 
 
 def faults(inputs: Mapping[str, str], remote: frozenset[str] = frozenset(), intakes: Sequence[str] = ()) -> list[str]:

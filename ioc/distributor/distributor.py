@@ -16,7 +16,8 @@ from itertools import count
 from ioc.channels.base import Link
 from ioc.channels.journal import Journal
 from ioc.channels.local_pool import PooledFrame
-from ioc.core.config import DISTRIBUTOR_SLOTS, Policy
+from ioc.core.config import DISTRIBUTOR_SLOTS
+from ioc.core.config_table import Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.frame import EndOfSeries
 from ioc.core.overflow import WIDEST_WINDOW, Limits
@@ -320,7 +321,7 @@ class Distributor:
     def _group_on_demand(self, wish: Wish) -> Group:
         slot = next((slot for slot in range(1, DISTRIBUTOR_SLOTS + 1) if slot not in self.groups), None)
         if slot is None:
-            raise RefusedError(f"group {wish.group}: no slot is free for another group")
+            raise RefusedError(f"group {wish.group}: no slot is free for another group; ask for one that is there")
         shape = GroupShape(wish.group, 0, None, wish.updates or 1, Limits(Policy.BOUNDED, QUEUE_ON_DEMAND))
         group = self.add_group(slot, shape, [])
         group.on_demand = True

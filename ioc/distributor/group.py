@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from ioc.channels.journal import Account
 from ioc.channels.local_pool import PooledFrame
-from ioc.core.config import ACK_TIMEOUT, Policy
+from ioc.core.config_group import ACK_TIMEOUT
+from ioc.core.config_table import Policy
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits
 from ioc.core.partition import START, Turn, deal, next_turn

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ioc.core.config import DISTRIBUTOR_SLOTS, Policy
+from ioc.core.config import DISTRIBUTOR_SLOTS
+from ioc.core.config_table import Policy
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.status import GroupStatus
 

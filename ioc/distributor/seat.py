@@ -14,7 +14,7 @@ from ioc.channels.acknowledged import AcknowledgedLink
 from ioc.channels.base import Link
 from ioc.channels.journal import MOVED, Account
 from ioc.channels.local_pool import PooledFrame, drop_all, hold_all
-from ioc.core.config import Policy
+from ioc.core.config_table import Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.ledger import Reason
 from ioc.core.overflow import WIDEST_WINDOW, Limits, MemberQueue

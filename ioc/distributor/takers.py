@@ -3,17 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ioc.core.config import (
-    CollectorConfig,
-    Config,
-    EgressConfig,
-    WriterConfig,
-    collector_group,
-    egress_group,
-    writer_group,
-)
+from ioc.core.config import Config
+from ioc.core.config_collector import CollectorConfig
+from ioc.core.config_ejfat import EgressConfig
+from ioc.core.config_writer import WriterConfig
 from ioc.core.overflow import WIDEST_WINDOW, Limits
-from ioc.core.topology import takers
+from ioc.core.topology import collector_group, egress_group, takers, writer_group
 from ioc.distributor.group import GroupShape
 from ioc.supervisor.plan import collector_names, consumer_names, single_names
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from ioc.core.config import Config
 from ioc.doctor.finding import Finding, bad, good, warning
 
-CA_PORT, PVA_PORT, PVA_SEARCH = 5064, 5075, 5076
+CA_PORT, PVA_PORT = 5064, 5075
 """EPICS' defaults."""
 BROADCAST = "127.255.255.255"
 PVA_GROUP = "224.0.0.128"

@@ -1,6 +1,6 @@
 """The records of the supervisor: the ledger, the appliance's health, and one slot `Process1:` ... a process."""
 
-from ioc.core.config import MOST_MEMBERS
+from ioc.core.config_group import MOST_MEMBERS
 from ioc.core.status import State
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity, under
 from ioc.records.usage_records import USAGE

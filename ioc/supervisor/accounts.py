@@ -12,10 +12,9 @@ from typing import Any
 
 from ioc.channels.book import Counts
 from ioc.channels.trail import TrailReader
-from ioc.core.config import IMAGE_GROUP
 from ioc.core.ledger import Stage
 from ioc.core.status import ProcessSpec, Role
-from ioc.core.topology import DETECTOR
+from ioc.core.topology import DETECTOR, IMAGE_GROUP
 from ioc.supervisor.appliance import SeriesView
 from ioc.supervisor.balancers import BalancerAccount, Passage, account_of, book_lost
 from ioc.supervisor.beside import Beside

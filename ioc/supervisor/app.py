@@ -15,10 +15,10 @@ from ioc.supervisor.child import Child, run
 from ioc.supervisor.plan import MODULES
 from ioc.supervisor.prefix_claim import PrefixClaim
 from ioc.supervisor.quarantine import Quarantine
+from ioc.supervisor.rules import Rules
 from ioc.supervisor.run_folder import RunFolder
 from ioc.supervisor.service_manager import ServiceManager
 from ioc.supervisor.supervisor import Supervisor, Surroundings
-from ioc.supervisor.worker import Rules
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from ioc.channels.book import book_name
-from ioc.core.config import PLUGINS_GROUP, collector_group, egress_group, writer_group
 from ioc.core.ledger import Reason
 from ioc.core.status import ProcessSpec, Role
-from ioc.core.topology import DETECTOR
+from ioc.core.topology import DETECTOR, PLUGINS_GROUP, collector_group, egress_group, writer_group
 from ioc.supervisor.plan import keeps_book, node_of
 from ioc.supervisor.series import Place
 from ioc.supervisor.worker import Worker

@@ -8,7 +8,8 @@ import json
 import logging
 from pathlib import Path
 
-from ioc.core.config import MOST_MEMBERS, Config
+from ioc.core.config import Config
+from ioc.core.config_group import MOST_MEMBERS
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.topology import DETECTOR
 from ioc.supervisor.kept_file import write_whole
@@ -51,7 +52,8 @@ class Counts:
         try:
             write_whole(self._path, json.dumps(changed))
         except OSError as error:
-            raise RefusedError(f"members of group {group}: {self._path} cannot be written: {error.strerror}") from None
+            where = f"members of group {group}: {self._path}"
+            raise RefusedError(f"{where} cannot be written: {error.strerror}; make room, then put again") from None
         self._changed = changed
 
     def look(self) -> bool:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ioc.core.config import MOST_MEMBERS
+from ioc.core.config_group import MOST_MEMBERS
 from ioc.core.status import ProcessSpec, Role
 from ioc.core.topology import DETECTOR, takers
 from ioc.supervisor.counts import Counts
@@ -20,8 +20,10 @@ from ioc.supervisor.plan import (
     node_of,
     plan,
 )
+from ioc.supervisor.rules import Rules
 from ioc.supervisor.run_folder import Birth, RunFolder
-from ioc.supervisor.worker import Fate, Rules, Worker, find_alive
+from ioc.supervisor.survivor import find_alive
+from ioc.supervisor.worker import Fate, Worker
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ then, one role after the other, those of `LAST`. What lies behind an ingress com
 and an ingress that is sent to from there drains later still. Who has nothing to do with frames is with the last.
 """
 
-from ioc.core.config import Config, ingress_node
+from ioc.core.config import Config
 from ioc.core.status import ProcessSpec, Role
-from ioc.core.topology import GIVERS, depth, root
+from ioc.core.topology import GIVERS, depth, ingress_node, root
 from ioc.supervisor.plan import ASIDE, NODES, node_of
 
 LAST = (Role.PLUGINS, Role.WRITER, Role.EGRESS, Role.BALANCER, Role.INGRESS)

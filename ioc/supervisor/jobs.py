@@ -60,7 +60,9 @@ class Jobs:
         try:
             folder.mkdir(mode=MODE, parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"{where}.folder: {folder} cannot be made: {error.strerror}") from None
+            raise ConfigError(
+                f"{where}.folder: {folder} cannot be made: {error.strerror}; name one that may be"
+            ) from None
 
     def executor(self, name: str, config: JobsConfig, where: str) -> "psij.JobExecutor":
         """Return PSI/J's executor for a scheduler.

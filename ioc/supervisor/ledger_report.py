@@ -56,7 +56,7 @@ class LedgerReader:
         """
         runs = self.runs()
         if not runs:
-            raise UserError(f"{self.path}: no run in this ledger yet")
+            raise UserError(f"{self.path}: no run in this ledger yet; it begins with the first `rayfan up`")
         found = runs[-1] if number is None else next((run for run in runs if run.run == number), None)
         if found is None:
             raise UserError(mismatch("--run", f"a run from {runs[0].run} to {runs[-1].run}, or last", number))

@@ -56,15 +56,6 @@ class RunRow:
     residue: int
 
 
-@dataclass(frozen=True, slots=True)
-class MissedRow:
-    """Ids of one series that a stage missed."""
-
-    place: Place
-    run: Run
-    reason: str
-
-
 class LedgerStore:
     """The writer's side. Implements series.Shelf."""
 

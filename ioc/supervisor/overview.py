@@ -4,10 +4,9 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 
-from ioc.core.config import IMAGE_GROUP
 from ioc.core.ledger import Ledger, Stage
 from ioc.core.status import ExitCode, Role, State
-from ioc.core.topology import DETECTOR
+from ioc.core.topology import DETECTOR, IMAGE_GROUP
 from ioc.supervisor.appliance import DEGRADED, FAILED, OK, Appliance, ChainView, ProcessView
 from ioc.supervisor.crew import Crew
 from ioc.supervisor.draining import drain_step
@@ -95,11 +94,6 @@ def verdict(crew: Crew, ledger: Ledger, life: Life) -> tuple[ExitCode, str]:
     if ledger.residue():
         return ExitCode.FAILED, f"the ledger does not close: {ledger.residue()} frames are unaccounted for"
     return ExitCode.DRAINED, ""
-
-
-def _lag(stage: Stage) -> int:
-    """Return the frames on their way through a stage; readings of two moments may differ by more than there are."""
-    return max(0, stage.queued + stage.in_flight)
 
 
 def _process_view(worker: Worker, stage: Stage, now_ns: int) -> ProcessView:

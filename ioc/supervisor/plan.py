@@ -3,18 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ioc.core.config import (
-    JOB_PLACEMENTS,
-    Config,
-    collector_group,
-    egress_group,
-    ingress_node,
-    intake_node,
-    writer_group,
-)
+from ioc.core.config import Config
+from ioc.core.config_group import JOB_PLACEMENTS
 from ioc.core.config_jobs import JobsConfig
 from ioc.core.status import ProcessSpec, Role
-from ioc.core.topology import DETECTOR, takers
+from ioc.core.topology import DETECTOR, collector_group, egress_group, ingress_node, intake_node, takers, writer_group
 
 MODULES: Mapping[Role, str] = {
     Role.SUPERVISOR: "ioc.supervisor.app",

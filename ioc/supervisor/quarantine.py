@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ioc.core.config import QuarantineConfig
+from ioc.core.config_supervision import QuarantineConfig
 from ioc.core.quarantine import Death, Report, closing
 from ioc.distributor.spool import SPOOLED
 from ioc.supervisor.worker import Worker

@@ -16,7 +16,6 @@ from ioc.channels.trail import Run
 
 UNKNOWN = 0
 """The series of frames whose ids were overwritten before anybody read them."""
-DETECTOR_STAGE = "detector"
 NOT_DROPPED = "failed"
 """Reason of missed ids that were not dropped, but that a processor failed on."""
 

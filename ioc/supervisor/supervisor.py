@@ -8,7 +8,6 @@ that the loop takes up. If the supervisor dies, its processes go on, and the nex
 import json
 import logging
 import os
-import queue
 import select
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ioc.core.clock import Clock, SystemClock
+from ioc.core.commands import Commands
 from ioc.core.errors import RefusedError, UserError, mismatch
 from ioc.core.joining import new_token
 from ioc.core.ledger import Ledger
@@ -34,8 +34,9 @@ from ioc.supervisor.overview import Life, look_over, verdict
 from ioc.supervisor.plan import ASIDE, MODULES, may_restart
 from ioc.supervisor.quarantine import Quarantine
 from ioc.supervisor.report import build
+from ioc.supervisor.rules import Rules
 from ioc.supervisor.run_folder import Birth, RunFolder
-from ioc.supervisor.worker import Fate, Rules, Worker
+from ioc.supervisor.worker import Fate, Worker
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Supervisor:
         self.crew = Crew(spec, folder, self._around.modules, self._rules)
         self.quarantine = Quarantine(spec.quarantine_folder, spec.config.quarantine)
         self._patrol = Patrol()
-        self._commands: queue.SimpleQueue[tuple[Callable[[], object], Future]] = queue.SimpleQueue()
+        self._commands = Commands((UserError,))
         self._clock = self._around.clock
         longest = max((one.event_timeout for one in spec.config.ingress.values()), default=0.0)
         self._settling = SETTLING + longest
@@ -127,8 +128,7 @@ class Supervisor:
 
     def submit(self, command: Callable[[], T]) -> "Future[T]":
         """Run `command` in the loop; the Future has its result or its error. Safe from threads."""
-        future: Future[T] = Future()
-        self._commands.put((command, future))
+        future = self._commands.submit(command)
         os.eventfd_write(self._wake, 1)
         return future
 
@@ -261,7 +261,7 @@ class Supervisor:
         for worker in self.crew:
             worker.look(now)
         self._take_up_requests(now)
-        self._run_commands()
+        self._commands.run()
         self.quarantine.look(self.crew, now)
         self._judge(now)
         if self._life.draining:
@@ -286,16 +286,6 @@ class Supervisor:
             log.warning("asked again: what has not finished is killed")
             for worker in self.crew:
                 worker.hurry(now_ns)
-
-    def _run_commands(self) -> None:
-        for _ in range(self._commands.qsize()):
-            command, future = self._commands.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(command())
-            except UserError as error:
-                future.set_exception(error)
 
     def _judge(self, now_ns: int) -> None:
         life = self._life

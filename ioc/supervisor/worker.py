@@ -8,12 +8,10 @@
 States: Starting (no word yet, or waiting for its start), Running, Draining, Stopped (over, or by command),
 Failed (given up), Quarantining (a frame that it died of twice is being put aside).
 
-Rules: the first restart is at once, the next ones after 0.5, 1, 2, ... s. A process is hung when it says that it runs
-and its heartbeat stands still for `hang` seconds of ours; time in which the supervisor itself was not scheduled counts
-little, so that a machine that was suspended or overloaded does not kill what is healthy, and time in which the run
-folder has no room for a status counts nothing. What hangs is asked for the
-stacks of its threads before it is killed. A process may be a batch job (ioc/supervisor/jobs.py): nothing is expected of
-one before it runs, nor of one whose worker has left, and one that has fallen silent is ended after its own `patience`.
+Rules: the first restart is at once, the next ones after 0.5, 1, 2, ... s (lapses.py). A process is hung when it says
+that it runs and its heartbeat stands still for `hang` seconds of ours (silence.py). What hangs is asked for the stacks
+of its threads before it is killed. A process may be a batch job (jobs.py): nothing is expected of one before it runs,
+nor of one whose worker has left, and one that has fallen silent is ended after its own `patience`.
 """
 
 import json
@@ -24,51 +22,26 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from ioc.core.config import Config
 from ioc.core.quarantine import Death
 from ioc.core.status import ExitCode, ProcessSpec, State, Status
 from ioc.supervisor.death import LOG_BYTES, death_of
 from ioc.supervisor.jobs import Job, Jobs
+from ioc.supervisor.lapses import Lapses
 from ioc.supervisor.plan import jobs_of
-from ioc.supervisor.process import Process, runs_module, start_time
+from ioc.supervisor.process import Process
+from ioc.supervisor.rules import Rules
 from ioc.supervisor.run_folder import Birth, RunFolder
+from ioc.supervisor.silence import Silence
+from ioc.supervisor.survivor import find_alive
 from ioc.supervisor.usage import Usage, UsageMeter
 
 log = logging.getLogger(__name__)
 
-LONGEST_LOOK = 0.5
-"""s; silence longer than this between two looks counts as this much."""
 STACKS_SECONDS = 0.2
 """s in which a process that hangs writes down what its threads do."""
 ASIDE_SECONDS = 0.5
 """s that the state Quarantining stays at least, so that it is seen."""
 DEATHS_KEPT = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The times by which processes are judged, s."""
-
-    hang: float = 2.0
-    start: float = 60.0
-    drain: float = 25.0
-    first_delay: float = 0.5
-    longest_delay: float = 8.0
-    window: float = 60.0
-    most_failures: int = 6
-    """Failures within `window` after which a process is given up."""
-
-    @classmethod
-    def of(cls, config: Config) -> "Rules":
-        """Return the times that a configuration asks for."""
-        told = config.supervision
-        return cls(
-            hang=told.hang,
-            first_delay=told.first_delay,
-            longest_delay=told.longest_delay,
-            window=told.window,
-            most_failures=told.most_failures,
-        )
 
 
 class Fate(Enum):
@@ -103,16 +76,17 @@ class Worker:
     usage: Usage = field(default_factory=Usage)
     deaths: deque[Death] = field(default_factory=lambda: deque(maxlen=DEATHS_KEPT))
     settings: dict[str, Any] = field(default_factory=dict)
-    _failures: list[int] = field(default_factory=list)
-    _heartbeat: int = 0
-    _silent: float = 0.0
-    _looked_ns: int = 0
+    _lapses: Lapses = field(init=False)
+    _silence: Silence = field(default_factory=Silence)
     _hung: bool = False
     _asked: bool = False
     _meter: UsageMeter | None = None
     _log_start: int = 0
     _kill_ns: int | None = None
     _aside_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        self._lapses = Lapses(self.rules)
 
     @property
     def name(self) -> str:
@@ -150,7 +124,7 @@ class Worker:
     @property
     def failures(self) -> int:
         """How often it failed lately."""
-        return len(self._failures)
+        return self._lapses.count
 
     def backoff(self, now_ns: int) -> float:
         """Return in how many s it is started again, 0: now, or it is there."""
@@ -158,14 +132,12 @@ class Worker:
 
     def message(self, now_ns: int) -> str:
         """Return why it is in the state that it is in, empty: all is well."""
-        rules = self.rules
-        lately = f"failure {self.failures} of {rules.most_failures} within {rules.window:g} s"
         if self.fate is Fate.GIVEN_UP:
-            return f"given up after {self.failures} failures within {rules.window:g} s: {self.last_error}"
+            return f"given up after {self.failures} failures within {self.rules.window:g} s: {self.last_error}"
         if self.fate is Fate.RENEWING:
             return f"finishes what it has and starts anew: {self.last_error}"
         if self.fate is Fate.WANTED and self.process is None and self.last_error:
-            return f"starts again in {self.backoff(now_ns):.1f} s, {lately}: {self.last_error}"
+            return f"starts again in {self.backoff(now_ns):.1f} s, failure {self._lapses}: {self.last_error}"
         if self.state is State.QUARANTINING:
             return "a frame that it died of twice is put aside"
         return self.status.message if self.status is not None and self.current else ""
@@ -272,9 +244,7 @@ class Worker:
             self.process = None
 
     def _begin_watch(self, now_ns: int) -> None:
-        self._silent = 0.0
-        self._heartbeat = 0
-        self._looked_ns = now_ns
+        self._silence = Silence(now_ns)
         self._hung = False
         self._kill_ns = None
         self.exit_code = None
@@ -284,11 +254,8 @@ class Worker:
 
     def _watch(self, now_ns: int) -> None:
         assert self.process is not None
-        elapsed = 0.0 if self.folder.full() else min((now_ns - self._looked_ns) / 1e9, LONGEST_LOOK)
-        self._looked_ns = now_ns
-        heartbeat = self.status.heartbeat_ns if self.status is not None and self.current else 0
-        self._silent = 0.0 if heartbeat != self._heartbeat else self._silent + elapsed
-        self._heartbeat = heartbeat
+        heartbeat_ns = self.status.heartbeat_ns if self.status is not None and self.current else 0
+        self._silence.look(heartbeat_ns, now_ns, deaf=self.folder.full())
         self.ran = self.ran or self.running
         if self._meter is not None and self._meter.look(now_ns):
             self.usage = self._meter.usage
@@ -302,7 +269,7 @@ class Worker:
                 self.last_error = "did not finish in time and was killed"
             self._kill_with_stacks(now_ns)
             self.deadline_ns = None
-        elif self.fate is Fate.WANTED and not self._hung and self._silent > self._patience():
+        elif self.fate is Fate.WANTED and not self._hung and self._silence.seconds > self._patience():
             self._hung = True
             said = self.status.last_error if self.status is not None and self.current else ""
             self.last_error = f"no sign of life for {self._patience():g} s: killed" + (f" ({said})" if said else "")
@@ -345,16 +312,16 @@ class Worker:
             return
         self.last_error = self.last_error if self._hung or renewed else failure
         self._note_death(pid or 0)
-        self._failures = [*(at for at in self._failures if now_ns - at < self.rules.window * 1e9), now_ns]
+        self._lapses.note(now_ns)
         log.error("%s ended: %s", self.name, self.last_error)
         bad = self.exit_code == ExitCode.BAD_CONFIGURATION and not renewed
-        if bad or len(self._failures) >= self.rules.most_failures:
+        if bad or self._lapses.too_many:
             self.fate = Fate.GIVEN_UP
             self.folder.write(f"{self.name}.gone", self.last_error)
             log.error("%s is given up", self.name)
             return
         self.restarts += 1
-        self.retry_ns = now_ns + round(self._delay() * 1e9)
+        self.retry_ns = now_ns + round(self._lapses.delay * 1e9)
 
     def _note_death(self, pid: int) -> None:
         """Keep how it ended, and what its processor was set to: for a frame that turns out to be the cause."""
@@ -365,11 +332,6 @@ class Worker:
             self.settings = json.loads(self.folder.read(self.spec.settings_file.name) or "{}")
         except ValueError as error:
             log.warning("%s: what its processor was set to cannot be read: %s", self.name, error)
-
-    def _delay(self) -> float:
-        if len(self._failures) == 1:
-            return 0.0
-        return min(self.rules.first_delay * 2.0 ** (len(self._failures) - 2), self.rules.longest_delay)
 
     def _told(self) -> int:
         """Return the exit code that the last status of somebody else's child stands for."""
@@ -399,17 +361,3 @@ class Worker:
         if self.job is not None:
             birth.job = self.job.birth()
         self.folder.write(f"{self.name}.spec", birth.model_dump_json())
-
-
-def find_alive(birth: Birth, folder: RunFolder, module: str) -> Process | None:
-    """Return the process of a birth if it still lives.
-
-    If its supervisor died before it could write the pid down, the process is known by its own status and command.
-    """
-    if birth.pid is not None and birth.started is not None:
-        return Process.find(birth.pid, birth.started)
-    status = folder.read_status(birth.spec.name) if jobs_of(birth.spec) is None else None
-    if birth.pid is not None or status is None or not runs_module(status.pid, module):
-        return None
-    started = start_time(status.pid)
-    return None if started is None else Process.find(status.pid, started)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ioc.core.config import PASSING, Config
+from ioc.core.config import Config
+from ioc.core.config_plugins import PASSING
 from ioc.core.status import Role
 from ioc.core.topology import DETECTOR, depth
 from ioc.supervisor.plan import NODES, may_restart, plan

@@ -13,7 +13,7 @@ import pytest
 from detector_sim.images import ImageStore
 from detector_sim.live import LiveImages
 from ioc.channels.base import Counters
-from ioc.core.config import Policy
+from ioc.core.config_table import Policy
 from ioc.core.errors import RefusedError
 from ioc.core.frame import Frame
 from tests.support.flows import CountingSource, Member, ids_in, left, running_flow, shape

@@ -12,7 +12,7 @@ from detector_sim.flow import Flow
 from detector_sim.images import ImageStore
 from detector_sim.live import LiveImages
 from ioc.channels.pva import PvaReceiver
-from ioc.core.config import Policy
+from ioc.core.config_table import Policy
 from ioc.core.overflow import Limits
 from ioc.core.status import MemberStatus
 from ioc.distributor.group import GroupShape

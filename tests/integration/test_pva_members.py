@@ -17,7 +17,8 @@ from ioc.channels.images import OwnImages
 from ioc.channels.pva import MemberAddress, PvaReceiver
 from ioc.channels.pva_member_stream import MemberStream
 from ioc.channels.stream import Arrival, StreamSettings
-from ioc.core.config import ImageBackend, Policy
+from ioc.core.config import ImageBackend
+from ioc.core.config_table import Policy
 from ioc.core.errors import RefusedError
 from ioc.core.status import MemberStatus
 from ioc.distributor.group import GroupShape

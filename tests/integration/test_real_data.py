@@ -8,7 +8,7 @@ import pytest
 
 from consumers.processors.statistics import Statistics
 from detector_sim.source import Source, open_source
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import InputError
 from ioc.core.frame import Frame
 

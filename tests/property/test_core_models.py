@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioc.core.config import Policy
+from ioc.core.config_table import Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.ledger import Hop, Ledger, Stage
 from ioc.core.overflow import Limits, MemberQueue

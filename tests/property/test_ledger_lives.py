@@ -18,7 +18,9 @@ from ioc.channels.base import Accepted, Counters
 from ioc.channels.book import Book, book_name
 from ioc.channels.journal import ABORTED, FAILED, Journal, open_member
 from ioc.channels.local_pool import PooledFrame, Segment
-from ioc.core.config import Config, GroupConfig, Policy
+from ioc.core.config import Config
+from ioc.core.config_group import GroupConfig
+from ioc.core.config_table import Policy
 from ioc.core.frame import Frame, Item
 from ioc.core.overflow import Limits
 from ioc.core.status import ProcessSpec, Role

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioc.core.config import Drop, Policy
+from ioc.core.config_table import Drop, Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits, MemberQueue

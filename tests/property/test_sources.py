@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as nps
 from consumers.processors.statistics import Statistics
 from detector_sim.counter import counter_of
 from detector_sim.source import open_source
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.frame import DataType, Frame
 
 DATA_TYPES = st.sampled_from(list(DataType))

@@ -16,7 +16,21 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ioc.core import camera_config, config, config_metadata, config_metrics
+from ioc.core import (
+    camera_config,
+    config_collector,
+    config_detector,
+    config_ejfat,
+    config_group,
+    config_jobs,
+    config_metadata,
+    config_metrics,
+    config_modes,
+    config_plugins,
+    config_supervision,
+    config_web,
+    config_writer,
+)
 from ioc.core.config import Config
 from ioc.core.demo import DEMO
 from tests.support.api_page import api_page
@@ -31,26 +45,26 @@ COMMAND = "python -m tests.support.doc_pages"
 
 TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Config),
-    ("detector", config.DetectorConfig),
-    ("detector.source", config.SourceConfig),
+    ("detector", config_detector.DetectorConfig),
+    ("detector.source", camera_config.SourceConfig),
     ("detector.readout", camera_config.ReadoutConfig),
     ("detector.simulation", camera_config.SimulationConfig),
     ("detector.simulation.x_sines", camera_config.SineConfig),
     ("detector.metadata.NAME", config_metadata.SimulatedChannel),
-    ("groups.NAME", config.GroupConfig),
-    ("groups.NAME.jobs", config.JobsConfig),
+    ("groups.NAME", config_group.GroupConfig),
+    ("groups.NAME.jobs", config_jobs.JobsConfig),
     ("groups.NAME.metadata", config_metadata.MetadataConfig),
     ("groups.NAME.metadata.channels.NAME", config_metadata.ChannelConfig),
-    ("collectors.NAME", config.CollectorConfig),
-    ("egress.NAME", config.EgressConfig),
-    ("ingress.NAME", config.IngressConfig),
-    ("writers.NAME", config.WriterConfig),
-    ("plugins", config.PluginsConfig),
-    ("balancers.NAME", config.BalancerConfig),
-    ("intake.NAME", config.IntakeConfig),
-    ("supervision", config.SupervisionConfig),
-    ("quarantine", config.QuarantineConfig),
-    ("web", config.WebConfig),
+    ("collectors.NAME", config_collector.CollectorConfig),
+    ("egress.NAME", config_ejfat.EgressConfig),
+    ("ingress.NAME", config_ejfat.IngressConfig),
+    ("writers.NAME", config_writer.WriterConfig),
+    ("plugins", config_plugins.PluginsConfig),
+    ("balancers.NAME", config_ejfat.BalancerConfig),
+    ("intake.NAME", config_modes.IntakeConfig),
+    ("supervision", config_supervision.SupervisionConfig),
+    ("quarantine", config_supervision.QuarantineConfig),
+    ("web", config_web.WebConfig),
     ("metrics", config_metrics.MetricsConfig),
 )
 WORDS = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Path": "path", "dict": "table"}

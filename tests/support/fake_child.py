@@ -21,7 +21,6 @@ from pathlib import Path
 
 from ioc.channels.book import Book
 from ioc.channels.journal import ENDED, Journal, open_member
-from ioc.core.config import egress_group
 from ioc.core.errors import ConfigError
 from ioc.core.status import (
     ExitCode,
@@ -33,6 +32,7 @@ from ioc.core.status import (
     StageStatus,
     Status,
 )
+from ioc.core.topology import egress_group
 from ioc.supervisor.child import Child, run
 from ioc.supervisor.plan import consumer_names
 
@@ -195,7 +195,7 @@ def supervise() -> None:
     """Run the real supervisor on fakes, without records."""
     from ioc.supervisor.app import main as supervisor
     from ioc.supervisor.app import serve_nothing
-    from ioc.supervisor.worker import Rules
+    from ioc.supervisor.rules import Rules
 
     rules = Rules(
         hang=3.0, start=40.0, drain=float(os.environ.get("FAKE_DRAIN", "20")), first_delay=0.05, most_failures=3

@@ -18,7 +18,8 @@ from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.trail import Cursor, Run
 from ioc.core.clock import SystemClock
-from ioc.core.config import DetectorConfig, Policy
+from ioc.core.config_detector import DetectorConfig
+from ioc.core.config_table import Policy
 from ioc.core.frame import EndOfSeries, Frame
 from ioc.core.overflow import Limits
 from ioc.distributor.distributor import Distributor

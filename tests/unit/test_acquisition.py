@@ -4,7 +4,7 @@ import pytest
 
 from detector_sim.acquisition import Acquisition, DetectorState, ImageMode
 from ioc.core.clock import VirtualClock
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import RefusedError
 from ioc.core.frame import EndOfSeries
 

@@ -21,7 +21,8 @@ from ioc.bench.pvapy_monitor import Notes
 from ioc.bench.reading import sum_of
 from ioc.bench.search import Effort, Trial, knee
 from ioc.bench.workplace import environment, prefix, workplace
-from ioc.core.config import Policy, load
+from ioc.core.config import load
+from ioc.core.config_table import Policy
 from ioc.core.errors import UserError
 from ioc.core.frame import DataType
 from tests.campaigns import soak

@@ -10,7 +10,7 @@ from ioc.channels.base import Accepted, Counters
 from ioc.channels.journal import REASONS, Journal
 from ioc.channels.local_pool import PooledFrame, Segment
 from ioc.channels.trail import Run
-from ioc.core.config import Policy
+from ioc.core.config_table import Policy
 from ioc.core.frame import EndOfSeries, Item
 from ioc.core.ledger import Reason
 from ioc.core.overflow import Limits

@@ -182,10 +182,10 @@ def test_a_sender_leaves_after_its_last_packet() -> None:
         records=calls.records,
         publisher=calls.publisher,
         link=calls.link,
-        pva=calls.pva,
+        face=calls.face,
         inputs=calls.inputs,
         memory=None,
-        metadata=None,
+        metadata=calls.metadata,
     )
     Egress.close(egress)  # type: ignore[arg-type]
     order = [name for name, _, _ in calls.mock_calls]

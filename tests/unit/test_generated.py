@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 import detector_sim.generated
 from detector_sim.counter import counter_of
 from detector_sim.source import Source, open_source
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import ConfigError, RayfanBug
 from ioc.core.frame import DataType
 

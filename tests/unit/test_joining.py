@@ -19,7 +19,9 @@ from detector_sim.remote import Remote
 from detector_sim.work_desk import WorkDesk
 from ioc.channels.base import Accepted, Counters
 from ioc.channels.pva import MemberAddress
-from ioc.core.config import MOST_MEMBERS, Config, Policy
+from ioc.core.config import Config
+from ioc.core.config_group import MOST_MEMBERS
+from ioc.core.config_table import Policy
 from ioc.core.errors import PeerError, ProtocolError, RayfanError
 from ioc.core.frame import Frame, Item
 from ioc.core.joining import new_nonce, new_token, plain, proof, same, seal, session_key, unseal

@@ -8,7 +8,7 @@ from detector_sim.acquisition import Acquisition
 from detector_sim.attributes import BAD_MACRO, BAD_XML, FILE_OK, NOT_FOUND, FrameAttributes
 from ioc.core.attribute_types import without_types
 from ioc.core.clock import VirtualClock
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.nd_attributes import AttributesError, Definition, MacroError, Origin, parse
 
 XML = """

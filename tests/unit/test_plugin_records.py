@@ -11,7 +11,8 @@ from ophyd.signal import EpicsSignalBase
 from consumers.plugins.kinds import KINDS, NAMES, make_plugin, table_of
 from consumers.plugins.sizes import Sizes
 from consumers.plugins.time_series import SIGNALS
-from ioc.core.config import Config, PluginsConfig, load
+from ioc.core.config import Config, load
+from ioc.core.config_plugins import PluginsConfig
 from ioc.core.errors import ConfigError
 from ioc.records.table import Access, Record, check_names
 from tests.support.doc_pages import ROOT

@@ -14,10 +14,11 @@ from ioc.supervisor import worker as module
 from ioc.supervisor.death import last_trace
 from ioc.supervisor.limits import Limits, Patrol, level, usage_figures
 from ioc.supervisor.plan import plan
+from ioc.supervisor.rules import Rules
 from ioc.supervisor.run_folder import RunFolder
 from ioc.supervisor.supervisor import Supervisor
 from ioc.supervisor.usage import Usage, cpu_seconds, kib_of, resident
-from ioc.supervisor.worker import Fate, Rules, Worker
+from ioc.supervisor.worker import Fate, Worker
 
 SECOND = 1_000_000_000
 TEXT = "[groups.a]\nmemory_limit = 10000000\ncpu_limit = 2.0\n[supervision]\nmost_failures = 4\nhang = 1.0\n"

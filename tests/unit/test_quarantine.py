@@ -20,7 +20,8 @@ from ioc.channels.local_pool import Segment
 from ioc.channels.local_wire import parse_items
 from ioc.channels.memory_book import MemoryBook
 from ioc.core import codec
-from ioc.core.config import QuarantineConfig, load
+from ioc.core.config import load
+from ioc.core.config_supervision import QuarantineConfig
 from ioc.core.errors import InputError, ProtocolError, RefusedError, UserError
 from ioc.core.frame import Frame
 from ioc.core.quarantine import Death, Report, closing, parse
@@ -29,8 +30,9 @@ from ioc.distributor.distributor import Distributor
 from ioc.distributor.spool import SPOOLED, Spool
 from ioc.supervisor.plan import plan
 from ioc.supervisor.quarantine import Quarantine, findable
+from ioc.supervisor.rules import Rules
 from ioc.supervisor.run_folder import RunFolder
-from ioc.supervisor.worker import Rules, Worker
+from ioc.supervisor.worker import Worker
 from tests.unit.test_distributor import Link, burst, offer, shape
 
 SICK = """

@@ -7,7 +7,7 @@ from detector_sim.image_controls import change_of
 from detector_sim.readout import Readout, read_out
 from detector_sim.source import open_source
 from ioc.core.camera_config import ReadoutConfig
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import RefusedError
 
 SENSOR = (6, 8)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from detector_sim.source import Source, open_source
 from ioc.channels import hdf5
 from ioc.channels.hdf5 import FrameFile
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 from ioc.core.errors import ConfigError, InputError, RayfanBug
 from ioc.core.frame import DataType
 

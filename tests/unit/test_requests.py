@@ -7,7 +7,8 @@ import pytest
 
 from ioc.channels.base import Accepted, Counters
 from ioc.channels.local_pool import PooledFrame, Segment
-from ioc.core.config import DISTRIBUTOR_SLOTS, Policy
+from ioc.core.config import DISTRIBUTOR_SLOTS
+from ioc.core.config_table import Policy
 from ioc.core.errors import RefusedError
 from ioc.core.frame import Frame, Item
 from ioc.core.overflow import Limits

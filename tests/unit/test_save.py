@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image
 
 from consumers.batch import Batch
-from consumers.file_name import FileName
+from consumers.file_pattern import FilePattern
 from consumers.frame_files import ENDINGS, FileError, content_of, write_whole
 from consumers.processor import Context, Value
 from consumers.processors.save import Save
@@ -118,7 +118,7 @@ def test_frames_of_different_sizes_do_not_go_into_one_file(tmp_path: Path) -> No
 )
 def test_a_pattern_that_could_do_harm_is_refused(pattern: str) -> None:
     with pytest.raises(RefusedError, match="setting Pattern"):
-        FileName(pattern, ENDINGS)
+        FilePattern(pattern, ENDINGS)
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from detector_sim.simulation import wrapped
 from detector_sim.simulation_records import PATTERNS, PLACES, SIMULATION, changed_simulation, simulation_values
 from detector_sim.source import open_source
 from ioc.core.camera_config import SimulationConfig
-from ioc.core.config import DetectorConfig
+from ioc.core.config_detector import DetectorConfig
 
 WIDTH, HEIGHT = 24, 20
 X, Y = np.arange(WIDTH), np.arange(HEIGHT)[:, None]

@@ -18,7 +18,7 @@ from ioc.core.config import load
 from ioc.pvlist_command import alarms, archiver, rows
 from ioc.records.archive_list import CHANGES, FIGURES
 from ioc.supervisor.draining import drain_steps
-from ioc.supervisor.worker import Rules
+from ioc.supervisor.rules import Rules
 from tests.support.site_files import COMMAND, FILES, OPS
 
 ROOT = OPS.parent

@@ -14,7 +14,8 @@ from ioc.channels.journal import JournalReader
 from ioc.channels.local import LocalServer
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
-from ioc.core.config import Policy, WriterConfig
+from ioc.core.config_table import Policy
+from ioc.core.config_writer import WriterConfig
 from ioc.core.frame import Frame
 from tests.support.plugin_rig import Rig, images
 

@@ -11,7 +11,7 @@ _SPEC = re.compile(r"0?[1-9]?\d?d?")
 LONGEST = 200
 
 
-class FileName:
+class FilePattern:
     """A checked pattern. Its fields: name (of the consumer), group, series, id (of the first frame), last."""
 
     def __init__(self, pattern: str, endings: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Where a consumer's frames go: the image channel of the consumer."""
+"""The image channel of a process: what it puts out, for whoever looks."""
 
 from collections import deque
 from collections.abc import Sequence
