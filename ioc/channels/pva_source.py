@@ -205,15 +205,13 @@ class PvaSource:
         return Disconnected()
 
     def _is_behind(self, frame: Frame) -> bool:
-        last = self._last
-        return last is not None and frame.series == last[0] and frame.unique_id <= last[1]
+        return self._last is not None and (frame.series, frame.unique_id) <= self._last
 
     def _follows(self, frame: Frame) -> bool:
         """Return whether a frame is the next one: nothing lies between that the monitor would still bring."""
-        last = self._last
-        if last is None:
+        if self._last is None:
             return frame.unique_id == 1
-        return frame.unique_id == (last[1] + 1 if frame.series == last[0] else 1)
+        return (frame.series, frame.unique_id - 1) == self._last  # of the series before, there may be some more
 
     def _waited(self) -> bool:
         now = time.monotonic()

@@ -293,3 +293,18 @@ def test_frames_of_any_type_and_attributes_come_as_they_were(name: str, served: 
             assert frame.data.dtype == image.dtype.newbyteorder("=") and np.array_equal(frame.data, image)
     finally:
         receiver.close(drain=False)
+
+
+def test_frames_that_are_too_large_for_the_memory_of_viewers_come_by_pvaccess(name: str, served: Served) -> None:
+    receiver = fastest(name)
+    try:
+        wait_way(receiver, Way.SHARED)
+        publish_all(served.channel, [numbered(1, (2048, 1536))])
+        assert_whole(receive(receiver, 1))
+        wait_until(lambda: not receiver.receive(1, 0.0) and receiver.choice.way is Way.PIPELINED, "pvAccess")
+        assert "memory_budget" in str(receiver.choice)
+        publish_all(served.channel, [numbered(2, (2048, 1536))])
+        assert_whole(receive(receiver, 1))
+        assert receiver.missed() == [] and not served.memory.used
+    finally:
+        receiver.close(drain=False)
