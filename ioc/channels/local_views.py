@@ -3,7 +3,9 @@
 Rules. A viewer has at most so many frames at a time as it wished, and no more than its part of the memory. Of those
 that it has no room for the newest is owed to it, until it has: as in pvAccess, what is missed lies before something
 that comes, and the ids say it. So one that stalls costs its part and nothing else. The memory is booked when the first
-viewer comes, and given back behind the last one; viewers of frames that it is too small for go on by pvAccess.
+viewer comes, and given back behind the last one; viewers of frames that it is too small for go on by pvAccess. What a
+viewer has is not written to again, also when it has left: then the others are sent away, too, and come again to memory
+that is new.
 """
 
 import logging
@@ -142,7 +144,7 @@ class Views:
         with self._lock:
             if len(self._viewers) >= MOST_VIEWERS:
                 raise RefusedError(f"{self.name}: there are {MOST_VIEWERS} viewers already")
-            if time.monotonic() < self._opens:
+            if time.monotonic() < self._opens or (self._trouble and self._viewers):
                 raise RefusedError(self._trouble)
             if self._store is None:
                 self._book()
@@ -179,7 +181,10 @@ class Views:
                 return
             self._viewers.remove(viewer)
             viewer.say(words.bye(reason))
-            viewer.let_all_go()
+            if viewer.held and self._viewers:
+                self._send_away("another viewer left with frames in its hands")  # which it may look at as before
+            else:
+                viewer.let_all_go()
             if not self._viewers and self._store is not None:
                 self._store.close()
                 self._store = None
@@ -249,8 +254,11 @@ class Views:
         """Have all viewers dismissed by the thread that hears them: frames of this channel cannot be shown."""
         if not self._trouble:
             log.warning("channel %s: viewers in shared memory have to go on by pvAccess: %s", self.name, why)
-        self._trouble = why
         self._opens = time.monotonic() + REFUSAL_SECONDS
+        self._send_away(why)
+
+    def _send_away(self, why: str) -> None:
+        self._trouble = why
         for viewer in self._viewers:
             viewer.connection.shutdown(socket.SHUT_RD)  # makes it readable for that thread
 

@@ -163,6 +163,27 @@ def test_two_viewers_share_the_memory_and_one_that_stalls_costs_its_part(name: s
             view.close()
 
 
+def test_what_a_viewer_has_is_not_written_to_when_it_has_left(name: str, served: Served) -> None:
+    leaves, stays = (LocalView(str(served.door), words.Wish(name, 4), lambda: None) for _ in range(2))
+    try:
+        publish_all(served.channel, [numbered(1)])
+        wait_until(lambda: leaves.peek() is not None and stays.peek() is not None, "the frame")
+        frame, other = leaves.pop(), stays.pop()
+        assert frame is not None and other is not None
+        leaves.close()
+        wait_until(lambda: stays.over is not None, "the other to be sent away")
+        assert "left with frames" in str(stays.over)
+        wait_until(lambda: not served.images.visits() and not served.memory.used, "new memory")
+        again = LocalView(str(served.door), words.Wish(name, 4), lambda: None)
+        publish_all(served.channel, [numbered(unique_id) for unique_id in range(2, 9)])
+        wait_until(lambda: again.peek() is not None, "the next frame")
+        assert_whole([frame])
+        assert_whole([other])
+        again.close()
+    finally:
+        stays.close()
+
+
 def test_who_may_not_read_or_asks_for_nonsense_is_not_let_in(name: str, served: Served) -> None:
     door = str(served.door)
     with pytest.raises(PeerError, match="no such channel"):

@@ -304,7 +304,9 @@ def test_a_closed_receiver_can_still_give_what_was_here(name: str) -> None:
             publish_all(channel, [numbered(unique_id) for unique_id in range(2, 6)])
             kept = receive(receiver, 3)
             answer: queue.Queue[object] = queue.Queue()
-            get = receiver._context.get(name, answer.put)  # on the same connection: its answer comes after frame 5
+            get = receiver._source._context.get(
+                name, answer.put
+            )  # on the same connection: its answer comes after frame 5
             answer.get(timeout=DEADLINE)
             get.close()
         finally:
