@@ -14,7 +14,7 @@ ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 PHOEBUS  ?=
 
-.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat metadata soak slurm bluesky writer-kills web phoebus bench ptychonn full-disk bad-processors clean
+.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat properties wheel metadata soak slurm bluesky writer-kills web phoebus bench ptychonn operators-day restarts full-disk bad-processors clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -31,6 +31,8 @@ help:
 	@echo "make modes  every way in with every way out, PvaPy's tools at both ends (5 min)"
 	@echo "make puts   10 000 puts and gets of four clients while frames flow at 2 kHz (1 min)"
 	@echo "make fuzz-ejfat  10 million mutated EJFAT datagrams, payloads and asks, $(FUZZ) s at most: each used, or one error"
+	@echo "make properties  all properties with examples drawn anew, again and again for $(FUZZ) s"
+	@echo "make wheel  the wheel in an environment that pip fetches from the index (1 min)"
 	@echo "make slurm  groups as jobs of a Slurm that is started for it on this machine (5 min)"
 	@echo "make web    the web page in headless Chromium: clicks, pictures, puts, a lost connection; screenshots (3 min)"
 	@echo "make phoebus PHOEBUS=FOLDER  every screen in a real Phoebus on a virtual display, connected and photographed (6 min)"
@@ -41,6 +43,8 @@ help:
 	@echo "make bluesky  an unmodified SimDetector counts and flies again and again, by CA and PVA, BLUESKY=$(BLUESKY) s"
 	@echo "make writer-kills  kill -9 of the file writer KILLS=$(KILLS) times: what was flushed is there (2 min)"
 	@echo "make bad-processors  processors that raise, leak, hang, crash ...; each time the stream goes on (6 min)"
+	@echo "make operators-day  a loss that is provoked, seen on every face, found by id and acknowledged (1 min)"
+	@echo "make restarts  every process that may be, restarted by command again and again; nothing is lost (2 min)"
 	@echo "make full-disk  no room under the run folder while frames flow and a process is killed; needs root (2 min)"
 	@echo "make clean  remove .venv and what was built"
 
@@ -95,6 +99,12 @@ puts: $(VENV)/.test
 fuzz-ejfat: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.fuzz_ejfat --seconds $(FUZZ) $(ARGS)
 
+properties: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.properties --seconds $(FUZZ) $(ARGS)
+
+wheel: $(VENV)/.test
+	RAYFAN_WHEEL_STAGE=1 $(VENV)/bin/python -m pytest -v tests/packaging $(ARGS)
+
 metadata: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.metadata --seconds $(METADATA)
 
@@ -122,6 +132,12 @@ bench: $(VENV)/.test
 
 ptychonn: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.ptychonn --model "$(MODEL)" $(ARGS)
+
+operators-day: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.operators_day $(ARGS)
+
+restarts: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.restarts $(ARGS)
 
 full-disk: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.full_disk $(ARGS)

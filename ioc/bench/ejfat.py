@@ -84,8 +84,7 @@ def beside_pva(folder: Path, load: Load, seconds: float, repeats: int) -> dict[s
 
 
 def _knee(folder: Path, load: Load, seconds: float, earlier: Sequence[Trial]) -> Trial:
-    effort = Effort(seconds, min(seconds, max(1.0, PROBE_PART * seconds)))
-    best = knee(_logged(folder, load), effort, earlier[-1] if earlier else None)
+    best = knee(_logged(folder, load), Effort.of(seconds, PROBE_PART), earlier[-1] if earlier else None)
     if best is None:
         raise PeerError(f"EJFAT, {_words(load)}: no rate without a loss was found, see the progress above")
     return best

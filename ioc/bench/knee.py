@@ -22,7 +22,6 @@ Side = Callable[[Path, Case, float | None, float], Trial]
 """Makes one run of a side in a folder: at a rate (None: as fast as it goes), for so many seconds."""
 LIMIT_SECONDS = 1.0
 PROBE_PART = 0.25
-LEAST_PROBE_SECONDS = 1.0
 MATCHING_PEER = "pvapy-ad-sim-server; pvapy-hpc-consumer with a class that matches by time stamp and notes ids"
 PEER_CLIENTS = "pvapy-ad-sim-server; each client a pvaccess Channel.monitor with a callback that notes ids"
 
@@ -38,7 +37,7 @@ class Plan:
     @property
     def effort(self) -> Effort:
         """What a search may take."""
-        return Effort(self.seconds, min(self.seconds, max(LEAST_PROBE_SECONDS, PROBE_PART * self.seconds)))
+        return Effort.of(self.seconds, PROBE_PART)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ AROUND = (0.7, 1.3)
 """Where the knee of the next repeat is looked for, by the one before."""
 STEP_DOWN = 0.96
 MOST_CONFIRMATIONS = 12
+PROBES = 6
+SHORTEST = 1.0
+"""s of a run that is worth a search."""
 TRIES = 2
 """Runs that must have lost before a rate is given up."""
 
@@ -52,7 +55,16 @@ class Effort:
 
     seconds: float
     probe_seconds: float
-    probes: int = 6
+    probes: int = PROBES
+
+    @classmethod
+    def of(cls, seconds: float, part: float) -> "Effort":
+        """Return the effort of runs of so many seconds, whose probes take a part of that, but a second at least.
+
+        Where the runs are shorter than a second they tell little, and one probe must do.
+        """
+        probes = PROBES if seconds >= SHORTEST else 1
+        return cls(seconds, min(seconds, max(SHORTEST, part * seconds)), probes)
 
 
 def knee(run: Run, effort: Effort, earlier: Trial | None = None) -> Trial | None:

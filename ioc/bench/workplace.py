@@ -14,6 +14,8 @@ from types import FrameType
 from ioc.core.errors import PeerError
 
 MOST_TRIES = 50
+BELOW_EPHEMERAL = range(10_000, 32_000)
+"""Ports below those that Linux gives to whoever asks for any (net.ipv4.ip_local_port_range begins at 32768)."""
 
 _interrupts: list[int] = []
 """Signals that asked for the end; a list, because a handler may take no lock."""
@@ -76,15 +78,17 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 
 def _free_port() -> int:
-    """Return a port that is free now on loopback, for TCP and UDP alike."""
+    """Return a port that is free now for TCP and UDP, and that the kernel gives to nobody by chance."""
     for _ in range(MOST_TRIES):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
-                try:
-                    second.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                return port
+        port = secrets.choice(BELOW_EPHEMERAL)
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as first,
+            socket.socket(type=socket.SOCK_DGRAM) as second,
+        ):
+            try:
+                first.bind(("", port))
+                second.bind(("", port))
+            except OSError:
+                continue
+            return port
     raise PeerError(f"loopback: expected a port that is free for TCP and UDP, found none in {MOST_TRIES} tries")

@@ -5,6 +5,7 @@ own. What p4p calls back on its threads only hands over to the poster's thread.
 """
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +19,15 @@ from ioc.channels.base import ImageLink
 from ioc.channels.pva_channel import ImageChannel
 from ioc.channels.pva_poster import Poster
 from ioc.channels.pva_receiver import PvaReceiver
-from ioc.core.errors import RayfanBug, mismatch
+from ioc.core.errors import RayfanBug, UserError, mismatch
 
 __all__ = ["ImageChannel", "ImageChannels", "MemberAddress", "Membership", "Members", "PvaReceiver", "PvaServer"]
 
 log = logging.getLogger(__name__)
+
+TCP_PORTS = ("EPICS_PVAS_SERVER_PORT", "EPICS_PVA_SERVER_PORT")
+SEARCH_PORTS = ("EPICS_PVAS_BROADCAST_PORT", "EPICS_PVA_BROADCAST_PORT")
+"""Variables that name the ports which p4p is to listen at, and to be searched for at; the first one counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +238,14 @@ class PvaServer:
         self._server: Server | None = None
 
     def start(self) -> None:
-        """Serve from now on."""
+        """Serve from now on.
+
+        Raises:
+            UserError: p4p cannot listen; names the ports that it was to have.
+        """
         if self._server is None:
             ordered = [(provider, int(isinstance(provider, DynamicProvider))) for provider in self._providers]
-            self._server = Server(providers=ordered)
+            self._server = _listening(ordered)
 
     @property
     def port(self) -> int | None:
@@ -248,3 +257,23 @@ class PvaServer:
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+
+def _listening(providers: list[tuple[object, int]]) -> Server:
+    """Return a server that listens at the port that is configured, or at a free one.
+
+    p4p binds the configured port and looks for another one only if that fails. Of two processes that start at the same
+    moment both can bind it, as both may use it again (SO_REUSEADDR), and then only one can listen.
+    """
+    environment = {name: value for name, value in os.environ.items() if name.startswith("EPICS_PVA")}
+    try:
+        return Server(providers=providers)
+    except RuntimeError as error:
+        log.info("pvAccess: the configured TCP port cannot be listened at (%s): a free one is used", error)
+    try:
+        return Server(providers=providers, conf={**environment, **dict.fromkeys(TCP_PORTS, "0")}, useenv=False)
+    except RuntimeError as error:
+        names = (*TCP_PORTS, *SEARCH_PORTS)
+        given = ", ".join(f"{name}={environment[name]}" for name in names if name in environment) or "the usual ports"
+        where, todo = f"to listen and to be searched for at {given}", f"set {SEARCH_PORTS[0]}"
+        raise UserError(mismatch("pvAccess server", where, str(error), todo)) from None

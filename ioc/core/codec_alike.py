@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ioc.core import codec
 from ioc.core.codec import MOST_INTEGER, Decoded, Payload
+from ioc.core.errors import ProtocolError
 from ioc.core.frame import Attribute, EndOfSeries, Frame, Item
 
 WIDE = 1 << 63
@@ -173,4 +174,7 @@ def _are_they(header: bytes, at: Sequence[int], fields: Mapping[str, object], na
     for one, place in enumerate(at):
         _NUMBER.pack_into(other, place, WIDE + one)
     changed = {name: WIDE + one for one, name in enumerate(names)}
-    return codec.fields_of(memoryview(other))[0] == {**fields, **changed}
+    try:
+        return codec.fields_of(memoryview(other))[0] == {**fields, **changed}
+    except ProtocolError:  # in a text they are no UTF-8
+        return False

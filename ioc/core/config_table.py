@@ -2,9 +2,16 @@
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from ioc.core.config_words import words_of
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 GIB = 1 << 30
 LARGEST_QUEUE = 65536
@@ -14,7 +21,17 @@ LARGEST_QUEUE = 65536
 class Table(BaseModel):
     """A table of the configuration: unknown keys are refused, nothing changes once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> "JsonSchemaValue":
+        """Return the JSON Schema of a table, with the texts below its keys."""
+        made = handler(schema)
+        keys = handler.resolve_ref_schema(made).get("properties", {})
+        for key, text in words_of(cls).items():
+            if key in keys:
+                keys[key].setdefault("description", text)
+        return made
 
 
 class Policy(Enum):

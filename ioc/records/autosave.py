@@ -43,7 +43,7 @@ class Autosave:
         self._configured: dict[str, Value] = {}
         self._guard = threading.Lock()
         self._changed = threading.Event()
-        self._closing = False
+        self._closing = threading.Event()
         self._failed = False
         self._thread = threading.Thread(target=self._run, name="autosave", daemon=True)
 
@@ -80,7 +80,7 @@ class Autosave:
 
     def close(self) -> None:
         """Write what is not written yet."""
-        self._closing = True
+        self._closing.set()
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_TIMEOUT)
@@ -88,10 +88,9 @@ class Autosave:
     def _run(self) -> None:
         while True:
             self._changed.wait()
-            closing = self._closing
-            if not closing:
-                threading.Event().wait(WRITE_DELAY)
+            self._closing.wait(WRITE_DELAY)
             self._changed.clear()
+            closing = self._closing.is_set()  # read behind `clear`: whoever closes later sets `changed` again
             self._write()
             if closing:
                 return

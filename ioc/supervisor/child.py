@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from ioc.core.errors import ConfigError, UserError
 from ioc.core.repeats import Repeats
 from ioc.core.status import ExitCode, ProcessSpec, State, Status
+from ioc.start import settled
 from ioc.supervisor.kept_file import KeptFiles
 from ioc.supervisor.log_file import LogFile
 from ioc.supervisor.stop_request import StopRequest
@@ -57,6 +58,7 @@ class Child:
         """Write what `sample` returns to the status file from now on, about five times a second."""
         self._sample = sample
         if self._sampler is None:
+            settled()
             self._sampler = threading.Thread(target=self._keep_reporting, name="status", daemon=True)
             self._sampler.start()
 

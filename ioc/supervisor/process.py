@@ -22,7 +22,7 @@ NO_PLUGINS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
 
 def command(module: str) -> list[str]:
     """Return the command line of a process; -P keeps the working folder off sys.path."""
-    return [sys.executable, "-P", "-m", module]
+    return [sys.executable, "-P", "-m", "ioc.start", module]
 
 
 def start_time(pid: int) -> int | None:
@@ -36,7 +36,7 @@ def start_time(pid: int) -> int | None:
 
 
 def runs_module(pid: int, module: str) -> bool:
-    """Return whether a process was started as `python -m module`."""
+    """Return whether a process was started with `command(module)`."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

@@ -1,6 +1,6 @@
 """Feed mutated EJFAT datagrams to the receiver, the balancer and the back channel: each is used, or is one error.
 
-    python -m tests.campaigns.fuzz_ejfat [--datagrams 10000000] [--seconds 600] [--seed N]
+    python -m tests.campaigns.fuzz_ejfat [--most 10000000] [--seconds 600] [--seed N]
 
 What is mutated: datagrams with LB header version 2 and 3 and without, sync messages, events whose payload is Rayfan's,
 PvaPy's and sealed, records of the back channel and offers. Bytes are changed, inserted, removed and repeated, datagrams
@@ -9,12 +9,9 @@ grows or bytes held beyond the limits fail the campaign. It ends after so many d
 first, and says which.
 """
 
-import argparse
 import random
-import resource
 import socket
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,11 +37,12 @@ from ioc.channels.ejfat_wire import SyncMessage
 from ioc.core.clock import VirtualClock
 from ioc.core.errors import ProtocolError
 from ioc.core.frame import EndOfSeries, Frame, Item
+from tests.support import fuzzing
 
 LIMITS = Limits(max_event_bytes=1 << 18, memory=4 << 20)
-MOST_GROWTH = 64 << 20
-"""Bytes that the process may grow by after it has warmed up."""
 LOOK_EVERY = 200_000
+STEPS = 100
+"""Batches of a step."""
 BATCH = 64
 HOST = "127.0.0.1"
 STEP_NS = 200_000
@@ -105,24 +103,12 @@ def payloads(keys: OneKey) -> list[bytes]:
 
 
 def mutated(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Return bytes with a few things wrong with them."""
-    found = bytearray(data)
-    for _ in range(rng.choice((0, 1, 1, 2, 4))):
-        at = rng.randrange(min(len(found), 400) + 1) if rng.random() < 0.7 else rng.randrange(len(found) + 1)
-        match rng.randrange(6):
-            case 0:
-                found[at : at + 1] = bytes((rng.choice((0, 1, 0x7F, 0x80, 0xFD, 0xFE, 0xFF, rng.randrange(256))),))
-            case 1:
-                found[at:at] = rng.randbytes(rng.randrange(1, 9))
-            case 2:
-                del found[at : at + rng.randrange(1, 9)]
-            case 3:
-                found[at:at] = found[at : at + rng.randrange(1, 64)]
-            case 4:
-                found[at:at] = other[:64][: rng.randrange(1, 64)]
-            case _:
-                found[at : at + 4] = rng.choice((b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\x00\x00\x01\x00"))
-    return bytes(found)
+    """Return bytes with a few things wrong with them, most often near their beginning."""
+
+    def at(size: int) -> int:
+        return rng.randrange((min(size, 400) if rng.random() < 0.7 else size) + 1)
+
+    return bytes(fuzzing.mutated(data, other[:64], at, rng))
 
 
 class Rows:
@@ -269,7 +255,10 @@ class Balancing:
 
 
 class Campaign:
-    """All targets and what they are fed with."""
+    """All targets and what they are fed with; implements fuzzing.Campaign."""
+
+    what = "datagrams"
+    look_every = LOOK_EVERY
 
     def __init__(self, seed: int) -> None:
         self.tally = Tally()
@@ -281,7 +270,7 @@ class Campaign:
         sealed = SealedReader(RayfanReader(verify=False), self._keys)  # type: ignore[arg-type]
         self._readers: tuple[PayloadReader, ...] = (reader_of("auto"), sealed)
         self._receiving = tuple(Receiving(reader, self.tally) for reader in self._readers)
-        self.balancing = Balancing(self.tally)
+        self._balancing = Balancing(self.tally)
         self._pool = BufferPool(1 << 20)
         self._events = SentEvents(1, KeepLimits(1 << 20, 60.0), VirtualClock())
         self._unclaimed = Unclaimed(1.0, lambda: None, VirtualClock())
@@ -293,23 +282,36 @@ class Campaign:
             (1.0, self._ask),
         )
 
+    @property
+    def fed(self) -> int:
+        """How many datagrams were fed."""
+        return self.tally.datagrams
+
     def step(self) -> None:
-        """Feed one target with a batch."""
-        chance = self._rng.random()
-        next(step for limit, step in self._steps if chance < limit)()
+        """Feed targets with some batches."""
+        for _ in range(STEPS):
+            chance = self._rng.random()
+            next(step for limit, step in self._steps if chance < limit)()
 
     def check(self) -> None:
         """Check the books of the receivers."""
         for one in self._receiving:
             one.taken()
 
+    def told(self) -> list[str]:
+        """Close the sockets, and return what became of what was fed."""
+        self._balancing.close()
+        tally = self.tally
+        lines = [f"{target}: {tally.fed[target]} fed, {tally.refused[target]} refused" for target in SOURCES]
+        return [f"{tally.events} events became whole, {tally.items} items", *lines]
+
     def _receive(self) -> None:
         rows = self._rows if self._rng.random() < 0.7 else self._events_out
         self._rng.choice(self._receiving).feed(*rows.draw())
 
     def _balance(self) -> None:
-        self.balancing.feed(*self._rows.draw())
-        self.balancing.sync(mutated(self._rng.choice(self._syncs), self._rng.choice(self._syncs), self._rng))
+        self._balancing.feed(*self._rows.draw())
+        self._balancing.sync(mutated(self._rng.choice(self._syncs), self._rng.choice(self._syncs), self._rng))
 
     def _read_payloads(self) -> None:
         for _ in range(3):
@@ -356,50 +358,5 @@ class Campaign:
             self.tally.refused[target] += 1
 
 
-def run(most: int, seconds: float, seed: int) -> Tally:
-    """Return the tally of so many datagrams, or of so many seconds.
-
-    Raises:
-        AssertionError: memory grew, more was held than may be, or a datagram was not booked once.
-    """
-    campaign = Campaign(seed)
-    tally, end, warm, looked = campaign.tally, time.monotonic() + seconds, 0, 0
-    while tally.datagrams < most and time.monotonic() < end:
-        for _ in range(100):
-            campaign.step()
-        if tally.datagrams - looked >= LOOK_EVERY:
-            looked = tally.datagrams
-            campaign.check()
-            grown = memory()
-            warm = warm or grown
-            assert grown - warm <= MOST_GROWTH, f"memory grew by {grown - warm} bytes after {tally.datagrams} datagrams"
-    campaign.check()
-    campaign.balancing.close()
-    return tally
-
-
-def memory() -> int:
-    """Return the most memory that this process ever had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def main() -> int:
-    """Run the campaign and say what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--datagrams", type=int, default=10_000_000)
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    begun = time.monotonic()
-    tally = run(options.datagrams, options.seconds, options.seed)
-    took = time.monotonic() - begun
-    print(f"{tally.datagrams} datagrams, {took:.0f} s; {tally.events} events became whole, {tally.items} items")
-    for target in SOURCES:
-        print(f"{target}: {tally.fed[target]} fed, {tally.refused[target]} refused")
-    print(f"largest memory {memory() / 1e6:.0f} MB")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fuzzing.main(__doc__, Campaign))

@@ -1,6 +1,6 @@
 """Mutated pvAccess messages in random pieces: each is accepted, or is one error that ends its connection.
 
-    python -m tests.campaigns.fuzz_pva [--messages 10000000] [--seconds 600] [--seed N]
+    python -m tests.campaigns.fuzz_pva [--most 10000000] [--seconds 600] [--seed N]
 
 The messages are those of p4p's and PvaPy's clients (tests/unit/pva_golden) and of both byte orders, with bytes changed,
 inserted, removed, repeated and swapped between messages; and those of servers, to the client that monitors. Any
@@ -8,11 +8,8 @@ other error, a memory that grows, or bytes held beyond the limits fail the campa
 seconds, whichever comes first, and says which.
 """
 
-import argparse
 import random
-import resource
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -25,13 +22,12 @@ from ioc.channels.pva_wire_ntscalar import TYPE
 from ioc.channels.pva_wire_search import read_answers, read_datagram
 from ioc.channels.pva_wire_stamped import Wanted
 from ioc.core.errors import ProtocolError
+from tests.support import fuzzing
 from tests.support.pva_client import Sender
 from tests.support.pva_teller import Teller
 
 GOLDEN = Path(__file__).parents[1] / "unit" / "pva_golden"
 MOST_HELD = 2 * LONGEST_MESSAGE + MOST_SEGMENTS
-MOST_GROWTH = 64 << 20
-"""Bytes that the process may grow by after it has warmed up."""
 LOOK_EVERY = 100_000
 SPAN = 24
 """Messages of one connection at most."""
@@ -72,24 +68,13 @@ def cut(stream: bytes) -> list[bytes]:
 
 def mutate(message: bytes, other: bytes, rng: random.Random) -> bytes:
     """Return a message with a few things wrong with it, most often behind its header."""
-    data = bytearray(message)
-    for _ in range(rng.choice((0, 1, 1, 2, 4))):
-        at = rng.randrange(HEADER_BYTES if rng.random() < 0.7 and len(data) > HEADER_BYTES else 0, len(data) + 1)
-        match rng.randrange(6):
-            case 0:
-                data[at : at + 1] = bytes((rng.choice((0, 1, 0x7F, 0x80, 0xFD, 0xFE, 0xFF, rng.randrange(256))),))
-            case 1:
-                data[at:at] = rng.randbytes(rng.randrange(1, 9))
-            case 2:
-                del data[at : at + rng.randrange(1, 9)]
-            case 3:
-                data[at:at] = data[at : at + rng.randrange(1, 64)]
-            case 4:
-                data[at:at] = other[HEADER_BYTES:][: rng.randrange(1, 64)]
-            case _:
-                data[at : at + 4] = rng.choice((b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\x00\x00\x01\x00"))
-        if not data:
-            return message
+
+    def at(size: int) -> int:
+        return rng.randrange(HEADER_BYTES if rng.random() < 0.7 and size > HEADER_BYTES else 0, size + 1)
+
+    data = fuzzing.mutated(message, other[HEADER_BYTES:], at, rng)
+    if not data:
+        return message
     if len(data) >= HEADER_BYTES and not data[2] & 1 and rng.random() < 0.8:  # a true length lets the body be read
         data[4:8] = (len(data) - HEADER_BYTES).to_bytes(4, "big" if data[2] & 0x80 else "little")
     return bytes(data)
@@ -118,7 +103,7 @@ def converse(messages: list[bytes], rng: random.Random, tally: Tally) -> None:
     tally.messages += sum(end <= at for end in ends)  # what comes behind an error is not read any more
 
 
-def told() -> list[bytes]:
+def said() -> list[bytes]:
     """Return whole messages of servers, in both byte orders, whole and in segments."""
     messages = []
     for big, segments in ((False, 1), (True, 1), (False, 3)):
@@ -161,51 +146,45 @@ def ask(message: bytes, tally: Tally) -> None:
         tally.refused += 1
 
 
-def campaign(most: int, seconds: float, seed: int) -> Tally:
-    """Return the tally of so many messages, or of so many seconds.
+class Campaign:
+    """Connections of clients and of servers, and datagrams; implements fuzzing.Campaign."""
 
-    Raises:
-        AssertionError: memory grew, or more was held than may be.
-    """
-    rng, known, tally = random.Random(seed), corpus(), Tally()
-    prologue, heard = [known[0]], told()
-    end, warm = time.monotonic() + seconds, 0
-    looked = 0
-    while tally.messages < most and time.monotonic() < end:
-        chosen = [mutate(rng.choice(known), rng.choice(known), rng) for _ in range(rng.randrange(1, SPAN))]
+    what = "messages"
+    look_every = LOOK_EVERY
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._known, self._heard = corpus(), said()
+        self.tally = Tally()
+
+    @property
+    def fed(self) -> int:
+        """How many messages were fed."""
+        return self.tally.messages
+
+    def step(self) -> None:
+        """Feed a datagram, and a connection of either side."""
+        rng, tally = self._rng, self.tally
+        chosen = self._mutated(self._known)
         ask(chosen[0], tally)
-        opening = [*prologue, Sender().create(1, "X")] if rng.random() < 0.9 else []
+        opening = [self._known[0], Sender().create(1, "X")] if rng.random() < 0.9 else []
         converse(opening + chosen, rng, tally)
-        said = [mutate(rng.choice(heard), rng.choice(heard), rng) for _ in range(rng.randrange(1, SPAN))]
-        listen([heard[3], *said] if rng.random() < 0.9 else said, rng, tally)
-        if tally.messages - looked >= LOOK_EVERY:
-            looked = tally.messages
-            grown = memory()
-            warm = warm or grown
-            assert grown - warm <= MOST_GROWTH, f"memory grew by {grown - warm} bytes after {tally.messages} messages"
-    return tally
+        heard = self._mutated(self._heard)
+        listen([self._heard[3], *heard] if rng.random() < 0.9 else heard, rng, tally)
 
+    def check(self) -> None:
+        """Find nothing wrong: what is held is looked at with every piece."""
 
-def memory() -> int:
-    """Return the most memory that this process ever had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    def told(self) -> list[str]:
+        """Return what became of the messages."""
+        tally = self.tally
+        errors = dict(tally.errors.most_common(12))
+        return [f"{tally.connections} connections, {tally.refused} refused; errors: {errors}"]
 
-
-def main() -> int:
-    """Run the campaign and say what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--messages", type=int, default=10_000_000)
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    begun = time.monotonic()
-    tally = campaign(options.messages, options.seconds, options.seed)
-    took = time.monotonic() - begun
-    print(f"{tally.messages} messages in {tally.connections} connections, {took:.0f} s, {tally.refused} refused")
-    print(f"largest memory {memory() / 1e6:.0f} MB; errors: {dict(tally.errors.most_common(12))}")
-    return 0
+    def _mutated(self, known: list[bytes]) -> list[bytes]:
+        rng = self._rng
+        return [mutate(rng.choice(known), rng.choice(known), rng) for _ in range(rng.randrange(1, SPAN))]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fuzzing.main(__doc__, Campaign))

@@ -2,13 +2,18 @@
 
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from consumers.consumer import open_processor
+from detector_sim.source import open_source
 from ioc import cli
+from ioc.core.config import load
+from ioc.core.errors import UserError
 from tests.support.appliance import RAYFAN
 from tests.support.epics import isolated_environment, random_prefix
 
@@ -112,10 +117,18 @@ def test_a_data_set_of_the_wrong_rank(tmp_path: Path) -> None:
     assert_says(*refused(tmp_path, REPLAY.format("flat.h5"), *chosen), "flat.h5", "/image", "expected", "(8, 8)")
 
 
+def told_by(act: Callable[[], object]) -> tuple[int, str]:
+    """Return what `rayfan up` says if this is refused in one of its processes; that it does is shown by the others."""
+    with pytest.raises(UserError) as caught:
+        act()
+    return 2, f"rayfan: {caught.value}"
+
+
 def test_several_data_sets_and_none_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "two.h5", "w") as file:
         file["a"] = file["b"] = np.zeros((3, 8, 8), np.uint8)
-    assert_says(*refused(tmp_path, REPLAY.format("two.h5")), "two.h5", "/a", "/b", "name one of them")
+    config = load(REPLAY.format(tmp_path / "two.h5"), "test").detector
+    assert_says(*told_by(lambda: open_source(config)), "two.h5", "/a", "/b", "name one of them")
 
 
 def test_a_taken_port(tmp_path: Path) -> None:
@@ -134,9 +147,14 @@ def test_a_taken_port(tmp_path: Path) -> None:
         ("settings = { Speed = 3 }", ["groups.a.settings", "CentroidThreshold", "'Speed'"]),
     ],
 )
-def test_a_processor_that_cannot_be_used(tmp_path: Path, group: str, words: list[str]) -> None:
-    (tmp_path / "broken.py").write_text("import math\nimport no_such_package\n")
-    assert_says(*refused(tmp_path, f"{ALONE}[groups.a]\n{group}\n"), *words)
+def test_a_processor_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, words: list[str]
+) -> None:
+    """How it is told in the end is in test_faults."""
+    monkeypatch.chdir(tmp_path)
+    Path("broken.py").write_text("import math\nimport no_such_package\n")
+    config = load(f"{ALONE}[groups.a]\n{group}\n", "test").groups["a"]
+    assert_says(*told_by(lambda: open_processor(config, "groups.a")), *words)
 
 
 def test_an_ejfat_uri_that_is_none(tmp_path: Path) -> None:

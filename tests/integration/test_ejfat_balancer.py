@@ -22,6 +22,7 @@ from ioc.channels.ejfat_wire import HEAD_BYTES, LB_BYTES, LbVersion, SyncMessage
 from ioc.core.errors import ConfigError, ControlError
 from tests.integration.test_ejfat_channel import wait_for
 from tests.support.certificates import make_certificate
+from tests.support.epics import free_row
 
 FAST = Pace(0.1, 0.05)
 READY = WorkerState(0.25, 1.5, True)
@@ -243,7 +244,9 @@ def test_events_reach_one_worker_each_whole(version: LbVersion, keep: bool) -> N
 def test_the_entropy_chooses_the_port() -> None:
     with lab() as balancer, reserved(balancer) as (control, made):
         sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
-        base = _bind_four(sockets)
+        base = free_row(4)
+        for index, sock in enumerate(sockets):
+            sock.bind(("127.0.0.1", base + index))
         session = control.register(made.lb_id, Registration("w", "127.0.0.1", base, port_range=2))
         control.with_token(session.token).send_state(made.lb_id, session.id, READY)
         wait_for(lambda: bool(control.status(made.lb_id).workers[0].slots), lambda: control.status(made.lb_id))
@@ -255,20 +258,6 @@ def test_the_entropy_chooses_the_port() -> None:
             }
             assert {number % 4 for number in numbers} == {index}
             sock.close()
-
-
-def _bind_four(sockets: list[socket.socket]) -> int:
-    for base in range(20_000, 30_000, 4):
-        try:
-            for index, sock in enumerate(sockets):
-                sock.bind(("127.0.0.1", base + index))
-        except OSError:
-            for index, sock in enumerate(sockets):
-                sock.close()
-                sockets[index] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        else:
-            return base
-    raise AssertionError("no four free ports in a row")
 
 
 def test_strangers_and_what_is_no_ejfat_are_dropped_and_counted() -> None:

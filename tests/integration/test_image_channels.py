@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.appliance import RunningAppliance, appliance
+from tests.support.appliance import appliance
 from tests.support.clients import Seen, User, user_of
 
 CONFIG = """
@@ -24,25 +22,25 @@ ENDED = ("Cons2", "Cons3", "Cons4")
 """Consumers that are stopped when Count goes to 1."""
 
 
-def start(folder: Path) -> Any:
-    """Return an appliance of a detector and two consumers, not acquiring."""
-    (folder / "rayfan.toml").write_text(CONFIG)
-    return appliance(folder, "rayfan.toml")
-
-
-def ready(run: RunningAppliance, user: User) -> None:
-    """Wait until both consumers are members."""
-    run.wait_running("detector", "Cons1", "Cons2")
-    user.wait("Dist1:Members_RBV", 2)
-
-
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
-    with start(tmp_path_factory.mktemp("images")) as run:
+    """Somebody at a detector and two consumers, not acquiring; at the end nothing was lost or doubled."""
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "rayfan.toml").write_text(CONFIG)
+    with appliance(folder, "rayfan.toml") as run:
         with user_of(run) as user:
-            ready(run, user)
+            run.wait_running("detector", "Cons1", "Cons2")
+            user.wait("Dist1:Members_RBV", 2)
+            assert_sizes_before_the_first_frame(user)
             yield user
-        run.stop()
+            published, turns = user.get("cam1:ArrayCounter_RBV"), user.get("Dist1:Turns_RBV")
+        report = run.stop()
+    assert report["published"] == published == sum(one["published"] for one in report["series"])
+    consumers = [stage for stage in report["stages"] if stage["name"].startswith("Cons")]
+    assert sum(stage["processed"] for stage in consumers) == turns, consumers
+    for stage in consumers:
+        lost = stage["dropped"], stage["missed_ranges"], stage["failed"], stage["queued"]
+        assert lost == ({}, [], 0, 0), stage
 
 
 def acquire(user: User, frames: int) -> None:
@@ -61,16 +59,6 @@ def stop(user: User) -> None:
 def of_series(seen: list[Seen], series: int) -> list[int]:
     """Return the ids of the frames of a series."""
     return [one.unique_id for one in seen if one.series == series]
-
-
-def assert_no_loss(report: dict[str, Any], published: int) -> None:
-    """Check that a run lost nothing: nothing dropped or failed, and all that was published was processed once."""
-    assert report["published"] == published == sum(one["published"] for one in report["series"])
-    consumers = [stage for stage in report["stages"] if stage["name"].startswith("Cons")]
-    assert sum(stage["processed"] for stage in consumers) == published, consumers
-    for stage in consumers:
-        lost = stage["dropped"], stage["missed_ranges"], stage["failed"], stage["queued"]
-        assert lost == ({}, [], 0, 0), stage
 
 
 def assert_sizes_before_the_first_frame(user: User) -> None:
@@ -136,25 +124,60 @@ def test_a_consumer_puts_out_its_frames_with_what_it_found(user: User) -> None:
     assert attributes["MinValue"] <= attributes["MeanValue"] <= attributes["MaxValue"]
 
 
-def test_nothing_is_lost_or_doubled_while_everything_is_changed(tmp_path: Path) -> None:
-    with start(tmp_path) as run:
-        with user_of(run) as user:
-            ready(run, user)
-            assert_sizes_before_the_first_frame(user)
-            user.ask("monitor", "Ledger:Residue_RBV")
-            user.put("cam1:ImageMode", "Continuous")
-            user.put_plain("cam1:Acquire", 1)
-            user.wait("cam1:Acquire_RBV", "Acquiring")
-            change_images(user)
-            change_group(user)
-            change_count(user)
-            stop(user)
-            residues = user.ask("events", "Ledger:Residue_RBV", 0)
-            published = user.get("cam1:ArrayCounter_RBV")
-        report = run.stop()
+def test_members_are_dealt_into_other_sets_while_frames_flow(user: User) -> None:
+    done = [f"Cons{number}:Processed_RBV" for number in (1, 2)]  # each process shows its own, in its own time
+    counts = ("cam1:ArrayCounter_RBV", "Dist1:Turns_RBV", *done)
+    settle(user, done)
+    before = [user.get(name) for name in counts]
+    flow(user)
+    for sets in (1, 2, 1, 0):  # one set of two members: each of them gets every frame
+        flow_on(user)
+        user.put("Dist1:Sets", sets)
+        user.wait("Dist1:Sets_RBV", sets or 2)
+    stop(user)
+    settle(user, done)
+    user.wait("Ledger:Complete_RBV", "Yes")
+    published, turns, *processed = (user.get(name) - old for name, old in zip(counts, before, strict=True))
+    assert sum(processed) == turns > published > max(processed)
+    assert [user.get(f"{name}:Dropped_RBV") for name in ("Dist1", "Cons1", "Cons2")] == [0, 0, 0]
+
+
+def settle(user: User, done: list[str]) -> None:
+    """Wait until every frame that was dealt out was processed."""
+    user.wait("Dist1:Lag_RBV", 0)
+    user.wait_until("Dist1:Turns_RBV", lambda turns: turns == sum(map(user.get, done)), "what both processed")
+
+
+def test_nothing_is_lost_or_doubled_while_everything_is_changed(user: User) -> None:
+    counts = ("cam1:ArrayCounter_RBV", "Dist1:Turns_RBV")
+    before, earlier = [user.get(name) for name in counts], series_of(user)
+    user.ask("monitor", "Ledger:Residue_RBV")
+    flow(user)
+    change_images(user)
+    change_group(user)
+    change_count(user)
+    stop(user)
+    user.wait("Ledger:Complete_RBV", "Yes")
+    published = user.get(counts[0]) - before[0]
+    user.wait(counts[1], before[1] + published)
+    residues = user.ask("events", "Ledger:Residue_RBV", 0)
     assert set(residues) <= {0}, residues
-    assert_no_loss(report, published)
-    assert len(report["series"]) == 1
+    user.run.wait_until(
+        lambda: [many for one, many in series_of(user).items() if one not in earlier] == [published],
+        f"all {published} frames in one series",
+    )
+
+
+def series_of(user: User) -> dict[int, int]:
+    """Return the frames of each series, as the detector told last."""
+    return {one["id"]: one["published"] for one in user.run.status("detector").get("series", [])}
+
+
+def flow(user: User) -> None:
+    """Acquire without end."""
+    user.put("cam1:ImageMode", "Continuous")
+    user.put_plain("cam1:Acquire", 1)
+    user.wait("cam1:Acquire_RBV", "Acquiring")
 
 
 def flow_on(user: User, frames: int = 10) -> None:
@@ -200,25 +223,3 @@ def change_count(user: User) -> None:
     for name in states:
         user.wait(name, "Stopped")
     flow_on(user)
-
-
-def test_members_are_dealt_into_other_sets_while_frames_flow(tmp_path: Path) -> None:
-    with start(tmp_path) as run, user_of(run) as user:
-        ready(run, user)
-        user.put_plain("cam1:Acquire", 1)
-        for sets in (1, 2, 1, 0):  # one set of two members: each of them gets every frame
-            flow_on(user)
-            user.put("Dist1:Sets", sets)
-            user.wait("Dist1:Sets_RBV", sets or 2)
-        stop(user)
-        published = user.get("cam1:ArrayCounter_RBV")
-        user.wait("Dist1:Lag_RBV", 0)
-        user.wait("Ledger:Complete_RBV", "Yes")
-        done = [f"Cons{number}:Processed_RBV" for number in (1, 2)]  # each process shows its own, in its own time
-        user.wait_until("Dist1:Turns_RBV", lambda turns: turns == sum(map(user.get, done)), "what both processed")
-        turns = user.get("Dist1:Turns_RBV")
-        processed = [user.get(name) for name in done]
-        dropped = [user.get(f"{name}:Dropped_RBV") for name in ("Dist1", "Cons1", "Cons2")]
-        residue = user.get("Ledger:Residue_RBV")
-    assert sum(processed) == turns > published > max(processed)
-    assert (dropped, residue) == ([0, 0, 0], 0)

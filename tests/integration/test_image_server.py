@@ -367,7 +367,7 @@ def test_a_name_server_is_asked_by_tcp(name: str, served: tuple[OwnImages, Serve
 @pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this host has no IPv6")
 @pytest.mark.parametrize("by", ["search", "name server"])
 def test_the_server_is_found_and_asked_by_ipv6(name: str, by: str) -> None:
-    udp = free_port(socket.SOCK_DGRAM)
+    udp = free_port()
     server = {"EPICS_PVAS_INTF_ADDR_LIST": "::1", "EPICS_PVAS_SERVER_PORT": "0", "EPICS_PVA_BROADCAST_PORT": str(udp)}
     images = ImageServer("ipv6", environment={**server, "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO"})
     try:
@@ -387,7 +387,7 @@ def test_the_server_is_found_and_asked_by_ipv6(name: str, by: str) -> None:
     ("listens", "sends"), [("224.0.1.77,1@127.0.0.1", "127.0.0.1"), ("127.0.0.1 224.0.1.77@lo", "lo")]
 )
 def test_a_search_by_multicast_is_answered(name: str, listens: str, sends: str) -> None:
-    udp = free_port(socket.SOCK_DGRAM)
+    udp = free_port()
     server = {"EPICS_PVAS_INTF_ADDR_LIST": listens, "EPICS_PVAS_SERVER_PORT": "0", "EPICS_PVA_BROADCAST_PORT": str(udp)}
     images = ImageServer("groups", environment={**server, "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO"})
     images.add(name)
@@ -414,7 +414,7 @@ def asked(name: str, udp: int, by: str) -> socket.socket:
 
 
 def test_who_is_to_be_ignored_gets_no_answer(name: str) -> None:
-    udp = free_port(socket.SOCK_DGRAM)
+    udp = free_port()
     server = {"EPICS_PVAS_BROADCAST_PORT": str(udp), "EPICS_PVAS_SERVER_PORT": "0"}
     server |= {"EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO", "EPICS_PVAS_IGNORE_ADDR_LIST": "127.0.0.2"}
     images = ImageServer("choosy", environment=server)
@@ -436,7 +436,7 @@ def test_beacons_go_where_the_environment_says(name: str) -> None:
         listener.settimeout(DEADLINE)
         to = f"127.0.0.1:{listener.getsockname()[1]}"
         server = {"EPICS_PVAS_BEACON_ADDR_LIST": to, "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO"}
-        server |= {"EPICS_PVAS_SERVER_PORT": "0", "EPICS_PVA_BROADCAST_PORT": str(free_port(socket.SOCK_DGRAM))}
+        server |= {"EPICS_PVAS_SERVER_PORT": "0", "EPICS_PVA_BROADCAST_PORT": str(free_port())}
         images = ImageServer("beacons", environment=server)
         try:
             images.start()

@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.support.appliance import RunningAppliance, appliance
 
-FRAMES = 150
+FRAMES = 60
 CONFIG = """
 [detector]
 acquire_at_start = false

@@ -49,7 +49,7 @@ def works_in(process: Path, folder: Path) -> bool:
 
 
 def test_a_run_with_a_duration_drains_and_writes_its_ledger(tmp_path: Path) -> None:
-    with appliance(tmp_path, *SMALL, "--duration", "2") as run:
+    with appliance(tmp_path, *SMALL, "--duration", "0.5") as run:
         report = run.finished()
         assert_nothing_left(tmp_path)
         assert CLOSED in run.printed()

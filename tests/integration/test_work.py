@@ -51,7 +51,7 @@ def worker(run: RunningAppliance, token: Path, group: str = "away") -> Iterator[
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
             process.kill()
-            process.wait(10)
+            process.wait(40)
 
 
 def members(run: RunningAppliance) -> dict[str, dict[str, Any]]:

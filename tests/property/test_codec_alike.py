@@ -77,6 +77,16 @@ def frame(unique_id: int, **attributes: Attribute) -> Frame:
     return Frame(1, unique_id, 5, np.zeros((2, 2), np.uint8), attributes)
 
 
+def test_a_text_that_looks_like_a_number_of_the_header_is_read_as_the_text_that_it_is() -> None:
+    text = "\x69unique_id\x1b\0\0\0\0\0\0\0\5"
+    sent = Frame(1, 0, 1 << 32, np.zeros((2, 2), np.uint8), {"a": text})
+    payload = b"".join(map(bytes, codec.encode(sent, codec.pixel_checksum(sent))))
+    assert payload.count(text.encode()) == 1, "the id is in one byte: the text looks like it, and alone"
+    reader = AlikeReader(verify=True)
+    for _ in range(2):
+        assert told(*reader.read(payload)) == told(sent, None)
+
+
 def test_frames_that_are_alike_are_read_without_codec(monkeypatch: pytest.MonkeyPatch) -> None:
     writer, reader = AlikeWriter(checksum=True), AlikeReader(verify=True)
     payloads = [b"".join(map(bytes, writer.write(frame(number, a="x"), None))) for number in range(1, 5)]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class RunningAppliance:
     def runs(self, name: str) -> bool:
         """Return whether a process says that it runs, and is there."""
         status = self.status(name)
-        return status.get("state") == "Running" and is_ours(status["pid"])
+        return status.get("state") == "Running" and is_ours(status["pid"], self.folder)
 
     def published(self) -> int:
         """Return the frames that the detector says it published."""
@@ -112,17 +112,23 @@ class RunningAppliance:
         pids = [self.process.pid] if self.process.poll() is None else []
         pids += [json.loads(path.read_text())["pid"] for path in self.run_dir.glob("*.status")]
         for pid in pids:
-            if is_ours(pid):
-                os.kill(pid, signal.SIGKILL)
+            if is_ours(pid, self.folder):
+                with suppress(ProcessLookupError):  # it ended meanwhile
+                    os.kill(pid, signal.SIGKILL)
         if self.process.poll() is None:
             self.process.wait(40)
         self.output.close()
 
 
-def is_ours(pid: int) -> bool:
-    """Return whether a process id is that of a process of an appliance."""
+def is_ours(pid: int, folder: Path | None = None) -> bool:
+    """Return whether a process id is that of a process of an appliance, started in `folder` if one is given.
+
+    Ids come again soon where there are 32768 of them, and threads have some, too.
+    """
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if folder is not None and Path(f"/proc/{pid}/cwd").readlink() != folder.resolve():
+            return False
     except OSError:
         return False
     return any(

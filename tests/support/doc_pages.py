@@ -32,6 +32,7 @@ from ioc.core import (
     config_writer,
 )
 from ioc.core.config import Config
+from ioc.core.config_words import words_of
 from ioc.core.demo import DEMO
 from tests.support.api_page import api_page
 from tests.support.cli_page import cli_page
@@ -168,9 +169,15 @@ def _table_section(name: str, model: type[BaseModel]) -> str:
     heading = f"`[{name}]`" if name else "Top level"
     about = f"{model.__doc__}\n\n" if model.__doc__ else ""
     lines = [f"## {heading}\n\n{about}| key | value | default | |\n| --- | --- | --- | --- |\n"]
+    words = words_of(model)
     for key, field in model.model_fields.items():
         if not _is_table(field.annotation):
-            cells = (f"`{key}`", _value_words(field), _default(field), _one_line(field.description or ""))
+            cells = (
+                f"`{key}`",
+                _value_words(field),
+                _default(field),
+                _one_line(field.description or words.get(key, "")),
+            )
             lines.append(f"| {' | '.join(_escaped(cell) for cell in cells)} |\n")
     return "".join(lines)
 

@@ -3,41 +3,73 @@
 import os
 import secrets
 import socket
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-BELOW_EPHEMERAL = range(25000, 32000)
-"""Ports below those that Linux gives out (net.ipv4.ip_local_port_range)."""
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Return a port number that is free now on loopback, for TCP and UDP alike."""
-    for _ in range(50):
-        with socket.socket(socket.AF_INET, kind) as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            other = socket.SOCK_DGRAM if kind is socket.SOCK_STREAM else socket.SOCK_STREAM
-            with socket.socket(socket.AF_INET, other) as second:
-                try:
-                    second.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                return port
-    raise AssertionError("no port that is free for TCP and UDP in 50 tries")
+LOWEST, BLOCK, BLOCKS = 10_000, 200, 110
+"""Ports below those that Linux gives to whoever asks for any (net.ipv4.ip_local_port_range begins at 32768)."""
 
 
-def fixed_port() -> int:
-    """Return a TCP port that is free on loopback, and that the kernel gives to nobody who asks for any.
+class PortBlock:
+    """A block of ports that is this process's alone among all tests of the host, until it ends; dealt out in turn.
 
-    For servers that must have the port that they were told: between this look and their start nobody gets it by chance.
+    The claim is an abstract Unix socket. Nobody else gets a port by chance between its choice and the start of its
+    server, and none comes again before all others of the block had their turn.
     """
-    for _ in range(50):
-        port = BELOW_EPHEMERAL[secrets.randbelow(len(BELOW_EPHEMERAL))]
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError(f"no free port among {BELOW_EPHEMERAL} in 50 tries")
+
+    def __init__(self) -> None:
+        self._claim = socket.socket(socket.AF_UNIX)
+        self._first = next(first for first in _blocks() if self._claimed(first))
+        self._turn = 0
+
+    def take(self, count: int) -> int:
+        """Return the first of `count` ports in a row that are free on all addresses for TCP and for UDP."""
+        for _ in range(BLOCK):
+            begin = self._turn if self._turn + count <= BLOCK else 0
+            self._turn = begin + count
+            row = range(self._first + begin, self._first + begin + count)
+            if all(_is_free(port, kind) for port in row for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+                return row[0]
+        raise AssertionError(f"no {count} free ports in a row in {self._first} ... {self._first + BLOCK - 1}")
+
+    def _claimed(self, first: int) -> bool:
+        try:
+            self._claim.bind(f"\0rayfan-test-ports-{first}")
+        except OSError:
+            return False
+        return True
+
+
+def _blocks() -> Iterator[int]:
+    begin = secrets.randbelow(BLOCKS)
+    yield from (LOWEST + (begin + number) % BLOCKS * BLOCK for number in range(BLOCKS))
+    raise AssertionError(f"all {BLOCKS} blocks of ports are claimed by processes of tests")
+
+
+def _is_free(port: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        try:
+            sock.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+@cache
+def _ports(_pid: int) -> PortBlock:
+    return PortBlock()
+
+
+def free_port() -> int:
+    """Return a port number that nobody else is given, free now for TCP and UDP alike."""
+    return free_row(1)
+
+
+def free_row(count: int) -> int:
+    """Return the first of `count` port numbers in a row, as of `free_port`."""
+    return _ports(os.getpid()).take(count)
 
 
 def random_prefix() -> str:
@@ -45,14 +77,27 @@ def random_prefix() -> str:
     return f"T{secrets.token_hex(3).upper()}:"
 
 
-def isolated_environment() -> dict[str, str]:
-    """Return a copy of this process's environment in which EPICS clients and servers see only loopback.
+def fresh_cache() -> str:
+    """Return a folder that is not there yet, and is gone with this process."""
+    return str(Path(_caches(os.getpid()).name) / secrets.token_hex(4))
 
-    Several CA servers of one host share the UDP port, so the search goes to the loopback broadcast address.
+
+@cache
+def _caches(_pid: int) -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="rayfan-tests-", ignore_cleanup_errors=True)
+
+
+def isolated_environment() -> dict[str, str]:
+    """Return a copy of this process's environment in which EPICS sees only loopback, and nobody the user's caches.
+
+    Several CA servers of one host share the UDP port, so the search goes to the loopback broadcast address. Without
+    scheduling by priorities EPICS does not lock all memory of a process into RAM where it may, which is as root only.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EPICS_")}
     ca, pva = free_port(), free_port()
     environment.update(
+        XDG_CACHE_HOME=fresh_cache(),
+        EPICS_ALLOW_POSIX_THREAD_PRIORITY_SCHEDULING="NO",
         EPICS_CA_ADDR_LIST="127.255.255.255",
         EPICS_CA_AUTO_ADDR_LIST="NO",
         EPICS_CA_SERVER_PORT=str(ca),
@@ -64,7 +109,7 @@ def isolated_environment() -> dict[str, str]:
         EPICS_PVA_AUTO_ADDR_LIST="NO",
         EPICS_PVA_SERVER_PORT=str(pva),
         EPICS_PVAS_SERVER_PORT=str(pva),
-        EPICS_PVA_BROADCAST_PORT=str(free_port(socket.SOCK_DGRAM)),
+        EPICS_PVA_BROADCAST_PORT=str(free_port()),
         EPICS_PVAS_INTF_ADDR_LIST="127.0.0.1",
     )
     return environment

@@ -87,21 +87,14 @@ class LocalRig:
             segment.close()
 
     def _meet(self) -> LocalLink:
-        from threading import Thread
-
+        limit = time.monotonic() + DEADLINE
         found: list[LocalLink] = []
-
-        def greet() -> None:
-            limit = time.monotonic() + DEADLINE
-            while not found and time.monotonic() < limit:
-                found.extend(self._server.accept())
-                time.sleep(0.001)  # polled, as the flow does
-
-        thread = Thread(target=greet)
-        thread.start()
-        assert self.receiver.receive(1, 0.5) == ()
-        thread.join(DEADLINE)
-        return found[0]
+        while not (found and self.receiver.connected):
+            found += self._server.accept()
+            assert not self.receiver.poll(1), "it joins; nothing was sent yet"
+            assert time.monotonic() < limit, f"the receiver did not join within {DEADLINE} s"
+            time.sleep(0.001)  # polled, as the flow does
+        return found[-1]
 
 
 class PvaRig:

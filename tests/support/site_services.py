@@ -98,7 +98,7 @@ def gateway(run: RunningAppliance) -> Iterator[Helper]:
     """Yield a client behind p4p's gateway, run with the example of ops/, whose operator is whoever runs the test."""
     folder = run.folder / "gateway"
     folder.mkdir()
-    ports = {"serverport": free_port(), "bcastport": free_port(socket.SOCK_DGRAM)}
+    ports = {"serverport": free_port(), "bcastport": free_port()}
     config = jload((OPS / "gateway" / "pvagw.json").read_text())
     config["clients"][0]["bcastport"] = int(run.environment["EPICS_PVA_BROADCAST_PORT"])
     config["servers"][0] |= ports

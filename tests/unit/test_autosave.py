@@ -1,10 +1,12 @@
 """What was put is kept, by order of the puts, and given up where the configuration has been changed."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
+from ioc.records import autosave as module
 from ioc.records.autosave import Autosave
 from ioc.records.table import Value
 
@@ -20,6 +22,16 @@ def life(path: Path, configured: dict[str, Value], **puts: Value) -> dict[str, V
         autosave.keep(name, value)
     autosave.close()
     return restored
+
+
+def test_what_is_put_while_it_is_written_is_written_too_and_the_end_is_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "WRITE_DELAY", 3600.0)
+    for _ in range(20):
+        assert life(tmp_path / "x.autosave", CONFIGURED, a=5) in ({}, {"a": 5})
+        assert json.loads((tmp_path / "x.autosave").read_text()) == {"a": {"configured": 1, "value": 5}}
+        assert not [one for one in threading.enumerate() if one.name == "autosave"], "it waits for nothing"
 
 
 def test_values_come_back_in_the_order_of_their_last_puts(tmp_path: Path) -> None:

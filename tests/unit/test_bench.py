@@ -67,6 +67,12 @@ def test_a_probe_of_full_length_needs_no_confirmation() -> None:
     assert len(machine.runs) == 1
 
 
+def test_runs_of_less_than_a_second_are_worth_one_probe() -> None:
+    assert Effort.of(10.0, 0.25) == Effort(10.0, 2.5)
+    assert Effort.of(2.0, 0.25) == Effort(2.0, 1.0)
+    assert Effort.of(0.3, 0.25) == Effort(0.3, 0.3, probes=1)
+
+
 def test_a_rate_that_does_not_hold_for_long_is_lowered_until_it_does() -> None:
     best = knee(Machine(5000.0, most_for_long=4000.0), EFFORT)
     assert best is not None

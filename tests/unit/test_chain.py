@@ -77,7 +77,7 @@ def test_a_giver_that_says_goodbye_is_not_waited_for(chain: Chain) -> None:
     second.publish([frame(2)])
     assert sorted(ids(chain.receive(2))) == [1, 2]
     del chain.outputs["Cons2"]
-    assert second.drain(5.0)
+    assert second.drain(40.0)
     assert chain.receive(1) == [EndOfSeries(1, 1)]
 
 

@@ -15,7 +15,7 @@ from ioc.core.status import GroupStatus, MemberStatus, Role, StageStatus, State,
 from ioc.supervisor.appliance import Appliance, ProcessView
 from ioc.supervisor.metrics import METRICS, Of, samples
 from ioc.supervisor.metrics_server import Exposition, MetricsServer
-from tests.support.epics import fixed_port
+from tests.support.epics import free_port
 from tests.support.grafana_dashboard import ROWS, dashboard
 from tests.support.ioc_tables import all_records
 from tests.support.site_files import OPS
@@ -122,7 +122,7 @@ def test_figures_come_from_what_the_records_come_from() -> None:
 def served() -> Iterator[tuple[Exposition, str]]:
     """An exposition, and where it is served."""
     exposition = Exposition()
-    port = fixed_port()
+    port = free_port()
     server = MetricsServer(MetricsConfig(port=port), exposition)
     yield exposition, f"http://127.0.0.1:{port}/metrics"
     server.close()

@@ -1,14 +1,13 @@
-"""The processors that hand frames to a large library: PtychoNN's network, pyFAI's integration."""
+"""The processors that hand frames to a large library: PtychoNN's network, pyFAI's integration.
+
+The libraries are imported in the tests: all workers of the test run collect this module, and one runs it.
+"""
 
 import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
-import pyFAI
 import pytest
-from pyFAI.detectors import Detector
-from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 from consumers.batch import Batch
 from consumers.processor import frames_of
@@ -67,6 +66,8 @@ def test_what_is_no_such_network_is_refused(tmp_path: Path) -> None:
     for shape in ((2, 3, 4, 4), (2, 16), (2, 1, "y", 4)):
         with pytest.raises(RefusedError, match=r"one input \[n, 1, y, x\]"):
             configured(PtychoNN, Model=network(tmp_path, *shape))
+    import onnxruntime
+
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         with pytest.raises(RefusedError, match=r"setting Device: expected a provider of .*install onnxruntime-gpu"):
             configured(PtychoNN, Model=network(tmp_path, 2, 1, 3, 3), Device="cuda")
@@ -75,6 +76,8 @@ def test_what_is_no_such_network_is_refused(tmp_path: Path) -> None:
 def test_ptychonn_itself_gives_what_the_bare_network_gives() -> None:
     if not MODEL.exists():
         pytest.skip(f"{MODEL} is not there; RAYFAN_PTYCHONN names another place")
+    import onnxruntime
+
     processor = configured(PtychoNN, Model=str(MODEL), Device="cpu")
     patterns = np.random.default_rng(1).poisson(20, (8, 128, 128)).astype(np.int16)
     found = frames_of(processor.process_batch(Batch([frame(one, at) for at, one in enumerate(patterns)]), [{}] * 8))
@@ -87,6 +90,9 @@ def test_ptychonn_itself_gives_what_the_bare_network_gives() -> None:
 @pytest.fixture
 def poni(tmp_path: Path) -> Path:
     """Return the geometry of a small detector whose beam hits its middle."""
+    from pyFAI.detectors import Detector
+    from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+
     integrator = AzimuthalIntegrator(
         dist=0.1, poni1=0.005, poni2=0.006, detector=Detector(1e-4, 1e-4, max_shape=(100, 120)), wavelength=1e-10
     )
@@ -107,6 +113,8 @@ def test_rings_are_where_they_were_drawn(poni: Path) -> None:
 
 
 def test_the_curve_is_pyfais_and_that_of_numpy(poni: Path, tmp_path: Path) -> None:
+    import pyFAI
+
     image = np.random.default_rng(2).poisson(50, (100, 120)).astype(np.uint16)
     bad = np.zeros(image.shape, bool)
     bad[10:20, 30:60] = True

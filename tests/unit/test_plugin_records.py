@@ -4,9 +4,6 @@ import re
 from fnmatch import fnmatchcase
 
 import pytest
-from ophyd.areadetector import plugins
-from ophyd.areadetector.base import EpicsSignalWithRBV
-from ophyd.signal import EpicsSignalBase
 
 from consumers.plugins.kinds import KINDS, NAMES, make_plugin, table_of
 from consumers.plugins.sizes import Sizes
@@ -37,6 +34,11 @@ def asked_for(name: str) -> set[str]:
 
 def pvs_of(kind: str) -> set[str]:
     """Return the PVs of one of ophyd's classes, without what they begin with."""
+    # imported here, a second of CPU: all workers of the test run collect this module, and one runs it
+    from ophyd.areadetector import plugins
+    from ophyd.areadetector.base import EpicsSignalWithRBV
+    from ophyd.signal import EpicsSignalBase
+
     found: set[str] = set()
     for walked in getattr(plugins, kind).walk_components():
         component = walked.item
@@ -81,6 +83,8 @@ def test_what_ophyd_asks_of_a_time_series_is_served() -> None:
 
 
 def test_every_plugin_has_its_class_and_port() -> None:
+    from ophyd.areadetector import plugins
+
     rig = Rig()
     ports = {name: make_plugin(name, rig.sizes, rig.add("image9").around).port for name in NAMES}
     assert ports == {
