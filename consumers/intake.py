@@ -10,6 +10,7 @@ from consumers.records import intake_records
 from ioc.channels.hdf5_stream import FileStream
 from ioc.channels.journal import Journal
 from ioc.channels.pva_intake import MonitoredStream, ServedStream
+from ioc.channels.pva_member_stream import MemberStream
 from ioc.channels.stream import Stream, StreamFigures, StreamSettings
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.config_modes import IntakeConfig, file_of, scheme_of
@@ -84,6 +85,7 @@ class Intake:
             "Series": now.series,
             "UniqueId": now.unique_id,
             "Source": " ".join(self.config.url),
+            "Way": total.way,
         }
         status.figures = {**figures, "MergedIds": ", ".join(ranges)}
         values: dict[str, Value] = {
@@ -127,12 +129,15 @@ def open_streams(config: IntakeConfig, queue_bytes: int, arrived: threading.Even
         config.skip_initial,
         config.pipeline,
         config.structure == "pvapy",
+        config.way == "fastest",
     )
     streams: dict[Stream, int] = {}
     for url in config.url:
         scheme, name = scheme_of(url)
         if scheme == "file":
             stream: Stream = FileStream(file_of(url), config.dataset, config.frame_rate, config.loop, clock)
+        elif scheme == "pva" and config.acknowledge:
+            stream = MemberStream(name, settings)
         elif scheme == "pva":
             stream = MonitoredStream(name, settings, arrived.set)
         else:
@@ -149,6 +154,7 @@ def total_of(figures: list[StreamFigures]) -> StreamFigures:
         sum(one.errors for one in figures),
         sum(one.refused for one in figures),
         next((one.last_error for one in figures if one.last_error), ""),
+        "; ".join(dict.fromkeys(one.way for one in figures if one.way)),
     )
 
 

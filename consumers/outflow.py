@@ -9,6 +9,7 @@ from consumers.local_output import LocalOutput
 from consumers.remote_output import GIVING_UP_SECONDS, remote_outputs, undelivered_ids
 from ioc.channels.base import Publisher
 from ioc.channels.images import open_images
+from ioc.channels.local_door import Doorway
 from ioc.channels.memory_book import MemoryBook
 from ioc.core.clock import SystemClock
 from ioc.core.config_collector import CollectorConfig
@@ -38,7 +39,8 @@ class Outflow:
         of the channel may be on their way.
         """
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
-        self.images = open_images(spec.config.image_server, f"{spec.name} images", window)
+        doorway = Doorway(spec.view_socket, self.memory)
+        self.images = open_images(spec.config.image_server, f"{spec.name} images", window, doorway)
         self.given = open_given(spec)
         self.local = LocalOutput.of(spec, self.given, reserved)
         channel = self.images.add(f"{spec.config.prefix}{spec.name}:Image")

@@ -254,6 +254,7 @@ INGRESS = (
 INTAKE = (
     STATE,
     Record("Source", STRING, "Where the frames come from", size=TEXT_SIZE),
+    Record("Way", STRING, "How monitored channels come, why", size=TEXT_SIZE),
     Record("Streams", INT, "Streams that it takes"),
     Record("Connected", INT, "Servers or senders that are there"),
     Record("Disconnects", COUNT, "Times a server was lost"),

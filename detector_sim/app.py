@@ -24,15 +24,15 @@ from detector_sim.records import records_of
 from detector_sim.remote import IMAGE_SLOT, Remote
 from detector_sim.source import open_source
 from detector_sim.work_desk import WorkDesk
-from ioc.channels.acknowledged import AcknowledgedLink
-from ioc.channels.base import ImageLink
 from ioc.channels.images import open_images
 from ioc.channels.journal import Journal
 from ioc.channels.local import LocalServer
+from ioc.channels.local_door import Doorway
+from ioc.channels.memory_book import MemoryBook
 from ioc.channels.pva import PvaReceiver, PvaServer
 from ioc.channels.pva_member import AcknowledgeChannels
-from ioc.channels.pva_receiver import Packing
-from ioc.channels.pva_wire_request import DistributorRequest
+from ioc.channels.pva_source import Packing
+from ioc.channels.pva_source import Wish as SourceWish
 from ioc.channels.pva_work import WorkChannel
 from ioc.core.clock import SystemClock
 from ioc.core.config import Config
@@ -46,8 +46,7 @@ from ioc.core.status import ExitCode, StageStatus, Status
 from ioc.core.topology import DETECTOR, IMAGE_GROUP, PLUGINS_GROUP
 from ioc.distributor.distributor import Distributor
 from ioc.distributor.group import GroupShape
-from ioc.distributor.requests import RequestBook, Wish
-from ioc.distributor.seat import Aside, Seat
+from ioc.distributor.seat import Aside
 from ioc.distributor.spool import Spool
 from ioc.distributor.takers import takers_of
 from ioc.records.areadetector import CAMERA_PORT
@@ -91,7 +90,9 @@ class Detector:
         self.flow = Flow(self.acquisition, self.distributor, self.make_store(self.config.detector), self.server, clock)
         attributes = FrameAttributes(self.acquisition, lambda name: self.records.get(f"cam1:{name}_RBV"))
         self.controls = Controls(self.flow, self.config.detector, self.another_store, attributes)
-        self.images = open_images(self.config.image_server, "detector images", window=16)
+        self.memory = MemoryBook(spec.memory_file, "Det1", self.config.budget.channels)
+        doorway = Doorway(spec.view_socket, self.memory)
+        self.images = open_images(self.config.image_server, "detector images", 16, doorway)
         channel = self.images.add(f"{self.prefix}Pva1:Image", Requested(self.flow))
         self.image_plugin = ImagePlugin(self.flow, channel, clock)
         self.desk = WorkDesk(spec, self.flow)
@@ -183,7 +184,9 @@ class Detector:
         if self.foreign is not None:
             status.figures |= merged_figures(self.foreign.missed())
             status.figures |= self.forwarding.figures() if self.forwarding is not None else {}
+            status.figures["SourceWay"] = str(self.foreign.choice)
             self.records.set("cam1:SourceMissed_RBV", int(status.figures["SourceMissed"]))
+            self.records.set("cam1:SourceWay_RBV", str(self.foreign.choice))
         self.status_channels.post(self.status_name, status)
         return status
 
@@ -218,6 +221,7 @@ class Detector:
         self.server.close()
         self.pva.stop()
         self.images.close()
+        self.memory.close()
         return drained
 
     def make_store(self, config: DetectorConfig, reserved: int = 0) -> Images:
@@ -230,8 +234,13 @@ class Detector:
         if config.source.kind == "pva":
             assert config.source.channel is not None
             waiting = budget.pool // SOURCE_PART
-            self.foreign = PvaReceiver(config.source.channel, queue_bytes=waiting, replay=REPLAY)
-            self.foreign.packing = Packing(config.source.compressed)
+            wish = SourceWish(
+                queue_bytes=waiting,
+                replay=REPLAY,
+                fastest=config.source.way == "fastest",
+                packing=Packing(config.source.compressed),
+            )
+            self.foreign = PvaReceiver.of(config.source.channel, wish)
             return LiveImages(self.foreign, (budget.pool - waiting) // 2, self.useful)
         source, readout = read_out(open_source(config), config.readout)
         return ImageStore(source, min(budget.images, budget.pool - reserved), self.useful, readout)
@@ -318,39 +327,6 @@ class Detector:
 def under_pva1(values: Mapping[str, Value]) -> dict[str, Value]:
     """Return values of the image channel by the names of the records."""
     return {f"Pva1:{name}": value for name, value in values.items()}
-
-
-class Requested:
-    """Lets PVA clients join groups by request; implements pva_images_members.Groups, on the image server's thread."""
-
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
-        self._book = RequestBook()
-
-    def check(self, request: DistributorRequest) -> None:
-        """Look whether a client may join; raises RefusedError."""
-        self._book.check(_wish(request), self._flow.snapshot.groups)
-
-    def joined(self, request: DistributorRequest, link: ImageLink) -> None:
-        """Hand the client to the flow; if that has to refuse it after all, its channel is closed."""
-        wish = _wish(request)
-        self._book.enter(wish)
-        outer = AcknowledgedLink(link, self._flow.wake)
-
-        def refused(joining: "Future[Seat]") -> None:
-            if joining.exception() is not None:
-                log.warning("a client of group %s may not join: %s", wish.group, joining.exception())
-                link.close(drain=False)
-
-        self._flow.submit(lambda: self._flow.distributor.join_by_request(wish, outer)).add_done_callback(refused)
-
-    def left(self, request: DistributorRequest, link: ImageLink) -> None:
-        """Note it; the flow sees that the link is not alive."""
-        self._book.leave(_wish(request))
-
-
-def _wish(request: DistributorRequest) -> Wish:
-    return Wish(request.group, request.set, request.updates, request.trigger, request.mode)
 
 
 def make_distributor(config: Config, journal: Journal | None = None, aside: Aside | None = None) -> Distributor:

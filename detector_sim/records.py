@@ -97,6 +97,7 @@ COUNTERS = (
     Record("QueueSize", INT, "Frames that wait for members", unit="frame"),
     Record("DroppedArrays", COUNT, "Frames that no member took", unit="frame", alarms=Alarms(high=1)),
     Record("SourceMissed", COUNT, "Frames merged on the way from a source", unit="frame", alarms=Alarms(high=1)),
+    Record("SourceWay", STRING, "How a source's frames come, why", size=PATH_SIZE),
     Record("PoolMaxMem", FLOAT, "Shared memory for frames", unit="MB", precision=1),
     Record("PoolUsedMem", FLOAT, "Shared memory that frames take up", unit="MB", precision=1),
     Record("PoolAllocBuffers", INT, "Frames that the memory holds", SHOWN),

@@ -28,6 +28,7 @@ from ioc.channels.book import Book
 from ioc.channels.images import Images, open_images
 from ioc.channels.journal import Journal, open_member
 from ioc.channels.local import LocalServer
+from ioc.channels.local_door import Doorway
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.channels.memory_book import MemoryBook
@@ -69,8 +70,9 @@ class Plugins:
         tables = {single_names(spec.config)[writer_group(table)][0]: one for table, one in spec.config.writers.items()}
         writers = Writers(tables, config.memory // 2)
         self.taps = Taps(LocalServer(spec.plugins_socket, spec.name), self.graph, self.ledger, writers)
-        self.images: Images = open_images(spec.config.image_server, f"{self.name} images")
         self.memory = MemoryBook(spec.memory_file, spec.name, spec.config.budget.channels)
+        doorway = Doorway(spec.view_socket, self.memory)
+        self.images: Images = open_images(spec.config.image_server, f"{self.name} images", doorway=doorway)
         self.outputs: dict[str, ImageOutput] = {}
         self.sizes = sizes_of(spec, config)
         self.plugins = {name: self._plugin(name, config) for name in config.names}

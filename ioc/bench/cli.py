@@ -91,6 +91,7 @@ def _add_pva(parts: Subparsers) -> None:
     pva.add_argument("--size", metavar="PIXELS", type=_count(1, 16384), default=512, help="side of a square frame")
     pva.add_argument("--clients", nargs="+", type=int, choices=(1, 2, 4), default=[1, 2, 4], help="default 1 2 4")
     pva.add_argument("--all", action="store_true", help="all rows: 512 and 4096, turns, broadcast, slow and fast")
+    pva.add_argument("--row", nargs="+", metavar="NAME", default=[], help="some of these rows, for example broadcast")
     pva.set_defaults(run=_run(_pva))
 
 
@@ -186,10 +187,13 @@ def _pva(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from ioc.bench import pva_table
     from ioc.bench.knee import Plan
     from ioc.bench.pva import measure
+    from ioc.core.errors import UserError, mismatch
 
     plan = Plan(options.seconds, options.repeats, options.peer != "none")
-    if options.all:
-        return pva_table.measure(folder, plan)
+    if unknown := set(options.row) - set(pva_table.NAMES):
+        raise UserError(mismatch("--row", f"some of {', '.join(pva_table.NAMES)}", ", ".join(sorted(unknown))))
+    if options.all or options.row:
+        return pva_table.measure(folder, plan, options.row)
     return measure(folder, options.size, plan, tuple(options.clients))
 
 

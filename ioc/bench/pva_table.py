@@ -9,6 +9,7 @@ A ratio is Rayfan's rate over the peer's, both without a loss; `server_cpu_ratio
 sending processes take for a frame, where less is better.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,18 +49,22 @@ ROWS = (
     Row("one_client_4096", Case(LARGE, DataType.UINT8, 1), 1.1),
     Row("two_members_4096", Case(LARGE, DataType.UINT8, 2), 1.6),
 )
+SLOW_FAST = "slow_fast"
+NAMES = (*(row.name for row in ROWS), SLOW_FAST)
 
 
-def measure(folder: Path, plan: Plan) -> dict[str, Any]:
-    """Return the figures of all rows, and the names of those that miss their floor, in `missed`.
+def measure(folder: Path, plan: Plan, names: Collection[str] = ()) -> dict[str, Any]:
+    """Return the figures of rows, by name, none: of all; and the names of those that miss their floor, in `missed`.
 
     Raises:
         PeerError: Rayfan lost a frame, or a process failed.
     """
     result: dict[str, Any] = {"seconds": plan.seconds, "repeats": plan.repeats, "conditions": conditions()}
     for row in ROWS:
-        result |= _row(folder, row, plan)
-    result |= _slow_and_fast(folder, plan.seconds)
+        if not names or row.name in names:
+            result |= _row(folder, row, plan)
+    if not names or SLOW_FAST in names:
+        result |= _slow_and_fast(folder, plan.seconds)
     return result | {"peer": PEER_CLIENTS if plan.peer else None, "missed": missed(result)}
 
 

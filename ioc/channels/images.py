@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ioc.channels.base import ImageLink
+from ioc.channels.local_door import Doorway
 from ioc.channels.pva import ImageChannel, ImageChannels, Membership
 from ioc.channels.pva_images import ImageServer
 from ioc.channels.pva_images_members import Groups
@@ -111,6 +112,11 @@ class OwnImages(ImageServer):
         return (channels.provider,)
 
 
-def open_images(backend: ImageBackend, name: str, window: int = 16) -> Images:
-    """Return the image channels of a process; `window` is how many frames each may have on their way."""
-    return OwnImages(name, window) if backend is ImageBackend.OWN else P4pImages(name, window)
+def open_images(backend: ImageBackend, name: str, window: int = 16, doorway: Doorway | None = None) -> Images:
+    """Return the image channels of a process; `window` is how many frames each may have on their way.
+
+    `doorway`: where receivers on the same host are let in to see them in shared memory, None: nowhere. p4p's have none.
+    """
+    if backend is ImageBackend.OWN:
+        return OwnImages(name, window, doorway=doorway)
+    return P4pImages(name, window)

@@ -8,6 +8,7 @@ the limit. The word of a process that was killed stands until its successor begi
 import mmap
 import os
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,13 @@ from ioc.core.errors import RayfanBug, mismatch
 
 MOST_PROCESSES = 1024
 """Of one kind."""
-_KINDS = ("Cons", "EjfatIn", "Coll", "Ejfat", "Plug", "In")
+_KINDS = ("Cons", "EjfatIn", "Coll", "Ejfat", "Plug", "In", "Det")
 _WORD = 8
 _SIZE = MOST_PROCESSES * len(_KINDS) * _WORD
 
 
 class MemoryBook:
-    """One process's bookings in the shared budget."""
+    """One process's bookings in the shared budget; any thread of it may book."""
 
     def __init__(self, path: Path, name: str, limit: int) -> None:
         """Book as process `name` in the file at `path`, all together at most `limit` bytes; begin with none."""
@@ -35,6 +36,7 @@ class MemoryBook:
         finally:
             os.close(descriptor)
         self._words[self._at] = 0
+        self._lock = threading.Lock()
 
     @property
     def used(self) -> int:
@@ -48,15 +50,17 @@ class MemoryBook:
 
     def take(self, size: int) -> bool:
         """Book `size` bytes; return False, with nothing booked, if the budget has not that much left."""
-        self._words[self._at] += size
-        if self.total > self.limit:
-            self._words[self._at] -= size
-            return False
-        return True
+        with self._lock:
+            self._words[self._at] += size
+            if self.total > self.limit:
+                self._words[self._at] -= size
+                return False
+            return True
 
     def give(self, size: int) -> None:
         """Give bytes back."""
-        self._words[self._at] -= size
+        with self._lock:
+            self._words[self._at] -= size
 
     def close(self) -> None:
         """Give everything back."""

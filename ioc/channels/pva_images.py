@@ -14,6 +14,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from ioc.channels.local_door import Doorway, LocalDoor, fits
+from ioc.channels.local_views import Views
 from ioc.channels.pva import Membership
 from ioc.channels.pva_images_addresses import Addresses, from_environment
 from ioc.channels.pva_images_channel import ServedChannel
@@ -21,8 +23,10 @@ from ioc.channels.pva_images_client import Client, Source
 from ioc.channels.pva_images_discovery import Discovery
 from ioc.channels.pva_images_members import Groups, Members, Viewing
 from ioc.channels.pva_images_service import Service
+from ioc.channels.pva_images_shown import ShownChannel
 from ioc.channels.pva_images_visitor import Everybody, Rules, Visit, Visitor
 from ioc.channels.pva_poster import Poster
+from ioc.channels.pva_standing import here, told
 from ioc.channels.pva_wire_search import ANY, ANY_IPV6, GUID_BYTES, Address, Place, Search, address_of, found
 from ioc.core.errors import PeerError, RayfanBug, UserError, mismatch
 
@@ -41,10 +45,17 @@ RULES_SECONDS = 1.0
 class ImageServer:
     """Image channels and their server; add channels at any time, `start` it, `stop` it, `close` it for good."""
 
-    def __init__(self, name: str = "images", window: int = 16, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "images",
+        window: int = 16,
+        environment: Mapping[str, str] | None = None,
+        doorway: Doorway | None = None,
+    ) -> None:
         """Prepare; `window` is how many frames each channel may have outstanding while somebody watches.
 
         `environment` says where to listen (pva_images_addresses), None: this process's own, read at the start.
+        `doorway`: where viewers on the same host are let in, None: nowhere.
         """
         if window < 1:
             raise RayfanBug(mismatch(f"window of {name}", "1 or more", window))
@@ -52,6 +63,7 @@ class ImageServer:
         self.window = window
         self.poster = Poster(f"{name} poster")
         self.poster.start()
+        self.doorway = doorway if doorway is not None and fits(doorway.path) else None
         self._environment = environment
         self._channels: dict[str, Viewing] = {}
         self._members: list[Members] = []
@@ -69,13 +81,13 @@ class ImageServer:
     @property
     def denied(self) -> int:
         """How often a client was denied to read since the start."""
-        return self._running.denied if self._running is not None else 0
+        return self._running.refusals() if self._running is not None else 0
 
     def add(self, name: str, groups: Groups | None = None) -> ServedChannel:
         """Serve a channel of this name; with `groups`, clients may ask for turns of it."""
         if name in self._channels:
             raise RayfanBug(f"image channel {name}: added twice")
-        channel = ServedChannel(name, self.window, self.poster, on_close=self._closed)
+        channel = self._channel(name)
         self._channels[name] = Viewing(channel, groups, self._make)
         if self._running is not None:
             self._running.changed()
@@ -122,6 +134,17 @@ class ImageServer:
             return viewing if viewing.channel.alive() else None
         return next((member for members in self._members if (member := members.find(name)) is not None), None)
 
+    def views(self) -> dict[str, Views]:
+        """Return the viewers of each channel that may have some."""
+        channels = {name: viewing.channel for name, viewing in self._channels.items()}
+        return {name: channel.views for name, channel in channels.items() if isinstance(channel, ShownChannel)}
+
+    def _channel(self, name: str) -> ServedChannel:
+        if self.doorway is None:
+            return ServedChannel(name, self.window, self.poster, on_close=self._closed)
+        views = Views(name, self.doorway.memory)
+        return ShownChannel(name, self.window, self.poster, on_close=self._closed).seen_by(views)
+
     def _make(self, name: str) -> ServedChannel:
         return ServedChannel(name, self.window, self.poster, member=True, on_close=self._closed)
 
@@ -154,6 +177,9 @@ class _Running:
         self._service.every(self._discovery.beacon_period, self._discovery.send_beacons)
         self._service.every(lambda: LOOK_SECONDS, self._look_for_silent)
         self._service.every(lambda: RULES_SECONDS, self._look_at_rules)
+        self._door: LocalDoor | None = None
+        if server.doorway is not None:
+            self._door = LocalDoor(server.doorway.path, lambda name: server.views().get(name), rules, self._service)
         self._service.start()
 
     def find(self, name: str) -> Source | None:
@@ -167,9 +193,19 @@ class _Running:
         here = [number for number, name in search.names if self.find(name) is not None]
         return found(self.place, search, here) if here or search.must_reply else None
 
+    def standing(self, name: str) -> str:
+        """Return what the server says of itself to who asks a channel."""
+        door = self._server.doorway if name in self._server.views() else None
+        return told(here(None if door is None else door.path))
+
     def visits(self) -> list[Visit]:
         """Return the clients' accounts; any thread may call it."""
-        return [client.visit() for client in list(self._clients.values())]
+        viewers = [visit for views in self._server.views().values() for visit in views.visits()]
+        return [client.visit() for client in list(self._clients.values())] + viewers
+
+    def refusals(self) -> int:
+        """Return how often somebody was denied to read, at the door too."""
+        return self.denied + (self._door.denied if self._door is not None else 0)
 
     def changed(self) -> None:
         """Take notice that there is another channel."""
@@ -193,6 +229,8 @@ class _Running:
     def _shut(self) -> None:
         for listener in self._listeners:
             listener.close()
+        if self._door is not None:
+            self._door.close()
         self._discovery.close()
         for client in list(self._clients.values()):
             client.close()
@@ -238,6 +276,8 @@ class _Running:
     def _look_at_rules(self) -> None:
         for client in list(self._clients.values()):
             client.look_at_rules()
+        if self._door is not None:
+            self._door.look_at_rules()
 
     def _look_for_silent(self) -> None:
         for client in [client for client in self._clients.values() if client.silent(self._longest_silence)]:

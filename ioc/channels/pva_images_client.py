@@ -29,6 +29,7 @@ from ioc.channels.pva_wire_connection import (
     Validated,
 )
 from ioc.channels.pva_wire_framing import Command
+from ioc.channels.pva_wire_image import saying
 from ioc.channels.pva_wire_ntndarray import Selection, select, type_of
 from ioc.channels.pva_wire_replies import channel_refused, described, finished, greeting, not_described, opened
 from ioc.channels.pva_wire_request import PvRequest
@@ -84,6 +85,10 @@ class Directory(Protocol):
 
     def answer(self, search: Search) -> bytes | None:
         """Return the answer to a search, None if there is none to give."""
+        ...
+
+    def standing(self, name: str) -> str:
+        """Return what the server says of itself to who asks a channel (pva_standing)."""
         ...
 
 
@@ -240,7 +245,11 @@ class Client:
             return
         if step in (Step.FETCH, Step.FETCH_LAST):
             last = step is Step.FETCH_LAST
-            self.writer.fetch(Fetch(operation.source.image(), operation.selection, ioid, last))
+            if operation.request.standing:
+                described = saying(self._directory.standing(operation.name))
+                self.writer.send(b"".join(described.answer(operation.selection, ioid, last)))
+            else:
+                self.writer.fetch(Fetch(operation.source.image(), operation.selection, ioid, last))
             if last:
                 del self._operations[ioid]
         elif step is Step.START:

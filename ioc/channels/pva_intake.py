@@ -10,21 +10,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from p4p import Type, Value
-from p4p.client.raw import Context, Disconnected, Finished, RemoteError
+from p4p.client.raw import Disconnected
 from p4p.server import ServerOperation, StaticProvider
 from p4p.server.raw import SharedPV
 
 from ioc.channels.ntndarray import PVAPY_TYPE, TYPE, empty_value, from_fields, is_empty
+from ioc.channels.pva_source import PvaSource, Wish
 from ioc.channels.stream import Arrival, Event, Numbering, Reconnected, StreamFigures, StreamSettings
 from ioc.core.errors import PeerError, ProtocolError, mismatch
 from ioc.core.frame import Frame
 
 log = logging.getLogger(__name__)
 
-FEWEST_QUEUED = 2
+REPLAY = 64
+"""Frames that a Rayfan is asked to keep for the case that the connection breaks."""
+UNIQUE_ID = "uniqueId"
 MOST_SENDERS = 256
 ATTRIBUTE = "attribute."
 NEEDED = ("value", "dimension")
@@ -44,9 +46,11 @@ def image_of(value: Value, settings: StreamSettings, numbering: Numbering) -> Fr
     return frame
 
 
-def _found(value: Value, frame: Frame, field: str) -> object:
+def _found(value: Value | Frame, frame: Frame, field: str) -> object:
     if not field:
         return None
+    if isinstance(value, Frame):
+        return frame.unique_id  # came in shared memory, where no other field is asked for
     if field.startswith(ATTRIBUTE):
         return frame.attributes.get(field.removeprefix(ATTRIBUTE))
     try:
@@ -74,7 +78,8 @@ class MonitoredStream:
     """A channel of somebody else; implements stream.Stream.
 
     The queue is that of the subscription, in p4p's client: when it overflows, pvAccess replaces the newest update in
-    it, as servers do in theirs; whoever follows the ids sees the gap.
+    it, as servers do in theirs; whoever follows the ids sees the gap. Rayfan's channels come by the fastest way
+    (pva_source), and what came while the connection was broken comes again.
     """
 
     def __init__(self, channel: str, settings: StreamSettings, ring: Ring) -> None:
@@ -83,19 +88,15 @@ class MonitoredStream:
         self._settings = settings
         self._numbering = Numbering(settings)
         self._errors = _Errors(f"channel {channel}")
-        self._ring = ring
-        self._left: deque[object] = deque()
         self._connected = False
         self._disconnects = 0
         self._skip = settings.skip_initial
-        self._room = settings.queue_size if settings.queue_bytes is None else FEWEST_QUEUED
-        self._context = Context("pva", nt=False, useenv=True)
-        self._subscription: Any = self._subscribe()
+        self._source = PvaSource(channel, _wish(settings), ring)
 
     def take(self, most: int) -> Sequence[Event]:
         events: list[Event] = []
-        while len(events) < most and (found := self._pop()) is not None:
-            if isinstance(found, Value):
+        while len(events) < most and (found := self._source.pop()) is not None:
+            if isinstance(found, Value | Frame):
                 self._connected = True
                 events += self._arrived(found)
             elif isinstance(found, Disconnected):
@@ -104,66 +105,65 @@ class MonitoredStream:
                 self._skip = self._settings.skip_initial
                 events.append(Reconnected(self.name))
                 log.warning("channel %s: disconnected (%d times so far)", self.name, self._disconnects)
-            elif isinstance(found, RemoteError | Finished):
+            else:
                 if not events:
                     raise PeerError(f"channel {self.name}: the server ended the subscription: {found!r}")
-                self._left.appendleft(found)  # these first, the error at the next call
+                self._source.put_back(found)  # these first, the error at the next call
                 break
         return events
 
     def figures(self) -> StreamFigures:
-        return StreamFigures(int(self._connected), self._disconnects, self._errors.count, 0, self._errors.last)
+        errors = self._errors
+        way = str(self._source.choice)
+        return StreamFigures(int(self._connected), self._disconnects, errors.count, 0, errors.last, way)
 
     @property
     def ended(self) -> bool:
         return False
 
     def stop(self) -> None:
-        while (found := self._subscription.pop()) is not None:
-            self._left.append(found)
-        self._subscription.close()
+        self._source.stop()
 
     def close(self) -> None:
-        self._subscription.close()
-        self._context.close()
+        self._source.close()
 
-    def _subscribe(self) -> Any:
-        options = f"queueSize={self._room}" + (",pipeline=true" if self._settings.pipeline else "")
-        fields = ""
-        if self._settings.fields:
-            wanted = [*NEEDED, self._settings.id_field.partition(".")[0], *self._settings.fields]
-            fields = ",".join(dict.fromkeys(one for one in wanted if one))
-        return self._context.monitor(self.name, self._ring, request=f"field({fields})record[{options}]")
-
-    def _pop(self) -> object:
-        return self._left.popleft() if self._left else self._subscription.pop()
-
-    def _arrived(self, value: Value) -> list[Event]:
-        if is_empty(value):
+    def _arrived(self, found: Value | Frame) -> list[Event]:
+        if isinstance(found, Value) and is_empty(found):
             return []
         if self._skip:
             self._skip -= 1
             return []
         try:
-            frame = image_of(value, self._settings, self._numbering)
+            source, frame = self._numbered(found)
         except ProtocolError as error:
             self._errors.note(error)
             return []
-        again = self._fit_queue(frame.data.nbytes)
-        return [Arrival(self.name, frame), *again]
+        self._source.came_on(*source)
+        again = self._source.fit(frame.data.nbytes)
+        return [Arrival(self.name, frame), *([Reconnected(self.name)] if again else [])]
 
-    def _fit_queue(self, frame_bytes: int) -> list[Event]:
-        """Have room for as many frames of that size as the bytes allow; the subscription is made anew then."""
-        settings = self._settings
-        if settings.queue_bytes is None:
-            return []
-        room = max(FEWEST_QUEUED, min(settings.queue_size, settings.queue_bytes // max(frame_bytes, 1)))
-        if room == self._room:
-            return []
-        self._room = room
-        self._subscription.close()
-        self._subscription = self._subscribe()
-        return [Reconnected(self.name)]
+    def _numbered(self, found: Value | Frame) -> tuple[tuple[int, int], Frame]:
+        """Return how the source calls a frame, by series and uniqueId, and the frame with its id counted from 1.
+
+        Raises:
+            ProtocolError: it is no image, or has no usable id.
+        """
+        frame = found if isinstance(found, Frame) else from_fields(found, compressed=True)
+        source = frame.series, frame.unique_id
+        frame.unique_id = self._numbering.number(_found(found, frame, self._settings.id_field))
+        return source, frame
+
+
+def _wish(settings: StreamSettings) -> Wish:
+    """Return what is asked of a channel; frames that are numbered by another field come by pvAccess, which has it."""
+    fields: tuple[str, ...] = ()
+    if settings.fields:
+        wanted = [*NEEDED, settings.id_field.partition(".")[0], *settings.fields]
+        fields = tuple(dict.fromkeys(one for one in wanted if one))
+    known = settings.id_field in ("", UNIQUE_ID) or settings.id_field.startswith(ATTRIBUTE)
+    replay = 0 if fields or settings.skip_initial else REPLAY  # what is skipped, or has no series, cannot be replayed
+    bounds = settings.queue_size, settings.queue_bytes, replay
+    return Wish(*bounds, settings.pipeline, fields, settings.fastest and known and not fields)
 
 
 class ServedStream:

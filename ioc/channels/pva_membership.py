@@ -17,6 +17,8 @@ from p4p.nt import NTURI
 
 from ioc.channels.base import Counters
 from ioc.channels.pva_receiver import PvaReceiver
+from ioc.channels.pva_source import Packing
+from ioc.channels.pva_source import Wish as PvaWish
 from ioc.core.errors import RayfanBug, mismatch
 from ioc.core.frame import Frame, Item
 from ioc.core.overflow import WIDEST_WINDOW
@@ -34,14 +36,19 @@ _DONE = NTURI([("series", "l"), ("ids", "s")])
 class MemberReceiver:
     """Takes and acknowledges the frames of one member channel; implements base.Receiver."""
 
-    def __init__(self, channel_name: str, window: int = 16) -> None:
-        """Join by the channel `...:Image`, having at most `window` frames at a time, 1 to 64."""
+    def __init__(self, channel_name: str, window: int = 16, compressed: bool = False) -> None:
+        """Join by the channel `...:Image`, having at most `window` frames at a time, 1 to 64.
+
+        `compressed`: take compressed frames, too.
+        """
         if not 1 <= window <= WIDEST_WINDOW:
             raise RayfanBug(mismatch(f"window of {channel_name}", f"1 to {WIDEST_WINDOW}", window))
         self.acknowledged = 0
         self._ack_name = channel_name.removesuffix("Image") + "Ack"
         self._window = window
-        self._receiver = PvaReceiver(channel_name, queue_size=2 * WIDEST_WINDOW)  # more than a window: none is merged
+        packing = Packing.KEEP if compressed else Packing.REFUSE
+        wish = PvaWish(2 * WIDEST_WINDOW, packing=packing)  # room for more than a window: none is merged
+        self._receiver = PvaReceiver.of(channel_name, wish)
         self._context = Context("pva", nt=False, useenv=True)
         self._lock = threading.Condition()
         self._out: deque[Item] = deque()
@@ -55,6 +62,11 @@ class MemberReceiver:
     def greeted(self) -> bool:
         """Whether the server was told that this member acknowledges, in the present connection."""
         return self._receiver.connected and self._greeted == self._receiver.disconnects
+
+    @property
+    def disconnects(self) -> int:
+        """How often the connection was lost."""
+        return self._receiver.disconnects
 
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
         deadline = time.monotonic() + timeout

@@ -2,22 +2,25 @@
 
 The subscription's own queue, in p4p's client, is the bounded queue: `receive` takes from it on the caller's thread, and
 p4p's thread does nothing but ring. When it overflows, pvAccess replaces the newest update in it, as servers do in
-theirs; either way the ids between are counted and listed as missed.
+theirs; either way the ids between are counted and listed as missed. The same of a channel that is seen in shared memory
+(pva_source).
 """
 
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
-from enum import Enum
 from importlib import import_module
+from typing import Self
 
 from p4p import Value
-from p4p.client.raw import Context, Disconnected, Finished, RemoteError, Subscription
+from p4p.client.raw import Disconnected
 
 from ioc.channels.base import Counters
 from ioc.channels.ntndarray import from_value, is_empty
+from ioc.channels.pva_source import FEWEST_QUEUED, Packing, PvaSource, Wish
+from ioc.channels.pva_standing import Choice
+from ioc.core.compressed import NAME as CODEC
 from ioc.core.compressed import codec_of, unpacked
 from ioc.core.errors import PeerError, ProtocolError, RayfanBug, mismatch
 from ioc.core.frame import Frame, Item
@@ -26,17 +29,8 @@ from ioc.core.sequence import Ranges
 
 log = logging.getLogger(__name__)
 
-FEWEST_QUEUED = 2
 SERIES_REMEMBERED = 16
 """Series of which the missed ranges are kept; of older ones only the number of missed frames stays."""
-
-
-class Packing(Enum):
-    """What becomes of images that come compressed: they are refused, unpacked, or kept as they came."""
-
-    REFUSE = "refuse"
-    UNPACK = "unpack"
-    KEEP = "keep"
 
 
 class IdWatch:
@@ -89,6 +83,17 @@ class IdWatch:
             del self._ranges[next(iter(self._ranges))]
 
 
+def check_pixels(frame: Frame) -> None:
+    """Look whether a frame has pixels, as `from_value` does of one that came by pvAccess.
+
+    Raises:
+        ProtocolError: it is compressed.
+    """
+    if CODEC in frame.attributes:
+        name, todo = f"frame {frame.unique_id}, codec", "turn compression off at the source"
+        raise ProtocolError(mismatch(name, "no compression", frame.attributes[CODEC], todo))
+
+
 class PvaReceiver:
     """Takes frames from one channel; implements base.Receiver.
 
@@ -115,25 +120,33 @@ class PvaReceiver:
         `replay` asks the server to keep so many frames (pva_images_replay), 0: none. What comes while the connection
         is broken, or the subscription is made anew, is not missed then. Only Rayfan's server knows that.
         """
+        wish = Wish(queue_size, queue_bytes, replay, pipeline)
         if queue_size < FEWEST_QUEUED:
             raise RayfanBug(mismatch(f"queue of {channel_name}", "2 or more frames", queue_size))
+        self._subscribe(channel_name, wish)
+
+    @classmethod
+    def of(cls, channel_name: str, wish: Wish) -> Self:
+        """Return a receiver that asks a channel for what is wished, by the fastest way if that is."""
+        made = cls.__new__(cls)
+        made._subscribe(channel_name, wish)
+        return made
+
+    def _subscribe(self, channel_name: str, wish: Wish) -> None:
         self.channel_name = channel_name
-        self.packing = Packing.REFUSE
         self.connected = False
         self.disconnects = 0
         self._ids = IdWatch()
         self._frames = self._bytes = self._errors = 0
-        self._left: deque[object] = deque()
         self._closed = False
-        self._lock = threading.Lock()
+        self._packing = wish.packing
         self._arrived = threading.Event()
-        self._most = queue_size
-        self._most_bytes = queue_bytes
-        self._pipeline = pipeline
-        self._replay = replay
-        self._room = queue_size if queue_bytes is None else FEWEST_QUEUED
-        self._context = Context("pva", nt=False, useenv=True)
-        self._subscription = self._subscribe()
+        self._source = PvaSource(channel_name, wish, self._arrived.set)
+
+    @property
+    def choice(self) -> Choice:
+        """By which way frames come, and why by no faster one."""
+        return self._source.choice
 
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
         deadline = time.monotonic() + timeout
@@ -165,95 +178,63 @@ class PvaReceiver:
         }
 
     def close(self, drain: bool) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            while drain and (event := self._subscription.pop()) is not None:
-                self._left.append(event)
-            self._closed = True
-            self._subscription.close()
-            self._context.close()
+        if self._closed:
+            return
+        self._closed = True
+        if drain:
+            self._source.stop()
+        else:
+            self._source.close()
         self._arrived.set()
-
-    def _subscribe(self) -> Subscription:
-        options = f"queueSize={self._room}" + (",pipeline=true" if self._pipeline else "") + self._wish()
-        return self._context.monitor(self.channel_name, self._arrived.set, request=f"field()record[{options}]")
-
-    def _wish(self) -> str:
-        """Return the wish that what was missed be sent again (pva_images_replay), from the last frame that came on."""
-        if not self._replay:
-            return ""
-        series, unique_id = self._ids.last or (None, None)
-        after = "" if series is None else f",replaySeries={series},replayAfter={unique_id}"
-        return f",replay={min(self._replay, self._room)}{after}"
-
-    def _subscribe_anew(self) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._subscription.close()
-            self._ids.reconnected()
-            self._subscription = self._subscribe()
-
-    def _fit_queue(self, frame_bytes: int) -> None:
-        """Have room for as many frames of that size as the bytes allow."""
-        if self._most_bytes is None:
-            return
-        room = max(FEWEST_QUEUED, min(self._most, self._most_bytes // max(frame_bytes, 1)))
-        if room == self._room:
-            return
-        self._room, self.connected = room, False
-        self._subscribe_anew()
 
     def _take(self, most: int) -> list[Frame]:
         frames: list[Frame] = []
-        while len(frames) < most and (event := self._pop()) is not None:
-            if isinstance(event, Value):
+        while len(frames) < most and (event := self._source.pop()) is not None:
+            if isinstance(event, Frame | Value):
                 self.connected = True
-                frame = self._frame(event)
-                if frame is not None:
-                    frames.append(frame)
-            elif isinstance(event, RemoteError | Finished):
-                if frames:  # these first, the error at the next call
-                    self._left.appendleft(event)
-                    break
-                raise PeerError(f"channel {self.channel_name}: the server ended the subscription: {event!r}")
+                self._parse(event, frames)
             elif isinstance(event, Disconnected):
                 self._lost()
+            else:
+                if frames:  # these first, the error at the next call
+                    self._source.put_back(event)
+                    break
+                raise PeerError(f"channel {self.channel_name}: the server ended the subscription: {event!r}")
         return frames
 
-    def _pop(self) -> object:
-        with self._lock:
-            if self._left:
-                return self._left.popleft()
-            return None if self._closed else self._subscription.pop()
-
-    def _frame(self, value: Value) -> Frame | None:
-        if is_empty(value):
+    def _parse(self, event: Value | Frame, frames: list[Frame]) -> None:
+        if isinstance(event, Value) and is_empty(event):
             self._ids.listening()
-            return None
+            return
         try:
-            frame = from_value(value, compressed=self.packing is not Packing.REFUSE)
-            if self.packing is Packing.UNPACK:
+            kept = self._packing is not Packing.REFUSE
+            frame = from_value(event, kept) if isinstance(event, Value) else event
+            if self._packing is Packing.REFUSE:
+                check_pixels(frame)
+            elif self._packing is Packing.UNPACK:
                 frame = with_pixels(frame)
         except ProtocolError as error:
             self._errors += 1
             if self._errors & (self._errors - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
                 log.warning("channel %s: an update is not used (error %d): %s", self.channel_name, self._errors, error)
-            return None
+            return
+        self._take_on(frame, frames)
+
+    def _take_on(self, frame: Frame, frames: list[Frame]) -> None:
         if not self._ids.is_new(frame.series, frame.unique_id):
-            return None
-        self._fit_queue(frame.data.nbytes)
+            return
+        self._source.came_on(frame.series, frame.unique_id)
+        if self._source.fit(frame.data.nbytes):
+            self.connected = False
+            self._ids.reconnected()
         self._frames += 1
         self._bytes += frame.data.nbytes
-        return frame
+        frames.append(frame)
 
     def _lost(self) -> None:
         self.connected = False
         self.disconnects += 1
         self._ids.reconnected()
-        if self._replay:
-            self._subscribe_anew()
         log.warning("channel %s: disconnected (%d times so far)", self.channel_name, self.disconnects)
 
 

@@ -135,6 +135,11 @@ EMPTY = Image(Template(_EMPTY), _NO_VARIABLES, None)
 """What is served before the first frame: no pixels, no dimension, as areaDetector does."""
 
 
+def saying(text: str) -> Image:
+    """Return the empty image with words in its descriptor."""
+    return Image(Template({**_EMPTY, "descriptor": string(text)}), _NO_VARIABLES, None)
+
+
 def image_of(frame: Frame) -> Image:
     """Return a frame ready to be sent; its pixels are not copied if they are little-endian and in C order.
 

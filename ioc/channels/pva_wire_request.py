@@ -53,6 +53,8 @@ class PvRequest:
     pipeline: bool = False
     distributor: DistributorRequest | None = None
     replay: Replay | None = None
+    standing: bool = False
+    """Whether the client asks who the server is, in place of an image (pva_standing)."""
 
 
 def parse(value: Any) -> PvRequest:
@@ -71,6 +73,7 @@ def parse(value: Any) -> PvRequest:
         pipeline=str(options.get("pipeline", "")).lower() in TRUE,
         distributor=None if wish is None else parse_distributor(str(wish)),
         replay=_replay(options),
+        standing=str(options.get("standing", "")).lower() in TRUE,
     )
 
 

@@ -33,6 +33,9 @@ class SourceConfig(_Table):
     compressed: Literal["unpack", "keep"] = "unpack"
     """pva: what becomes of images that come compressed. `unpack`: they become pixels here; `keep`: they go on as they
     came, to the image channel and into files, and consumers unpack them (processor `decompress`)."""
+    way: Literal["fastest", "pvaccess"] = "fastest"
+    """pva: `fastest` takes the frames of a Rayfan on this host from shared memory, and asks a Rayfan elsewhere for flow
+    control; `pvaccess` does neither. `$(P)cam1:SourceWay_RBV` says which way it is."""
     forward_controls: list[str] = Field(default=[])
     """pva: which puts to `cam1:` are handed on to the detector behind, for example ["Acquire", "AcquireTime"]; its
     read-backs are then shown. Left out: none, the detector behind is only watched."""

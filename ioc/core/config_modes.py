@@ -79,8 +79,14 @@ class IntakeConfig(Table):
     """pva: fields that are asked for, besides value, dimension and the id; left out: all of them."""
     skip_initial: int = Field(default=0, ge=0, le=65536)
     """pva: updates after each connection that are not taken: a server shows its last image first."""
+    way: Literal["fastest", "pvaccess"] = "fastest"
+    """pva: `fastest` takes the frames of a Rayfan on this host from shared memory, and asks a Rayfan elsewhere for flow
+    control; `pvaccess` does neither. `$(P)In1:Way_RBV` says which way it is."""
     pipeline: bool = False
-    """pva: ask for flow control. Not towards PvaPy's server, which dies of it."""
+    """pva: ask for flow control, whoever the server is. Not towards PvaPy's, which dies of it."""
+    acknowledge: bool = False
+    """pva: the channel is that of a member, `RF:Dist1:Set1:Member1:Image`, of a group of another Rayfan with policy
+    acknowledged; each frame is acknowledged when it was dealt out here, and dealt out again if that is not said."""
     structure: Literal["pvapy", "areadetector"] = "pvapy"
     """put: the structure of our channel. A put of PvaPy dies if it is not the very one that it sends: `pvapy`, that of
     images that PvaPy's tools make; `areadetector`, that of areaDetector's and Rayfan's, which PvaPy passes on."""

@@ -141,6 +141,11 @@ class ProcessSpec(_Message):
         """Where the detector takes local members."""
         return self.run_dir / "frames"
 
+    @property
+    def view_socket(self) -> Path:
+        """Where the process lets receivers on the same host see its image channels in shared memory."""
+        return self.run_dir / f"{self.name}.view"
+
     def output_socket(self, giver: str, name: str) -> Path:
         """Where process `name` of the giver `groups.NAME`, `collectors.NAME` or `intake.NAME` takes local members.
 

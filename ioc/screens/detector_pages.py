@@ -51,6 +51,7 @@ def detector_page(records: Iterable[Record]) -> Page:
     flow = card(
         "Frames on their way",
         *lines("UniqueId", "NumQueuedArrays", "DroppedArrays", "SourceMissed"),
+        Wide("SourceWay"),
         Bar("Frame memory", "PoolPercent"),
         *lines("PoolUsedMem", "PoolMaxMem", "PoolUsedBuffers", "PoolFreeBuffers"),
     )

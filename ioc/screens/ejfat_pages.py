@@ -123,7 +123,9 @@ def intake_page(records: Iterable[Record]) -> Page:
     """Return the screen of an intake."""
     one = device(records, "In1:")
     state = Card(
-        "State", one, [*lines("State", "Connected", "Streams", "Disconnects", "Uptime", "Pid"), Wide("Source")]
+        "State",
+        one,
+        [*lines("State", "Connected", "Streams", "Disconnects", "Uptime", "Pid"), Wide("Source"), Wide("Way")],
     )
     words = Card("Messages", one, [Wide("StatusMessage"), Wide("LastError")])
     frames = Card(

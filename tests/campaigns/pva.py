@@ -1,4 +1,4 @@
-"""Our image server with unmodified clients of others: p4p, PvaPy, pvagw, PvaPy's mirror, pvxs' command line tools.
+"""Our image server with clients: p4p, PvaPy, our own in shared memory, pvagw, PvaPy's mirror, pvxs' command line tools.
 
     python -m tests.campaigns.pva [--seconds 60]
 
@@ -6,6 +6,7 @@
 2. The server is killed and started again: every client goes on. A client is killed: the others notice nothing.
 3. Servers in every start order beside p4p's: all are found. pvagw and pvapy-mirror-server upstream.
 4. pvxs' command line tools, where they are on the PATH; left out with a word where they are not.
+5. What a frame of 256 KiB costs server and receiver, in shared memory and over pvAccess.
 
 Every part prints its figures; the last line is the verdict, and the exit code is 1 if anything was wrong.
 """
@@ -22,6 +23,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+from ioc.bench.process import cpu_seconds
 from tests.support import pvxs_tools
 from tests.support.epics import free_port, isolated_environment, random_prefix
 
@@ -31,13 +33,16 @@ RATE = 400.0
 SIDE = 128
 DEADLINE = 60.0
 SLOW, FAST = 0.02, 0.0
+COST_RATE, COST_SIDE, COST_SECONDS = 1000.0, 181, 5.0
 CLIENTS = (
     ("p4p", FAST),
     ("p4p-pipeline", FAST),
     ("pvapy", FAST),
+    ("rayfan", FAST),
     ("p4p", SLOW),
     ("p4p-pipeline", SLOW),
     ("pvapy", SLOW),
+    ("rayfan", SLOW),
 )
 FEW = 50
 """Frames after which a client is taken to be served."""
@@ -110,9 +115,9 @@ class Parts:
         self.stack.callback(process.kill)
 
 
-def source(parts: Parts, name: str) -> Part:
-    """Start an image server."""
-    part = parts.start("tests.support.pva_source", name, str(RATE), str(SIDE))
+def source(parts: Parts, name: str, rate: float = RATE, side: int = SIDE) -> Part:
+    """Start an image server of `side` x `side` int64 pixels at `rate` Hz."""
+    part = parts.start("tests.support.pva_source", name, str(rate), str(side))
     part.port = part.hear()["port"]
     return part
 
@@ -167,7 +172,7 @@ def killed() -> list[str]:
     name = f"{random_prefix()}Image"
     with Parts() as parts:
         server = source(parts, name)
-        clients = {kind: watch(parts, kind, name) for kind in ("p4p", "p4p-pipeline", "pvapy")}
+        clients = {kind: watch(parts, kind, name) for kind in ("p4p", "p4p-pipeline", "pvapy", "rayfan")}
         victim = watch(parts, "p4p-pipeline", name)
         for client in (*clients.values(), victim):
             wait_for_frames(client)
@@ -273,6 +278,30 @@ def tools() -> list[str]:
     return faults
 
 
+def ways(seconds: float) -> list[str]:
+    """Run part 5; return what was wrong."""
+    faults: list[str] = []
+    for kind in ("rayfan", "rayfan-pvaccess", "p4p", "pvapy"):
+        name = f"{random_prefix()}Image"
+        with Parts() as parts:
+            server = source(parts, name, COST_RATE, COST_SIDE)
+            client = watch(parts, kind, name)
+            wait_for_frames(client)
+            before = [cpu_seconds([part.process.pid]) for part in (server, client)], client.ask()["frames"]
+            time.sleep(seconds)
+            after = [cpu_seconds([part.process.pid]) for part in (server, client)], client.ask()["frames"]
+            account = client.end()
+        frames = after[1] - before[1]
+        costs = [1e6 * (late - early) / max(frames, 1) for early, late in zip(before[0], after[0], strict=True)]
+        print(
+            f"  {kind:16} server {costs[0]:.0f} us, receiver {costs[1]:.0f} us a frame  {json.dumps(account)}",
+            flush=True,
+        )
+        if wrong(account):
+            faults.append(f"ways: {kind}: {account}")
+    return faults
+
+
 def verdict(faults: list[str]) -> int:
     """Print what was wrong; return the exit code."""
     for fault in faults:
@@ -285,7 +314,7 @@ def main() -> int:
     """Run all parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="of fast and slow clients together; default 60")
-    parser.add_argument("--only", choices=("together", "killed", "found", "upstream", "tools"), help="one part")
+    parser.add_argument("--only", choices=("together", "killed", "found", "upstream", "tools", "ways"), help="one part")
     options = parser.parse_args()
     stages: dict[str, Callable[[], list[str]]] = {
         "together": lambda: together(options.seconds),
@@ -293,6 +322,7 @@ def main() -> int:
         "found": found,
         "upstream": upstream,
         "tools": tools,
+        "ways": lambda: ways(COST_SECONDS),
     }
     faults: list[str] = []
     for title, stage in stages.items():

@@ -45,11 +45,15 @@ def test_a_mirror_serves_frames_and_hands_on_what_it_is_told_to(tmp_path: Path) 
             here.put("cam1:Acquire", 1)
             assert there.get("cam1:NumImagesCounter_RBV") == FRAMES, "complete when the other has finished"
             mirror.wait_until(lambda: here.get("cam1:Acquire_RBV") == "Done", "cam1:Acquire_RBV is Done", 90.0)
+            mirror.wait_until(
+                lambda: figures_of(mirror).get("SourceWay") == "shared memory", "the other is on this host", 90.0
+            )
             mirrored = mirror.stop()
             figures = figures_of(mirror)
         report = behind.stop()
     assert report["published"] == FRAMES
     assert mirrored["published"] + figures["SourceMissed"] == FRAMES
+    assert figures["SourceWay"] == "shared memory"
     assert len(mirrored["series"]) == 1
 
 

@@ -20,7 +20,8 @@ from ioc.channels.compression import Options, compress
 from ioc.channels.images import Images, open_images
 from ioc.channels.ntndarray import from_value, is_empty
 from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
-from ioc.channels.pva_receiver import Packing, with_pixels
+from ioc.channels.pva_receiver import with_pixels
+from ioc.channels.pva_source import Packing, Wish
 from ioc.core.compressed import CODECS, codec_of, packed
 from ioc.core.config import ImageBackend
 from ioc.core.errors import RayfanBug
@@ -119,8 +120,7 @@ def test_a_monitor_gets_every_frame_by_one(name: str) -> None:
 def test_compressed_frames_are_unpacked_kept_or_missed_as_it_is_said(name: str, packing: Packing) -> None:
     pixels = np.arange(40 * 30, dtype=np.uint16).reshape(40, 30) // 50
     with serving(name) as (_, channel):
-        receiver = PvaReceiver(name)
-        receiver.packing = packing
+        receiver = PvaReceiver.of(name, Wish(packing=packing))
         try:
             wait_until(lambda: channel.watched, "a client")
             for unique_id, codec in enumerate(CODECS, start=1):
@@ -338,7 +338,9 @@ def test_a_closed_receiver_can_still_give_what_was_here(name: str) -> None:
             publish_all(channel, [numbered(unique_id) for unique_id in range(2, 6)])
             kept = receive(receiver, 3)
             answer: queue.Queue[object] = queue.Queue()
-            get = receiver._context.get(name, answer.put)  # on the same connection: its answer comes after frame 5
+            get = receiver._source._context.get(
+                name, answer.put
+            )  # on the same connection: its answer comes after frame 5
             answer.get(timeout=DEADLINE)
             get.close()
         finally:

@@ -1,5 +1,6 @@
 """PVA members that acknowledge, beside local ones and beside clients that do not: nothing is lost, whoever goes."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,10 @@ from p4p.client.thread import Context, RemoteError
 from p4p.nt import NTURI
 
 from detector_sim.flow import Flow
+from ioc.channels.images import OwnImages
 from ioc.channels.pva import MemberAddress, PvaReceiver
+from ioc.channels.pva_member_stream import MemberStream
+from ioc.channels.stream import Arrival, StreamSettings
 from ioc.core.config import ImageBackend
 from ioc.core.config_table import Policy
 from ioc.core.errors import RefusedError
@@ -193,3 +197,39 @@ def test_bad_words_are_told_and_change_nothing(tmp_path: Path, prefix: str) -> N
         assert flow.drain(40.0)
         member.leave()
     assert member.ids == everything(flow)
+
+
+def test_an_intake_that_acknowledges_loses_nothing_and_gets_nothing_twice_over_a_break(
+    tmp_path: Path, prefix: str
+) -> None:
+    group = shape(Policy.ACKNOWLEDGED, count=0, queue=16)
+    series = {**MULTIPLE, "num_images": 20}
+    with running_flow(tmp_path, group, CountingSource(), **series) as flow, member_channels(flow, prefix) as images:
+        stream = MemberStream(FIRST.channel(prefix), StreamSettings())
+        ids: list[int] = []
+        held: list[Arrival] = []
+
+        def take(settle: bool) -> bool:
+            for event in stream.take(8):
+                if isinstance(event, Arrival):
+                    ids.append(event.frame.unique_id)
+                    held.append(event)
+            while settle and held:
+                held.pop(0).settle(None)
+            return True
+
+        wait_until(flow, lambda: take(True) and sum(seat.present for seat in flow.distributor.seats()) == 1, "it joins")
+        ended = flow.acquire()
+        wait_until(flow, lambda: take(False) and len(held) == 8, "a window of frames that are not acknowledged")
+        ended.result(40)
+        assert account(flow, "Set1Member1").completed == 0
+        assert isinstance(images, OwnImages) and images._running is not None
+        for client in list(images._running._clients.values()):
+            client._socket.shutdown(socket.SHUT_RDWR)
+        wait_until(flow, lambda: take(True) and stream.figures().disconnects == 1, "the break")
+        wait_until(flow, lambda: take(True) and len(ids) == 20 and flow.distributor.idle(), "all to be acknowledged")
+        stream.stop()
+        stream.close()
+        assert flow.drain(40.0)
+    assert sorted(ids) == everything(flow) == list(range(1, 21)), "each once"
+    assert account(flow, "Set1Member1").completed == 20

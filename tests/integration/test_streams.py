@@ -310,7 +310,8 @@ def test_the_queue_of_a_monitor_is_bounded_in_bytes(source: Source) -> None:
         events = arrivals(stream, arrived, 2)
         assert isinstance(events[0], Arrival)
         assert isinstance(events[1], Reconnected), "a queue of 3 images of 4 bytes is made anew"
-        assert stream._room == 3
+        assert stream._source.room == 3
+        assert stream.figures().way == "pvAccess: as configured"
     finally:
         stream.close()
 

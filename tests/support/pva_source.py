@@ -5,23 +5,30 @@
 
 import json
 import select
+import shutil
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
 from ioc.channels.images import OwnImages
+from ioc.channels.local_door import Doorway
+from ioc.channels.memory_book import MemoryBook
 from ioc.core.frame import Frame
 
 PATIENCE = 0.0005
 """s between two offers at least."""
+MEMORY = 192 << 20
 COPIES = 64
 """Arrays that are used in turn, each when the frame before in it is done."""
 
 
 def main(name: str, rate: float, side: int) -> None:
     """Serve frames at `rate` Hz of `side` x `side` int64 pixels; one that finds no room is offered again."""
-    images = OwnImages("source")
+    folder = Path(tempfile.mkdtemp())
+    images = OwnImages("source", doorway=Doorway(folder / "door", MemoryBook(folder / "memory", "Det1", MEMORY)))
     channel = images.add(name)
     images.start()
     print(json.dumps({"port": images.port}), flush=True)
@@ -37,6 +44,7 @@ def main(name: str, rate: float, side: int) -> None:
             refused += not taken
     print(json.dumps({"published": published, "refused": refused, "overruns": channel.overruns}), flush=True)
     images.close()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A client of an image channel as a process of its own, which looks at every pixel of what it gets.
 
 `python -m tests.support.pva_watch KIND CHANNEL DELAY` watches until standard input ends, then prints an object. KIND
-is `p4p`, `p4p-pipeline` or `pvapy`; DELAY is what each frame takes, in s. A frame is torn if a pixel is not its id, as
-tests.support.pva_source makes them; ids of one series may only grow. The first line says that the watch has begun.
+is `p4p`, `p4p-pipeline`, `pvapy`, `rayfan`, which looks for the fastest way, or `rayfan-pvaccess`; DELAY is what each
+frame takes, in s. A frame is torn if a pixel is not its id, as tests.support.pva_source makes them; ids of one series
+may only grow. The first line says that the watch has begun.
 """
 
 import importlib
@@ -99,10 +100,44 @@ def with_pvapy(name: str, watch: Watch) -> Callable[[], None]:
     return channel.stopMonitor
 
 
+def with_rayfan(name: str, watch: Watch, fastest: bool) -> Callable[[], None]:
+    """Watch with our receiver, by the fastest way if that is wished; return what ends it."""
+    from ioc.channels.pva import PvaReceiver
+    from ioc.channels.pva_source import Wish
+    from ioc.core.frame import Frame
+
+    receiver = PvaReceiver.of(name, Wish(QUEUE_SIZE, replay=QUEUE_SIZE, fastest=fastest))
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.is_set():
+            for frame in receiver.receive(8, 0.1):
+                assert isinstance(frame, Frame), "an image channel has no end marker"
+                watch.take(frame.series, frame.unique_id, frame.data)
+
+    thread = threading.Thread(target=run, name="watch")
+    thread.start()
+
+    def end() -> None:
+        over.set()
+        thread.join()
+        print(f"rayfan: {receiver.choice}", file=sys.stderr)
+        receiver.close(drain=False)
+
+    return end
+
+
+def begin(kind: str, name: str, watch: Watch) -> Callable[[], None]:
+    """Begin to watch; return what ends it."""
+    if kind.startswith("rayfan"):
+        return with_rayfan(name, watch, kind == "rayfan")
+    return with_pvapy(name, watch) if kind == "pvapy" else with_p4p(name, watch, kind == "p4p-pipeline")
+
+
 def main(kind: str, name: str, delay: float) -> None:
     """Watch until standard input ends."""
     watch = Watch(delay)
-    end = with_pvapy(name, watch) if kind == "pvapy" else with_p4p(name, watch, kind == "p4p-pipeline")
+    end = begin(kind, name, watch)
     print(json.dumps({"watching": kind}), flush=True)
     for line in sys.stdin:
         if line == "?\n":
