@@ -14,7 +14,7 @@ ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 PHOEBUS  ?=
 
-.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat properties wheel metadata soak slurm bluesky writer-kills web phoebus bench ptychonn full-disk bad-processors clean
+.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat properties wheel metadata soak slurm bluesky writer-kills web phoebus bench ptychonn operators-day restarts full-disk bad-processors clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -43,6 +43,8 @@ help:
 	@echo "make bluesky  an unmodified SimDetector counts and flies again and again, by CA and PVA, BLUESKY=$(BLUESKY) s"
 	@echo "make writer-kills  kill -9 of the file writer KILLS=$(KILLS) times: what was flushed is there (2 min)"
 	@echo "make bad-processors  processors that raise, leak, hang, crash ...; each time the stream goes on (6 min)"
+	@echo "make operators-day  a loss that is provoked, seen on every face, found by id and acknowledged (1 min)"
+	@echo "make restarts  every process that may be, restarted by command again and again; nothing is lost (2 min)"
 	@echo "make full-disk  no room under the run folder while frames flow and a process is killed; needs root (2 min)"
 	@echo "make clean  remove .venv and what was built"
 
@@ -130,6 +132,12 @@ bench: $(VENV)/.test
 
 ptychonn: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.ptychonn --model "$(MODEL)" $(ARGS)
+
+operators-day: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.operators_day $(ARGS)
+
+restarts: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.restarts $(ARGS)
 
 full-disk: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.full_disk $(ARGS)

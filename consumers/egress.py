@@ -113,7 +113,7 @@ class Egress:
             "Frames": sent.frames,
             "Bytes": sent.bytes,
             "Packets": sent.packets,
-            "Errors": sent.errors,
+            "Errors": sent.errors - sent.unsent,
             "ByteRate": goodput,
             "GoodputRate": goodput * 8 / 1e9,
             "Destination": _destination_text(self.route),

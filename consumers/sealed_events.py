@@ -6,7 +6,6 @@ that is shown again under its own is known already, by its number, or by series 
 
 import struct
 from collections.abc import Sequence
-from dataclasses import replace
 
 from consumers.rolling_keys import OpeningKeys, SealingKeys
 from consumers.sealing import SLACK
@@ -51,7 +50,7 @@ class SealedReader:
             pool.give(room)
             raise RefusedEvent(str(error)) from None
         try:
-            given = self._inner.read(replace(event, payload=room[:size]), pool)
+            given = self._inner.read(event._replace(payload=room[:size]), pool)
         except ProtocolError:
             pool.give(room)
             raise

@@ -84,7 +84,8 @@ class Worker:
         self._taking = True
         self._stopping = False
         self.metadata: MetadataStage | None = None
-        self.carried: tuple[str, ...] = ()
+        self.carried: tuple[str, ...] | None = ()
+        """Names of what comes with the frames; None: what their attributes say of themselves."""
         self._pending: list[Frame] = []
         self._known: list[Metadata] = []
         self._pending_since_ns = 0
@@ -180,11 +181,18 @@ class Worker:
         """Let items wait for their metadata; take in those that go on."""
         for one in stage.through(items, patient):
             if one.wanted:
-                self._take_in(one.item, one.metadata)
+                before = self._carried(one.item) if isinstance(one.item, Frame) else NO_METADATA
+                self._take_in(one.item, before.joined(one.metadata) if before.quality else one.metadata)
             elif isinstance(one.item, Frame):
                 self._process_pending()  # frames are released in order
                 self._note_difference((one.item,), ())
                 self._finish([one.item], good=True)
+
+    def _carried(self, frame: Frame) -> Metadata:
+        """Return the metadata that came with a frame."""
+        if self.carried is None and frame.attributes:
+            return Metadata.told(frame.attributes)
+        return Metadata.carried(frame.attributes, self.carried) if self.carried else NO_METADATA
 
     def _patience(self) -> float:
         if self.metadata is not None and self.metadata.waiting:
@@ -206,7 +214,7 @@ class Worker:
             self.receiver.release(1)
             return
         if metadata is None:
-            metadata = Metadata.carried(item.attributes, self.carried) if self.carried else NO_METADATA
+            metadata = self._carried(item)
         if self.receiver.suspects and (item.series, item.unique_id) in self.receiver.suspects:
             self._process_alone(item, metadata)
             return

@@ -21,12 +21,27 @@ Starts a detector, its consumers and EJFAT processes, and a supervisor that watc
 them, shows what they do, and drains them in flow order when it is asked to stop.
 """
 
+MIRROR = """\
+Takes the frames of an areaDetector IOC (or of any NTNDArray channel) once and deals them out to
+groups as our own detector does; its controls are handed on where that is asked for.
+"""
+PROCESSOR = """\
+Lists the processors that come with Rayfan, describes one of them or of yours, and writes what a
+processor of your own begins with.
+"""
+REPAIR = """\
+Makes an HDF5 file whole again that a killed writer left open: all frames that had been flushed
+are in it, and counted. Does nothing to a file that is whole.
+"""
+SCHEMA = """\
+Prints the JSON Schema of CONFIG.toml: each key with its type, limits and default. Editors
+complete and check a configuration by it.
+"""
 REPLAY = """\
 Gives a frame that killed a consumer twice to its processor again, here, with the settings
 that it had, and prints what comes out or how it fails. A crash of C code ends this command.
 (A detector that replays a file is something else: rayfan up --set detector.source.kind=replay.)
 """
-
 
 WORK = """\
 A consumer on any host that reaches the appliance by pvAccess: it proves the token, gets the
@@ -83,7 +98,7 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rayfan", description="An EPICS soft-detector appliance: every frame is accounted for."
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and leave")
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
@@ -91,14 +106,14 @@ def command_line() -> argparse.ArgumentParser:
     _add_ledger(commands)
     _add_looks(commands)
     _add_bench(commands)
-    repair = commands.add_parser("repair", help="finish an HDF5 file whose writer was killed")
-    repair.add_argument("file", metavar="FILE", type=Path)
+    repair = commands.add_parser("repair", help="finish an HDF5 file whose writer was killed", description=REPAIR)
+    repair.add_argument("file", metavar="FILE", type=Path, help="a whole one takes its place")
     repair.set_defaults(run=_repair)
     _add_ejfat(commands)
     _add_processor(commands)
     _add_replay(commands)
     _add_work(commands)
-    schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
+    schema = commands.add_parser("schema", help="print the JSON Schema of the configuration", description=SCHEMA)
     schema.set_defaults(run=_schema)
     return parser
 
@@ -120,7 +135,8 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
 
 
 def _add_mirror(commands: argparse._SubParsersAction) -> None:
-    mirror = commands.add_parser("mirror", help="serve another detector's frames as if they were ours")
+    about = "serve another detector's frames as if they were ours"
+    mirror = commands.add_parser("mirror", help=about, description=MIRROR)
     mirror.add_argument("source", metavar="SOURCE", help="NTNDArray channel, for example 13SIM1:Pva1:Image")
     mirror.add_argument("config", metavar="CONFIG.toml", nargs="?", type=Path, help="who takes them; left out: nobody")
     mirror.add_argument("--prefix", metavar="PREFIX", help="what our PV names begin with; left out: the file's, or RF:")
@@ -172,7 +188,7 @@ def _add_work(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_processor(commands: argparse._SubParsersAction) -> None:
-    processor = commands.add_parser("processor", help="list, describe or begin a processor")
+    processor = commands.add_parser("processor", help="list, describe or begin a processor", description=PROCESSOR)
     actions = processor.add_subparsers(title="actions", metavar="ACTION", required=True)
     listed = actions.add_parser("list", help="processors that come with Rayfan")
     described = actions.add_parser("describe", help="settings and statistics of a processor")

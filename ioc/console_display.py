@@ -132,8 +132,8 @@ def line(view: Appliance, seconds: float, facts: Facts) -> str:
     if facts.duration is None and facts.frames is not None:
         done = f"{min(view.series_published, facts.frames)} of {facts.frames} frames"
     text = (
-        f"{seconds:6.0f}{of} s  {view.state.value}  {done}, {rate:.0f} Hz, on their way "
-        f"{view.queued}, lost {view.dropped}, failed {view.failed}"
+        f"{seconds:6.0f}{of} s  {view.state.value}  {done}, {rate:.0f} Hz, waiting {view.queued}, "
+        f"lost {view.dropped}, failed {view.failed}"
     )
     return text + (f", unaccounted for {view.residue}" if view.residue else "")
 
@@ -201,6 +201,8 @@ def _summary(view: Appliance, elapsed: float | None) -> Text:
     if elapsed is not None:
         text.append(f"  {elapsed:.0f} s  published {view.published}  residue ")
         text.append(str(view.residue), style=_bad(view.residue))
+        if view.dropped:
+            text.append(f"  lost {view.dropped}", style="red")
     if view.health != OK:
         text.append(f"  {view.health}", style="bold red")
     trouble = next((_trouble(one) for one in view.processes if one.last_error), "")

@@ -29,12 +29,13 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def findings(config: "Config", trial: bool = True) -> "Iterator[Finding]":
     """Yield all that is found."""
-    from ioc.doctor import host, network, rates
+    from ioc.doctor import host, network, places, rates
     from ioc.doctor.remembered import remember
     from ioc.doctor.trial import finding
 
     yield from host.findings(config)
     yield from network.findings(config)
+    yield from places.findings(config)
     yield from rates.findings(config)
     if trial:
         yield finding(config, remember)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ioc.balancer.faults import Faults
     from ioc.balancer.lab import Lab, LabSettings
 
+ABOUT = """\
+Runs a software load balancer with the control plane of EJFAT, for tests, labs and single hosts;
+a facility has its own. Ctrl-C ends it.
+"""
 TOKEN_VARIABLE = "EJFAT_LB_TOKEN"
 FAULTS = (
     ("loss", "part of the packets that is lost (0 to 1)"),
@@ -25,7 +29,7 @@ FAULTS = (
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add `ejfat-lb`; what it needs is imported when it runs."""
-    lb = commands.add_parser("ejfat-lb", help="run a load balancer for tests and labs", description=__doc__)
+    lb = commands.add_parser("ejfat-lb", help="run a load balancer for tests and labs", description=ABOUT)
     lb.add_argument("--address", default="127.0.0.1", metavar="IP", help="IP address to listen on (default 127.0.0.1)")
     lb.add_argument("--port", type=int, default=18347, help="TCP port of the control plane, 0: a free one")
     lb.add_argument(

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from ioc.channels.ejfat_control_model import LbStatus, LbView, Reservation, TokenView
     from ioc.channels.ejfat_uri import EjfatUri
 
+ABOUT = """\
+Talks to the control plane of EJFAT load balancers: of a facility, or of rayfan ejfat-lb.
+"""
+LB = """\
+Reserves, shows and frees load balancers. The URI comes from --uri, from a file (--uri-file) or from
+the environment (EJFAT_URI), in this order. Tokens are printed only with --show-token.
+"""
 Subparsers = argparse._SubParsersAction
 HOUR = 3600.0
 PARTS = ("sync", "epochs", "senders", "workers")
@@ -27,9 +34,9 @@ PERMISSIONS = ("read_only", "register", "reserve", "update")
 
 def add(commands: Subparsers) -> None:
     """Add `ejfat lb` with its sub-commands; what they need is imported when they run."""
-    ejfat = commands.add_parser("ejfat", help="talk to an EJFAT control plane")
+    ejfat = commands.add_parser("ejfat", help="talk to an EJFAT control plane", description=ABOUT)
     kinds = ejfat.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    lb = kinds.add_parser("lb", help="reserve, look at and free load balancers", description=__doc__)
+    lb = kinds.add_parser("lb", help="reserve, look at and free load balancers", description=LB)
     calls = lb.add_subparsers(title="calls", metavar="CALL", required=True)
     reserve = _call(calls, "reserve", _reserve, "reserve a load balancer")
     reserve.add_argument("name")

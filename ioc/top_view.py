@@ -85,7 +85,7 @@ def _process(
         lag=lags.get(name, 0),
         processed=int(status.get("processed", 0)),
         failed=int(status.get("failed", 0)),
-        lost=_sum(status.get("dropped", ())),
+        lost=_sum(status.get("dropped", ())) + _dropped_for(name, statuses),
     )
 
 
@@ -96,6 +96,12 @@ def _lags(statuses: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
             for member in group["members"]:
                 lags[member["name"]] = lags.get(member["name"], 0) + member["queued"] + member["inFlight"]
     return lags
+
+
+def _dropped_for(name: str, statuses: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return what those who give frames to a process have dropped for it."""
+    groups = (group for status in statuses.values() for group in status["groups"])
+    return sum(_sum(member["dropped"]) for group in groups for member in group["members"] if member["name"] == name)
 
 
 def _groups(groups: Sequence[Mapping[str, Any]]) -> Table:

@@ -8,6 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+ABOUT = """\
+Measures what this machine, Rayfan on it, and PvaPy beside Rayfan can do. Results go to standard output, progress to
+standard error. What else runs on the machine is in the figures: a quiet one is needed.
+"""
 Subparsers = argparse._SubParsersAction
 
 MTU_RANGE = (576, 9000)
@@ -18,7 +22,7 @@ TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "floa
 
 def add(commands: Subparsers) -> None:
     """Add `bench` with its sub-commands; each one's work is imported when it runs."""
-    bench = commands.add_parser("bench", help="measure rates and costs", description=__doc__)
+    bench = commands.add_parser("bench", help="measure rates and costs", description=ABOUT)
     parts = bench.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
     _add_limits(parts)
     _add_knee(parts)

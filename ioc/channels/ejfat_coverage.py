@@ -19,6 +19,11 @@ class Coverage:
         """The number of intervals."""
         return len(self._starts)
 
+    @property
+    def end(self) -> int:
+        """The position behind the last byte that is covered."""
+        return self._ends[-1] if self._ends else 0
+
     def add(self, start: int, end: int) -> int:
         """Cover bytes `start` to `end` (not included) and return how many were not covered before."""
         ends = self._ends

@@ -5,7 +5,8 @@ Rules
   socket's buffer. End markers may use the queue twice as far.
 - An end marker waits while an event before it is unfinished, until that is whole or given up, or until a later event
   is whole; if lost packets are sent again (`patient`), not for the latter: what is asked for comes late.
-- Who waits for items is woken when the reader says so (`tell`), or when `MOST_UNTOLD` wait, or so many bytes of them.
+- Who waits for items is woken when the reader says so (`tell`), which is before it naps, when nobody is held up by it,
+  or when `MOST_UNTOLD` wait, or so many bytes of them.
 - The memory of an item is used again when it is released.
 """
 
@@ -13,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +27,10 @@ from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.sequence import Ranges
 
 ENDS_REMEMBERED = 64
-MOST_UNTOLD = 16
+MOST_UNTOLD = 32
 """Items that may be in the queue before who waits for them is woken, while there is more to read: waking is dear ..."""
 
-MOST_UNTOLD_BYTES = 4 << 20
+MOST_UNTOLD_BYTES = 8 << 20
 """... but no more than the caches hold: whoever takes them finds them there, and the memory is used again sooner."""
 
 SOURCES_REMEMBERED = 64
@@ -61,8 +63,7 @@ class IntakeTally:
     """Event numbers that were refused, by data id."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Queued:
+class _Queued(NamedTuple):
     item: Item
     buffer: NDArray[np.uint8]
     size: int
@@ -89,7 +90,8 @@ class Intake:
         """Items in the queue that who waits for them was not woken for."""
         self._untold_bytes = 0
         self.ended = False
-        self._ready = threading.Condition()
+        self._lock = threading.Lock()
+        self._ready = threading.Condition(self._lock)
         self._queue: deque[_Queued] = deque()
         self._out: deque[_Queued] = deque()
         self._ends: list[tuple[Event, Given]] = []
@@ -107,7 +109,7 @@ class Intake:
 
     def receive(self, max_items: int, timeout: float) -> list[Item]:
         """Return up to `max_items` items; empty if none came within `timeout` s, or after the end."""
-        with self._ready:
+        with self._lock:
             if not self._queue:
                 self._ready.wait_for(lambda: self._queue or self.ended, timeout)
             batch = [self._queue.popleft() for _ in range(min(max_items, len(self._queue)))]
@@ -123,18 +125,18 @@ class Intake:
         released = [self._out.popleft() for _ in range(count)]
         for queued in released:
             self._pool.give(queued.buffer)
-        with self._ready:
+        with self._lock:
             self.held_bytes -= sum(queued.size for queued in released)
 
     def end(self) -> None:
         """Say that no more events come."""
-        with self._ready:
+        with self._lock:
             self.ended = True
             self._ready.notify_all()
 
     def clear(self) -> None:
         """Forget what waits."""
-        with self._ready:
+        with self._lock:
             self._queue.clear()
 
     def take(self, event: Event) -> Given | None:
@@ -165,7 +167,7 @@ class Intake:
 
     def tell(self) -> None:
         """Wake who waits for items, because there is nothing more to read."""
-        with self._ready:
+        with self._lock:
             self._wake()
 
     def _wake(self) -> None:
@@ -201,7 +203,7 @@ class Intake:
         item = given.item
         size = item.data.nbytes if isinstance(item, Frame) else 0
         most = self._settings.queue_size if size else 2 * self._settings.queue_size
-        with self._ready:
+        with self._lock:
             room = len(self._queue) < most
             fits = self.held_bytes + size <= self._settings.memory
             if room and fits:

@@ -38,6 +38,8 @@ class BufferPool:
             return
         with self._lock:
             if self._kept_bytes + whole.nbytes > self._most_bytes:
+                if self._kept_bytes == whole.nbytes * len(self._kept.get(whole.nbytes, ())):
+                    return  # full of such
                 self._kept.clear()  # sizes of an earlier stream may fill it
                 self._kept_bytes = 0
             if whole.nbytes <= self._most_bytes:

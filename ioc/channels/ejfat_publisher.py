@@ -34,6 +34,16 @@ BURST_BYTES = (1 << 16, 1 << 20)
 AT_ONCE_SECONDS = 0.0002
 """How much of the rate goes out with one call, but at least what the kernel takes in one message."""
 
+START_GBPS = 8.0
+"""Gbit/s that a sender without a rate begins with, because at first the receiver's memory is new, which makes it
+several times slower ..."""
+
+START_NS = 100_000_000
+"""... for so many ns ..."""
+
+IDLE_NS = 1_000_000_000
+"""... and again after so many without an event."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -108,6 +118,8 @@ class EjfatPublisher:
         self._clock = clock or SystemClock()
         self._packet_overhead = IP_BYTES[ip_version] + UDP_BYTES
         self._pacer: RatePacer | None = None
+        self._sent_ns: int | None = None
+        self._slow_until_ns = 0
         self.rate_gbps: float | None = None
         self.set_rate(settings.rate_gbps)
         self._entropy = random.Random()
@@ -178,7 +190,19 @@ class EjfatPublisher:
         for path in self._paths:
             path.close()
 
+    def _begin_slowly(self) -> None:
+        """Pace the first events, and those after a pause."""
+        now_ns = self._clock.monotonic_ns()
+        if self._sent_ns is None or now_ns - self._sent_ns > IDLE_NS:
+            self._slow_until_ns = now_ns + START_NS
+            self._pacer = _pacer(START_GBPS)
+        elif self._pacer is not None and now_ns >= self._slow_until_ns:
+            self._pacer = None
+        self._sent_ns = now_ns
+
     def _publish(self, item: Item) -> None:
+        if self.rate_gbps is None:
+            self._begin_slowly()
         if self._balanced and self._resend is not None and isinstance(item, EndOfSeries):
             self._resend.settle()
         number = self._event + 1

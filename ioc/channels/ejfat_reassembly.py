@@ -17,6 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,7 @@ class Limits:
     gaps: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A whole event; `payload` comes from the pool and may be given back to it. `tick` is None without LB header.
 
     `life` counts how often its source has begun anew.
@@ -184,6 +184,11 @@ class Reassembler:
         """Return whether an event is unfinished and is put together in this memory."""
         event = self._unfinished.get(key)
         return event is not None and event.payload is payload
+
+    def memory_of(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int] | None:
+        """Return the memory of an unfinished event and up to which byte of it something came; None if there is none."""
+        event = self._unfinished.get(key)
+        return None if event is None else (event.payload, event.coverage.end)
 
     def expire(self, now_ns: int) -> list[Incomplete]:
         """Give up what got nothing new for the time-out; return all that was given up since the last call."""

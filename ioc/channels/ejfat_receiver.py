@@ -1,8 +1,8 @@
 """Receives EJFAT events over UDP as items: a thread of its own reads, reassembles and decodes.
 
-How it works: the reader takes up to half a megabyte of datagrams a call, and hands whole events to the `Intake`, a
-bounded queue of items. While packets flow and it has taken all, it naps, because being woken for each batch of packets
-costs more than to take it, on both sides; when there are none after `NAPS`, it blocks in the kernel.
+How it works: the reader takes up to two megabytes of datagrams a call, and hands whole events to the `Intake`, a
+bounded queue of items. While packets flow and it has taken all, it naps; when none come, it blocks in the kernel
+(`ejfat_naps`).
 """
 
 import logging
@@ -20,12 +20,14 @@ from ioc.channels import ejfat_mmsg, ejfat_socket
 from ioc.channels.base import Counters
 from ioc.channels.ejfat_asking import Asking, AskingFigures
 from ioc.channels.ejfat_intake import Intake, IntakeSettings
+from ioc.channels.ejfat_landing import Shape
+from ioc.channels.ejfat_naps import Naps
 from ioc.channels.ejfat_pacing import Pause
 from ioc.channels.ejfat_payload import PayloadReader, RayfanReader
 from ioc.channels.ejfat_pool import BufferPool
 from ioc.channels.ejfat_reassembly import Event, Incomplete, Limits, Reassembler
 from ioc.channels.ejfat_recovery import Recovery
-from ioc.channels.ejfat_scatter import Scatter, Shape
+from ioc.channels.ejfat_scatter import Scatter
 from ioc.channels.ejfat_wire import HEAD_BYTES, RE_BYTES
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.errors import RayfanBug
@@ -37,10 +39,6 @@ BUFFER_BYTES = 1 << 17
 LONGEST_WAIT = 0.05
 """Seconds that the reader blocks before it looks at time-outs and whether it is to stop."""
 
-NAP_SECONDS = 0.0002
-"""What a frame may be late by it, and far less than the socket's buffer holds."""
-
-NAPS = 2
 JOIN_SECONDS = 5.0
 RECENT_INCOMPLETE = 1000
 
@@ -154,8 +152,7 @@ class EjfatReceiver:
         self._drain = False
         self._stopping = threading.Event()
         self._pause = Pause()
-        self._naps = NAPS
-        """Naps in a row after which there was nothing."""
+        self._naps = Naps()
         self._thread = threading.Thread(target=self._run, name=f"ejfat-reader-{self.port}", daemon=True)
 
     @classmethod
@@ -294,20 +291,20 @@ class EjfatReceiver:
 
     def _take_one(self, wait: bool) -> bool:
         """Take what is there; if that is nothing, nap or block."""
-        blocks = wait and self._naps >= NAPS
+        blocks = wait and self._naps.over
         if self._scatter is not None and self._scatter.armed:
             taken = self._take_in_place(self._scatter, blocks)
             emptied = self._scatter.emptied or not taken
         else:
             taken = self._take_from(self._sockets[0], blocks)
             emptied = not taken
-        self._naps = 0 if taken else self._naps + 1
+        self._naps.took(taken)
         if emptied and self._intake.untold:
             self._intake.tell()
         if not taken and (blocks or not wait):
             self._look(self._clock.monotonic_ns())
         elif emptied and wait:
-            self._pause.wait(NAP_SECONDS)
+            self._pause.wait(self._naps.next(self._reassembler.tally.bytes))
         return taken
 
     def _take_from(self, sock: socket.socket, wait: bool) -> bool:
@@ -320,7 +317,7 @@ class EjfatReceiver:
         step = ejfat_socket.segment_size(ancillary, size)
         self._greatest, self._packet = max(self._greatest, size), max(self._packet, step)
         for event in self._reassembler.feed(self._buffer[:size], step, now_ns):
-            if self._scatter is not None and not self._reassembler.unfinished and step:
+            if self._scatter is not None and step:
                 self._expect_another(self._scatter, event)
             self._take(event)
         if now_ns >= self._look_ns:

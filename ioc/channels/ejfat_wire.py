@@ -16,6 +16,9 @@ LB_BYTES = 16
 RE_BYTES = 20
 HEAD_BYTES = LB_BYTES + RE_BYTES
 SYNC_BYTES = 28
+SLOT_AT = 4
+"""Where the fields of the LB header begin that differ from event to event."""
+TICK_BYTES = EVENT_BYTES = 8
 UDP_BYTES = 8
 IP_BYTES = {4: 20, 6: 40}
 MOST_MTU = 9000
@@ -163,6 +166,19 @@ def parse_segment(head: bytes, size: int) -> Segment:
             mismatch("segment", f"1 to {header.length - header.offset} bytes at offset {header.offset}", size)
         )
     return Segment(tick, header.data_id, header.offset, header.length, header.event, start)
+
+
+def segment_like(known: Segment, before: bytes, head: bytes) -> Segment | None:
+    """Return what headers say that differ from those `before`, which said `known`, in entropy, tick and event only.
+
+    None if they differ in something else. Both are LB and RE header, or RE header alone.
+    """
+    at = known.start - RE_BYTES
+    if head[at:-EVENT_BYTES] != before[at:-EVENT_BYTES] or (at and head[:SLOT_AT] != before[:SLOT_AT]):
+        return None
+    tick = int.from_bytes(head[LB_BYTES - TICK_BYTES : LB_BYTES], "big") if at else None
+    event = int.from_bytes(head[-EVENT_BYTES:], "big")
+    return Segment(tick, known.data_id, known.offset, known.length, event, known.start)
 
 
 def _refuse_fec(magic: bytes) -> None:

@@ -48,13 +48,13 @@ class Snapshots:
             raise PeerError(f"{name}: expected an image, found a structure without {error}") from None
 
     def fetch(self, name: str) -> Frame | None:
-        """Return the newest frame, None before the first one.
+        """Return the newest frame, packed if a codec packed it; None before the first one.
 
         Raises:
             PeerError: nobody answers in time, or with an image that cannot be shown.
         """
         value = self._get(name, None)
-        return None if is_empty(value) else from_value(value)
+        return None if is_empty(value) else from_value(value, compressed=True)
 
     def close(self) -> None:
         """Let go of the connections."""

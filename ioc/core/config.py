@@ -42,6 +42,8 @@ from ioc.core.topology import (
     faults,
     ingress_node,
     intake_node,
+    leads,
+    root,
     takers,
     writer_group,
 )
@@ -167,15 +169,32 @@ class Config(Table):
         """Return the givers besides the detector that take from nobody here: `intake.NAME`, then `ingress.NAME`."""
         return [*map(intake_node, self.intake), *map(ingress_node, self.ingress)]
 
-    def carried_metadata(self, giver: str) -> tuple[str, ...]:
-        """Return the names of the channels whose values come as attributes with the frames of a giver."""
+    def carried_metadata(self, giver: str) -> tuple[str, ...] | None:
+        """Return the names of the channels whose values come as attributes with the frames of a giver.
+
+        None: the frames come from elsewhere, and say themselves what goes along with them.
+        """
+        if root(self.inputs, giver) != DETECTOR or self.detector.source.kind == "pva":
+            return None
         tables = {f"groups.{name}": group.metadata for name, group in self.groups.items()}
         return carried_names(giver, self.inputs, tables)
 
     def metadata_pvs(self, group: str) -> dict[str, str]:
         """Return the PVs whose values come with the frames of a group, by their names in `metadata`."""
         tables = {f"groups.{name}": one.metadata for name, one in self.groups.items()}
-        return channel_pvs(f"groups.{group}", self.inputs, tables, self.prefix)
+        tables |= {egress_group(name): one.metadata for name, one in self.egress.items()}
+        return channel_pvs(f"groups.{group}", self.inputs | self._hops, tables, self.prefix)
+
+    @property
+    def _hops(self) -> dict[str, str]:
+        """Return which egress of this file each ingress takes from; the first one where there are several."""
+        found: dict[str, str] = {}
+        for name, egress in self.egress.items():
+            for table, ingress in self.ingress.items():
+                sends = egress.ingress == table or (egress.balancer is not None and egress.balancer == ingress.balancer)
+                if sends and not leads(self.inputs | found, ingress_node(table), egress_group(name)):
+                    found.setdefault(ingress_node(table), egress_group(name))
+        return found
 
     def _chain_holds(self) -> None:
         remote = frozenset(f"groups.{name}" for name, group in self.groups.items() if group.placement != "local")

@@ -91,6 +91,19 @@ class Metadata(dict[str, MetadataValue]):
                 found[name] = attributes[name]
         return found
 
+    @classmethod
+    def told(cls, attributes: Mapping[str, Attribute]) -> "Metadata":
+        """Return what the attributes of a frame from elsewhere say: each name that a quality goes along with."""
+        ends = [name for name, word in attributes.items() if name.endswith(QUALITY_SUFFIX) and word in _QUALITIES]
+        return cls.carried(attributes, [name.removesuffix(QUALITY_SUFFIX) for name in ends])
+
+    def joined(self, other: "Metadata") -> "Metadata":
+        """Return these values and qualities and those of `other`, which count where both have a name."""
+        found = Metadata(self, self.quality)
+        found.update(other)
+        found.quality |= other.quality
+        return found
+
 
 _QUALITIES: dict[object, Quality] = {quality.value: quality for quality in Quality}
 

@@ -65,6 +65,13 @@ def root(inputs: Mapping[str, str], node: str) -> str:
     return node
 
 
+def leads(inputs: Mapping[str, str], giver: str, node: str) -> bool:
+    """Return whether frames of a giver come to a node."""
+    while node in inputs and node != giver:
+        node = inputs[node]
+    return node == giver
+
+
 def takers(inputs: Mapping[str, str], giver: str) -> list[str]:
     """Return who takes the frames of a giver, in file order."""
     return [taker for taker, source in inputs.items() if source == giver]

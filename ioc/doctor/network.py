@@ -11,6 +11,7 @@ from ioc.doctor.finding import Finding, bad, good, warning
 
 CA_PORT, PVA_PORT = 5064, 5075
 """EPICS' defaults."""
+LOOPBACK = "127.0.0.1"
 BROADCAST = "127.255.255.255"
 PVA_GROUP = "224.0.0.128"
 """Multicast group by which pvAccess servers of one host share searches (pvAccess specification)."""
@@ -22,12 +23,26 @@ LEAST_MTU = 1500
 
 def findings(config: Config) -> Iterator[Finding]:
     """Yield what was found of the network."""
+    yield _loopback()
     yield _port("Channel Access", _number(("EPICS_CAS_SERVER_PORT", "EPICS_CA_SERVER_PORT"), CA_PORT))
     yield _port("pvAccess", _number(("EPICS_PVAS_SERVER_PORT", "EPICS_PVA_SERVER_PORT"), PVA_PORT))
     yield _reach()
     yield _group()
     yield from _tls()
     yield from _ejfat(config)
+
+
+def _loopback() -> Finding:
+    """Look whether this host reaches itself: the processes of an appliance find each other that way."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(("", 0))
+        if _heard(receiver, (LOOPBACK, receiver.getsockname()[1]), sender):
+            return good("loopback", f"{LOOPBACK} is there")
+    advice = "ip link set lo up; or let UDP to 127.0.0.1 pass the firewall"
+    return bad("loopback", f"nothing that is sent to {LOOPBACK} arrives", advice)
 
 
 def _number(names: tuple[str, ...], default: int) -> int:
@@ -83,7 +98,7 @@ def _group() -> Finding:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
     ):
-        loopback = socket.inet_aton("127.0.0.1")
+        loopback = socket.inet_aton(LOOPBACK)
         try:
             receiver.bind(("", 0))
             receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(PVA_GROUP) + loopback)

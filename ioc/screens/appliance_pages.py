@@ -11,6 +11,8 @@ from ioc.screens.table import Column, Table
 SLOTS = tuple(f"Process{slot}:" for slot in range(1, 17))
 PLOT = 560
 LOST_BY_DRAIN = "Finish all frames of $(P), then stop every process? The acquisition ends; rayfan up starts it again."
+UNSEEN = Line("Ledger:Unseen", "Unacknowledged")
+ACKNOWLEDGE = Command("Ledger:Acknowledge", "Acknowledge losses")
 DRAIN = Command("Drain", "Drain and stop", LOST_BY_DRAIN)
 
 
@@ -18,7 +20,7 @@ def ledger_page(records: Iterable[Record]) -> Page:
     """Return the screen of the ledger: where every frame is, and what is in quarantine."""
     whole = device(records, "", at="$(P)")
     books = ("Published", "Queued", "Dropped", "LossPercent", "Failed", "Residue", "Complete")
-    totals = Card("All series", whole, [Line(f"Ledger:{name}") for name in books])
+    totals = Card("All series", whole, [*(Line(f"Ledger:{name}") for name in books), UNSEEN, Commands((ACKNOWLEDGE,))])
     series = ("Series", "SeriesPublished", "SeriesProcessed", "SeriesDropped", "SeriesComplete", "SeriesEnded")
     newest = Card("Newest series", whole, [Line(f"Ledger:{name}") for name in series])
     aside = Card(
@@ -67,6 +69,7 @@ def processes_page(records: Iterable[Record]) -> Page:
         [
             *lines("Health", "Alarm", "Processes", "Restarts", "RestartLimit", "Uptime", "Heartbeat"),
             Wide("StatusMessage"),
+            Wide("Web", "Web page"),
             Line("Restart", "Start anew (name)"),
             Commands((DRAIN,)),
         ],

@@ -51,7 +51,7 @@ def consumer_page(records: Iterable[Record]) -> Page:
     configure = card("All settings as JSON", Wide("Configure", settable=True), Wide("ConfigureMessage"))
     use = card("Memory and time", *lines("PrivateMemory", "MemoryState", "CPU", "CPUState", "ExecutionTime"))
     latency = Card("Latency, from time stamp to done", one, [History("Latency", LATENCY, 250)], IMAGE_WIDTH)
-    picture = Card("Output, $(P)$(R)Image", one, [Image("$(P)$(R)Image", 470)], IMAGE_WIDTH)
+    picture = Card("Output, $(P)$(R)Image", one, [Image.square("$(P)$(R)Image", IMAGE_WIDTH)], IMAGE_WIDTH)
     links: tuple[Link, ...] = (
         OVERVIEW,
         ("Metadata", "metadata.bob", (("R", "$(R)Meta:"),)),
@@ -143,5 +143,5 @@ def collector_page(records: Iterable[Record]) -> Page:
             Bar("Waiting memory", "MemoryUsed", "MemoryLimit"),
         ],
     )
-    picture = Card("Output, $(P)$(R)Image", one, [Image("$(P)$(R)Image", 470)], IMAGE_WIDTH)
+    picture = Card("Output, $(P)$(R)Image", one, [Image.square("$(P)$(R)Image", IMAGE_WIDTH)], IMAGE_WIDTH)
     return Page("collector.bob", "Collector $(P)$(R)", one, ((state, frames), (order,), (picture,)))

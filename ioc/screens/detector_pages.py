@@ -55,7 +55,7 @@ def detector_page(records: Iterable[Record]) -> Page:
         *lines("PoolUsedMem", "PoolMaxMem", "PoolUsedBuffers", "PoolFreeBuffers"),
     )
     shutter = Card("Shutter", camera, lines("ShutterMode", "ShutterControl", "ShutterStatus", "FrameType"), IMAGE_WIDTH)
-    picture = Card("Image, $(P)Pva1:Image", images, [Image("$(P)Pva1:Image", 520)], IMAGE_WIDTH)
+    picture = Card("Image, $(P)Pva1:Image", images, [Image.square("$(P)Pva1:Image", IMAGE_WIDTH)], IMAGE_WIDTH)
     shown = Card(
         "Image channel", images, lines("ArrayCounter", "DroppedArrays", "UniqueId", "EnableCallbacks"), IMAGE_WIDTH
     )

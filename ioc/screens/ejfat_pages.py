@@ -83,7 +83,7 @@ def ingress_page(records: Iterable[Record]) -> Page:
         ],
     )
     seal = Card("What an event may carry", one, [*lines("Payload"), Wide("KeyFault")])
-    picture = Card("Output, $(P)$(R)Image", one, [Image("$(P)$(R)Image", 470)], PLOT)
+    picture = Card("Output, $(P)$(R)Image", one, [Image.square("$(P)$(R)Image", PLOT)], PLOT)
     columns = ((state, control, queue), (got, again), (picture, seal), (kernel,))
     return Page("ingress.bob", "EJFAT ingress $(P)$(R)", one, columns)
 
@@ -100,6 +100,7 @@ def balancer_page(records: Iterable[Record]) -> Page:
             Wide("StatusMessage"),
             Wide("LastError"),
         ],
+        PLOT,
     )
     packets = Card(
         "Packets",

@@ -5,14 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ioc.records.table import SHORT_STRING, Access, Kind
+from ioc.records.table import SHORT_STRING, Access, Kind, Record
 from ioc.screens import widgets
 from ioc.screens.bob import Box
 from ioc.screens.device import Device, words
-from ioc.screens.palette import ROW, SPACE, TALL
+from ioc.screens.palette import PAD, ROW, SPACE, TALL
 
 LABEL_SHARE = 0.40
 """Part of a line that its label takes."""
+LONG_CHOICE = 10
+"""Characters of a choice from which on a list needs more than half of what the label leaves."""
+LONG_SHARE = 0.56
+"""Part of that which such a list takes."""
+AROUND_IMAGE = 1
+"""Pixels by which the picture widget must be taller than wide, its gap included, for square pixels of square frames."""
 
 
 class Item(Protocol):
@@ -49,8 +55,9 @@ class Line:
             return [label, *_asked(device, self.name, rest)]
         if record.demand is None:
             return [label, widgets.value(record, device.shown(self.name), rest)]
-        half = (rest.width - SPACE) // 2
-        left, right = Box(rest.x, rest.y, half, TALL), Box(rest.x + half + SPACE, rest.y, half, TALL)
+        first = round((rest.width - SPACE) * _asked_share(record))
+        left = Box(rest.x, rest.y, first, TALL)
+        right = Box(rest.x + first + SPACE, rest.y, rest.width - first - SPACE, TALL)
         return [label, *_asked(device, self.name, left), widgets.value(record, device.shown(self.name), right)]
 
 
@@ -208,10 +215,15 @@ class Profiles:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A live picture of a channel; `channel` is its name with macros."""
+    """A live picture of a channel, `tall` as a square frame needs it; `channel` is its name with macros."""
 
     channel: str
-    tall: int = 480
+    tall: int
+
+    @classmethod
+    def square(cls, channel: str, card_width: int) -> "Image":
+        """Return the picture for a card of this width."""
+        return cls(channel, card_width - 2 * PAD + AROUND_IMAGE)
 
     @property
     def height(self) -> int:
@@ -267,6 +279,10 @@ def fitting(device: Device, names: Sequence[str]) -> list[Item]:
         long = record.kind is Kind.STRING and record.size > SHORT_STRING
         made.append(Wide(name, settable=record.demand is not None) if long else Line(name))
     return made
+
+
+def _asked_share(record: Record) -> float:
+    return LONG_SHARE if any(len(choice) > LONG_CHOICE for choice in record.choices) else 0.5
 
 
 def _asked(device: Device, name: str, box: Box) -> list[ET.Element]:

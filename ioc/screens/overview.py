@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ioc.records.table import Record
 from ioc.screens import palette, widgets
-from ioc.screens.appliance_pages import DRAIN, SLOTS
+from ioc.screens.appliance_pages import ACKNOWLEDGE, DRAIN, SLOTS, UNSEEN
 from ioc.screens.bob import Box, Screen, widget
 from ioc.screens.boxes import HEIGHT as BOX_HEIGHT
 from ioc.screens.boxes import WIDTH as BOX_WIDTH
@@ -65,8 +65,8 @@ def _totals(whole: Device) -> list[ET.Element]:
     )
     names = ("Published", "Queued", "Dropped", "LossPercent")
     ledger = Card("Ledger", whole, [Line(f"Ledger:{name}") for name in names])
-    more = ("Failed", "Residue", "Complete", "SeriesEnded")
-    books = Card("Every frame is accounted for", whole, [Line(f"Ledger:{name}") for name in more])
+    losses = [Line("Ledger:Failed"), Line("Ledger:Residue"), UNSEEN, Commands((ACKNOWLEDGE,))]
+    books = Card("Every frame is accounted for", whole, losses)
     stop = Card("Stop", whole, [Line("Uptime"), Line("Alarm"), Commands((DRAIN,))], 220)
     made: list[ET.Element] = []
     x = GAP

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from ioc.records.table import Record
-from ioc.screens.device import Device, device
-from ioc.screens.items import Bar, Command, Commands, Image, Item, Profiles, Wide, fitting, lines
+from ioc.screens.device import Device, device, words
+from ioc.screens.items import Bar, Command, Commands, Image, Item, Profiles, Shown, Wide, fitting, lines
 from ioc.screens.page import OVERVIEW, Card, Link, Page
 from ioc.screens.table import Column, Table
 
@@ -106,7 +106,7 @@ def _items(one: Device, title: str, *names: str) -> Card:
 
 
 def _picture(one: Device) -> Card:
-    return Card("Output, $(P)$(R)Image", one, [Image("$(P)$(R)Image", 480)], IMAGE_WIDTH)
+    return Card("Output, $(P)$(R)Image", one, [Image.square("$(P)$(R)Image", IMAGE_WIDTH)], IMAGE_WIDTH)
 
 
 def _std_arrays(one: Device) -> Sequence[Sequence[Card]]:
@@ -117,21 +117,21 @@ def _std_arrays(one: Device) -> Sequence[Sequence[Card]]:
 def _stats(one: Device) -> Sequence[Sequence[Card]]:
     lost = "Set all figures of $(P)$(R) to 0?"
     figures: list[Item] = [
-        *lines("ComputeStatistics", "BgdWidth", "MinValue", "MaxValue", "MeanValue", "Sigma", "Total", "Net"),
-        *lines("MinX", "MinY", "MaxX", "MaxY"),
+        *lines("ComputeStatistics", "BgdWidth"),
+        *_results("MinValue", "MaxValue", "MeanValue", "Sigma", "Total", "Net", "MinX", "MinY", "MaxX", "MaxY"),
         Commands((Command("Reset", "Reset", lost),)),
     ]
-    centroid = _items(
-        one,
-        "Centroid",
-        *("ComputeCentroid", "CentroidThreshold", "CentroidTotal", "CentroidX", "CentroidY", "SigmaX", "SigmaY"),
-        *("SigmaXY", "Eccentricity", "Orientation"),
-    )
+    moments = ("CentroidTotal", "CentroidX", "CentroidY", "SigmaX", "SigmaY", "SigmaXY", "Eccentricity", "Orientation")
+    centroid = Card("Centroid", one, [*lines("ComputeCentroid", "CentroidThreshold"), *_results(*moments)])
     steps = Profiles("Histogram", (("pixels", "HistogramX", "Histogram"),), ("value", "pixels"), 200)
     histogram = Card(
         "Histogram",
         one,
-        [*lines("ComputeHistogram", "HistSize", "HistMin", "HistMax", "HistBelow", "HistAbove", "HistEntropy"), steps],
+        [
+            *lines("ComputeHistogram", "HistSize", "HistMin", "HistMax"),
+            *_results("HistBelow", "HistAbove", "HistEntropy"),
+            steps,
+        ],
         IMAGE_WIDTH,
     )
     rows = [
@@ -149,6 +149,11 @@ def _stats(one: Device) -> Sequence[Sequence[Card]]:
     means = ("TSAveragingTime", "TSNumAverage", "TSElapsedTime")
     series = Card("Frame after frame", one, [*lines(*(f"TS:{name}" for name in (*taken, *means))), points], IMAGE_WIDTH)
     return ((Card("Figures", one, figures), centroid), (histogram, profiles), (series,))
+
+
+def _results(*names: str) -> list[Item]:
+    """Return a line each for figures that a frame gives; that they can be set, for a reset, is for the expert page."""
+    return [Shown(name, words(name)) for name in names]
 
 
 def _roi(one: Device) -> Sequence[Sequence[Card]]:

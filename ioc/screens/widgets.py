@@ -128,14 +128,17 @@ def history(name: str, traces: Sequence[tuple[str, str]], unit: str, box: Box) -
 
 
 def profile(name: str, traces: Sequence[tuple[str, str, str]], titles: tuple[str, str], box: Box) -> ET.Element:
-    """Return a plot of rows of numbers: name, PV of x (empty: the index) and PV of y; titles of the axes."""
+    """Return a plot of rows of numbers: name, PV of x (empty: the index) and PV of y; titles of the axes.
+
+    They come by pvAccess: over Channel Access Phoebus shows all elements that there may be, and signed bytes.
+    """
     rows = [
         (
             "trace",
             {
                 "name": title,
-                "x_pv": x,
-                "y_pv": y,
+                "x_pv": f"pva://{x}" if x else "",
+                "y_pv": f"pva://{y}",
                 "axis": 0,
                 "trace_type": LINE_TRACE,
                 "color": color,

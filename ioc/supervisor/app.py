@@ -46,6 +46,8 @@ def serve(supervisor: Supervisor, child: Child) -> Stop:
     def on_put(name: str, value: Value) -> Future | None:
         if name == "Drain" and value:
             supervisor.ask_to_drain()
+        if name == "Ledger:Acknowledge" and value:
+            return supervisor.submit(supervisor.acknowledge)
         if name == "Restart":
             return supervisor.submit(lambda: supervisor.restart(str(value)))
         if name.startswith("Chain"):

@@ -68,7 +68,8 @@ class SeriesView(BaseModel):
 class Appliance(BaseModel):
     """The appliance at `heartbeat_ns` (CLOCK_MONOTONIC); counts in frames.
 
-    `running_since_ns` is the moment when all processes ran for the first time. `web` is where the web page is, empty:
+    `unseen` is what of `dropped` and `failed` nobody has acknowledged. `running_since_ns` is the moment when all
+    processes ran for the first time. `web` is where the web page is, empty:
     nowhere. `exit_code` is there when all is over.
     """
 
@@ -88,6 +89,7 @@ class Appliance(BaseModel):
     complete: bool = False
     dropped: int = 0
     failed: int = 0
+    unseen: int = 0
     queued: int = 0
     processes: list[ProcessView] = []
     chains: list[ChainView] = []

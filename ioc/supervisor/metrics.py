@@ -65,6 +65,7 @@ METRICS = (
     Metric("residue_frames", "Ledger:Residue", Of.APPLIANCE, "Frames unaccounted for, 0 is good"),
     Metric("dropped_frames_total", "Ledger:Dropped", Of.APPLIANCE, "Frames dropped, all reasons"),
     Metric("failed_frames_total", "Ledger:Failed", Of.APPLIANCE, "Frames that a processor failed on"),
+    Metric("unseen_frames", "Ledger:Unseen", Of.APPLIANCE, "Of both, what nobody acknowledged yet"),
     Metric("queued_frames", "Ledger:Queued", Of.APPLIANCE, "Frames on their way"),
     Metric("series_published_frames", "Ledger:SeriesPublished", Of.APPLIANCE, "Frames of the newest series"),
     Metric("series_complete", "Ledger:SeriesComplete", Of.APPLIANCE, "Whether it ended and all is settled"),

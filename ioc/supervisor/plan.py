@@ -40,8 +40,18 @@ GIVING = (Role.CONSUMER, Role.COLLECTOR, Role.INTAKE, Role.INGRESS)
 
 ASIDE = (Role.WEB,)
 """Who has nothing to do with frames: nobody waits for these, and what becomes of them is no matter of the run's."""
-RESTARTED = (Role.CONSUMER, Role.COLLECTOR, Role.WEB)
-"""Who may be started anew by command, if nobody takes frames from them: see `may_restart`."""
+NOT_RESTARTED: Mapping[Role, str] = {
+    Role.SUPERVISOR: "it is the one who restarts the others",
+    Role.DETECTOR: "that would end the acquisition: stop and start it with Acquire",
+    Role.INTAKE: "what its source sends meanwhile would be lost",
+    Role.INGRESS: "packets that come meanwhile would be lost",
+    Role.BALANCER: "packets that come meanwhile would be lost",
+    Role.WRITER: "that would end a capture: stop and start it with Capture",
+    Role.PLUGINS: "its plug-ins would forget what they keep, such as frames before a trigger",
+}
+"""Who is never started anew by command, and why: see `why_not_restarted`."""
+LONGEST_RESTART = 5.0
+"""s that a new start takes at most on a machine that is not overloaded; a collector has to wait for that long."""
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -69,18 +79,28 @@ def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec
     return [*source, *consumers, *collectors, *plugins, *writers, *egresses, *web]
 
 
-def may_restart(config: Config, role: Role, table: str | None) -> bool:
-    """Return whether a process may be started anew by command: it finishes what it has, and those before it wait.
+def why_not_restarted(config: Config, role: Role, table: str | None) -> str | None:
+    """Return why a process is not started anew by command; None if it may be.
 
-    Not one that gives frames to others, here or elsewhere: the first frames of its new life may reach them before the
-    supervisor has heard of it, and would be booked to the old one.
+    One that may finishes what it has, those before it wait as their policies say, and those behind it, too.
     """
-    if role is Role.WEB:
-        return True
-    if role not in RESTARTED or table is None:
-        return False
+    if role in NOT_RESTARTED:
+        return NOT_RESTARTED[role]
+    if role is Role.WEB or table is None:
+        return None if role is Role.WEB else "it is no process of the plan"
+    if role is Role.EGRESS:
+        egress = config.egress[table]
+        if egress.payload == "pvapy":
+            return "PvaPy's receivers do not know events that are counted from 1 again"
+        return "what it keeps to send again would be gone" if egress.resend else None
+    behind = [
+        name.partition(".")[2] for name in takers(config.inputs, NODES[role](table)) if name.startswith("collectors.")
+    ]
+    hasty = [name for name in behind if config.collectors[name].wait < LONGEST_RESTART]
+    if hasty:
+        return f"collectors.{hasty[0]} waits for less than {LONGEST_RESTART:g} s, and would leave out what comes later"
     outputs = config.groups[table].outputs if role is Role.CONSUMER else config.collectors[table].outputs
-    return not takers(config.inputs, NODES[role](table)) and set(outputs) <= {"pva"}
+    return None if set(outputs) <= {"pva"} else "it hands frames to a place elsewhere, which may not take them in time"
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:

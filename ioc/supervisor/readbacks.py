@@ -15,6 +15,7 @@ def values(view: Appliance) -> dict[str, Value]:
         "Ledger:Complete_RBV": view.complete,
         "Ledger:Dropped_RBV": view.dropped,
         "Ledger:Failed_RBV": view.failed,
+        "Ledger:Unseen_RBV": view.unseen,
         "Ledger:Queued_RBV": view.queued,
         **_series(view.series or SeriesView(id=0)),
         "Health_RBV": view.health,

@@ -30,8 +30,9 @@ from ioc.supervisor.jobs import write_secret
 from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.limits import Patrol
+from ioc.supervisor.losses import Losses
 from ioc.supervisor.overview import Life, look_over, verdict
-from ioc.supervisor.plan import ASIDE, MODULES, may_restart
+from ioc.supervisor.plan import ASIDE, MODULES, why_not_restarted
 from ioc.supervisor.quarantine import Quarantine
 from ioc.supervisor.report import build
 from ioc.supervisor.rules import Rules
@@ -89,6 +90,7 @@ class Supervisor:
         self._drain_until_ns = 0
         self._life = Life()
         self._viewed_ns = 0
+        self._losses = Losses()
         self.view = look_over(self.crew, Ledger(0, [], [], []), self._life, 0)
         self._launcher = self._watch_launcher()
 
@@ -150,13 +152,18 @@ class Supervisor:
         Raises:
             RefusedError: there is no such process, it may not be restarted, or it does not run.
         """
-        config = self.spec.config
-        able = [one for one in self.crew if one.running and may_restart(config, one.spec.role, one.spec.table)]
+        reasons = {one.name: why_not_restarted(one.spec.config, one.spec.role, one.spec.table) for one in self.crew}
+        able = [one for one in self.crew if one.running and reasons[one.name] is None]
         worker = next((one for one in able if one.name == name), None)
         if worker is None or self._life.draining:
             expected = f"a process that runs, one of {', '.join(one.name for one in able) or '(none)'}"
-            raise RefusedError(mismatch("Restart", expected, name))
+            raise RefusedError(mismatch("Restart", expected, name, reasons.get(name) or ""))
         worker.renew(self._clock.monotonic_ns(), BY_COMMAND, asked=True)
+
+    def acknowledge(self) -> None:
+        """Take the losses so far as seen: no alarm for them any more; the accounts stay. To be called in the loop."""
+        self._losses.acknowledge()
+        log.info("acknowledged: %d frames dropped, %d failed", self.view.dropped, self.view.failed)
 
     def drain(self, deadline: float) -> None:
         """Begin to drain; what has not finished `deadline` seconds from now is killed."""
@@ -360,6 +367,7 @@ class Supervisor:
             most_frames=self.quarantine.most_frames,
             most_bytes=self.quarantine.most_bytes,
         )
+        view.unseen = self._losses.update(view.dropped + view.failed)
         self.view = view
         self.folder.write("appliance.json", view.model_dump_json())
         for watcher in self.watchers:

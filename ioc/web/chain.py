@@ -9,7 +9,7 @@ from ioc.core.config import Config
 from ioc.core.config_plugins import PASSING
 from ioc.core.status import Role
 from ioc.core.topology import DETECTOR, depth
-from ioc.supervisor.plan import NODES, may_restart, plan
+from ioc.supervisor.plan import NODES, plan, why_not_restarted
 from ioc.web.history import read_json
 
 STARTED_AND_STOPPED = (Role.CONSUMER,)
@@ -66,7 +66,7 @@ class Chain:
             "column": self._column(place),
             "givers": [giver for giver, one in places.items() if self._gives(one, place)],
             "startStop": place.role in STARTED_AND_STOPPED,
-            "restart": may_restart(self._config, place.role, place.table),
+            "noRestart": why_not_restarted(self._config, place.role, place.table),
         }
 
     def _column(self, place: Place) -> int:

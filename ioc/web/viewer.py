@@ -16,6 +16,7 @@ from ioc.channels.pva_snapshots import Identity
 from ioc.core.errors import PeerError, mismatch
 from ioc.core.frame import Frame
 from ioc.web.picture import Picture, Wish, draw
+from ioc.web.pixels import with_pixels
 
 THREADS = 2
 RESTS = 3
@@ -101,12 +102,16 @@ class Viewer:
         try:
             identity = await self._run(lambda: self._source.identity(name))
             if identity != shown.identity:
-                frame = await self._run(lambda: self._source.fetch(name))
+                frame = await self._run(lambda: self._fetch(name))
                 shown.frame = frame
                 shown.identity = Identity(frame.unique_id, frame.timestamp_ns) if frame is not None else identity
         finally:
             now = self._clock()
             shown.rest_until = now + max(self._period, RESTS * (now - begun)) if shown.frame is not None else now
+
+    def _fetch(self, name: str) -> Frame | None:
+        frame = self._source.fetch(name)
+        return None if frame is None else with_pixels(frame)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -14,6 +14,8 @@ COLUMNS = {
     "balancer": "Behind them",
 }
 """The heading of the column of each role; that of members for all others."""
+ASIDE = ("web",)
+"""Roles that no frame goes through: they have no box."""
 BELOW, GAP = 34, 10
 
 filled = {}
@@ -21,7 +23,7 @@ prefix = widget.getEffectiveMacros().getValue("P")  # noqa: F821 - given by Phoe
 for slot in range(len(pvs) // 3):  # noqa: F821 - given by Phoebus
     name, role, state = [PVUtil.getString(pv) for pv in pvs[3 * slot : 3 * slot + 3]]  # noqa: F821
     box = ScriptUtil.findWidgetByName(widget, "Box" + str(slot + 1))  # noqa: F821
-    if not name or state == "Absent":
+    if not name or state == "Absent" or role in ASIDE:
         box.setPropertyValue("visible", False)
         continue
     heading = ScriptUtil.findWidgetByName(widget, COLUMNS.get(role, "Who takes frames"))  # noqa: F821

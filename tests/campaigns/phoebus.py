@@ -52,15 +52,15 @@ PROCESSES = ("detector", "Cons1", "Cons2", "Cons3", "Cons4", "Cons5", "Cons6", "
 PROCESSES += ("EjfatIn1", "HDF1", "Plug1", "In1")
 PLUGINS = ("HDF1", "image1", "Stats1", "ROI1", "Proc1", "Trans1", "Codec1", "CB1")
 LIVE = {
-    "overview.bob": 25.0,
-    "detector.bob": 15.0,
-    "stats.bob": 10.0,
+    "overview.bob": 10.0,
+    "detector.bob": 6.0,
+    "stats.bob": 8.0,
     "consumer.bob": 20.0,
     "group.bob": 15.0,
-    "process.bob": 8.0,
+    "process.bob": 12.0,
 }
 """Seconds that a screen lives before its picture is taken, for plots and pictures to fill; LIVE_SECONDS for others."""
-LIVE_SECONDS = 3.0
+LIVE_SECONDS = 2.0
 PRESSED = {"overview.bob": "Detector"}
 """A button that is pressed on a screen, to open another one."""
 BUILD_SECONDS = 1200.0
@@ -128,8 +128,15 @@ def prepare(user: User) -> None:
     user.put("Stats1:ComputeCentroid", 1)
     user.put("Stats1:ComputeProfiles", 1)
     user.put("Stats1:ComputeHistogram", 1)
+    user.put("Stats1:TS:TSNumPoints", 50)
+    user.put_plain("Stats1:TS:TSAcquire", 1)
     user.put("ROI1:SizeX", SIZE // 2)
     user.put("ROI1:SizeY", SIZE // 2)
+    for name, value in (("PreCount", 3), ("PostCount", 3), ("PresetTriggerCount", 0)):
+        user.put(f"CB1:{name}", value)
+    user.put_plain("CB1:Capture", 1)
+    user.wait("CB1:Capture_RBV", "Capturing")
+    user.put_plain("CB1:Trigger", 1)
     user.put("image1:MinCallbackTime", 1.0)
     user.put("HDF1:NumCapture", 0)
     user.put("HDF1:FileName", "phoebus")
@@ -222,8 +229,8 @@ def stage(shown: Sequence[Screen], output: Path, client_only: bool) -> bool:
         with h5py.File(folder / "images.h5", "w") as file:
             file["data"] = np.add.outer(np.arange(64), np.arange(64))[None].repeat(16, 0).astype(np.uint8)
         (folder / "rayfan.toml").write_text(configuration(folder))
-        with appliance(folder, "rayfan.toml") as run:
-            run.wait_running(*PROCESSES)
+        with appliance(folder, "rayfan.toml", "--set", "web.port=0") as run:
+            run.wait_running(*PROCESSES, "Web1")
             with user_of(run) as user:
                 good = read_and_put(run, user, client)
                 prepare(user)

@@ -1,8 +1,8 @@
 """The web page of a running appliance in headless Chromium; run as a module, it leaves pictures of every view.
 
-One appliance: two consumers in turn, a third one behind them, EJFAT over loopback. Each step is what an operator does,
-and what he sees is compared with what an EPICS client of somebody else sees. At the end the ledger has the last word:
-a browser that never reads what it asked for changes nothing in it.
+One appliance: two consumers in turn, a third one behind them, one that compresses, EJFAT over loopback. Each step is
+what an operator does, and what he sees is compared with what an EPICS client of somebody else sees. At the end the
+ledger has the last word: a browser that never reads what it asked for changes nothing in it.
 """
 
 import argparse
@@ -40,6 +40,10 @@ queue_size = 64
 [groups.behind]
 input = "groups.stats"
 processor = "bin"
+[groups.packed]
+processor = "compress"
+[groups.packed.settings]
+Codec = "bslz4"
 [egress.demo]
 ingress = "demo"
 rate = 8.0
@@ -64,8 +68,8 @@ class Stage:
         """A put of somebody else is seen on the page."""
         self.at.go("overview")
         boxes = self.at.page.eval_on_selector_all("[data-process]", "all => all.map((one) => one.dataset.process)")
-        assert sorted(boxes) == ["Cons1", "Cons2", "Cons3", "Ejfat1", "EjfatIn1", "detector"], boxes
-        assert self.at.page.locator("#links path").count() == 6, "a line for each passage"
+        assert sorted(boxes) == ["Cons1", "Cons2", "Cons3", "Cons4", "Ejfat1", "EjfatIn1", "detector"], boxes
+        assert self.at.page.locator("#links path").count() == 7, "a line for each passage"
         self.user.put("cam1:FrameRate", 170.0)
         self.at.wait_text("#frame-rate-readback", "text === '170 Hz'")
         before = self.at.text("header [data-pv='Ledger:Published_RBV']")
@@ -84,7 +88,7 @@ class Stage:
         """Pictures follow the stream, in other colours too; the cursor tells the true value of a pixel."""
         self.at.go("images")
         content = "() => document.getElementById('picture').toDataURL()"
-        for channel in ("Pva1:Image", "Cons3:Image", "EjfatIn1:Image"):
+        for channel in ("Pva1:Image", "Cons3:Image", "Cons4:Image", "EjfatIn1:Image"):
             self.at.page.wait_for_selector(f"#channel option[value='{channel}']", state="attached")
             self.at.page.select_option("#channel", channel)
             self.at.wait_text("#picture-facts", "text.startsWith('frame ')")
@@ -151,17 +155,25 @@ class Stage:
         self.at.page.click("button[aria-label='Start Cons2']")
         self.user.wait("Cons2:State_RBV", "Running")
         pid = self.user.get("Cons3:Pid_RBV")
-        assert not self.at.page.locator("button[aria-label='Restart Cons1']").count(), "it gives frames to Cons3"
+        assert not self.at.page.locator("button[aria-label='Restart EjfatIn1']").count(), "packets come all the time"
+        assert self.at.page.get_by_text("no restart: packets that come meanwhile would be lost").count() == 1
+        for name in ("Cons1", "Ejfat1"):  # both give frames to others
+            self._restart(name)
         self.at.page.click("button[aria-label='Restart Cons3']")
         self.at.page.click("#sure-dialog button[value=no]")
-        self.at.page.click("button[aria-label='Restart Cons3']")
-        self.at.page.click("#sure-dialog button[value=yes]")
-        self.run.wait_until(
-            lambda: self.run.runs("Cons3") and self.run.status("Cons3")["pid"] != pid, "Cons3 is started anew"
-        )
+        assert self.run.status("Cons3")["pid"] == pid
+        self._restart("Cons3")
         self.at.page.wait_for_function(
             "() => [...document.querySelectorAll('#process-rows tr')]"
             ".find((row) => row.textContent.startsWith('Cons3'))?.cells[8].textContent === '1'"
+        )
+
+    def _restart(self, name: str) -> None:
+        pid = self.run.status(name)["pid"]
+        self.at.page.click(f"button[aria-label='Restart {name}']")
+        self.at.page.click("#sure-dialog button[value=yes]")
+        self.run.wait_until(
+            lambda: self.run.runs(name) and self.run.status(name)["pid"] != pid, f"{name} is started anew"
         )
 
     def a_lost_connection_heals(self) -> None:
@@ -181,6 +193,7 @@ class Stage:
         self.at.go("ledger")
         self.at.page.wait_for_function("() => document.querySelectorAll('#account-rows tr').length >= 5")
         self.at.wait_text("#ledger-verdict", "text.startsWith('Series ')")
+        self.at.wait_text("#ledger [data-pv='Ledger:Unseen_RBV']", "text === '0'")
         self.at.go("log")
         self.at.page.select_option("#log-process", "puts")
         self.at.page.fill("#log-text", "web:127")
@@ -192,7 +205,7 @@ class Stage:
     def everybody_can_use_it(self) -> None:
         """Every view has names for all that is there, contrast in light and dark, no overflow; and is photographed."""
         for dark in (False, True):
-            for width in (1280, 800):
+            for width in (1280, 800, 390):
                 context = context_of(self.browser, width, dark)
                 at = Watched(context, self.url)
                 for view in VIEWS:
@@ -277,7 +290,7 @@ def play(output: Path) -> None:
         folder = Path(name)
         (folder / "rayfan.toml").write_text(CONFIG)
         with appliance(folder, "rayfan.toml", "--set", "web.enabled=true") as run, user_of(run) as user:
-            run.wait_running("detector", "Cons1", "Cons2", "Cons3", "EjfatIn1", "Web1")
+            run.wait_running("detector", "Cons1", "Cons2", "Cons3", "Cons4", "EjfatIn1", "Web1")
             with chromium() as browser:
                 stage = Stage(run, user, browser, output)
                 for step in stage.steps():

@@ -17,6 +17,16 @@ CAPTURE = {
     "NumCapture": FRAMES + 1,
     "FileWriteMode": "Stream",
 }
+SEEING = """
+from dataclasses import replace
+from consumers.processor import Processor
+
+class Seeing(Processor):
+    def process(self, frame, metadata):
+        seen = metadata["Energy"] if metadata.quality["Energy"].found else float("nan")
+        return replace(frame, attributes={**frame.attributes, "SeenEnergy": seen})
+"""
+"""A processor of the consumers behind the hop: puts the metadata that it gets by name among the attributes."""
 NAMES = ("detector", "EjfatIn1", "Ejfat1", "HDF1", "Coll1", "Cons1", "Cons2", "Cons3", "Cons4")
 
 
@@ -24,6 +34,8 @@ def test_what_came_by_ejfat_is_processed_put_in_order_and_written(tmp_path: Path
     settings = ["detector.image_mode=Multiple", f"detector.num_images={FRAMES}", "detector.frame_rate=200"]
     settings += ["egress.beam.metadata.channels.Energy.wait=20", "writers.files.metadata.channels.Current.wait=20"]
     settings += ["detector.size=[32,24]", f"writers.files.path={tmp_path}"]
+    (tmp_path / "seeing.py").write_text(SEEING)
+    settings += [f"groups.far.processor={tmp_path}/seeing.py:Seeing"]
     arguments = [str(EXAMPLE), *(word for setting in settings for word in ("--set", setting))]
     with appliance(tmp_path, *arguments) as run, user_of(run) as user:
         run.wait_running(*NAMES)
@@ -48,6 +60,7 @@ def test_what_came_by_ejfat_is_processed_put_in_order_and_written(tmp_path: Path
         ids = attributes["NDArrayUniqueId"][:].tolist()
         assert ids == sorted(set(ids)) and len(ids) == arrived
         assert attributes["Energy"][:].tolist() == ids, "it went along in the events"
+        assert attributes["SeenEnergy"][:].tolist() == ids, "consumers behind the hop have it by name"
         assert attributes["Current"][:].tolist() == ids, "it was matched before the file"
 
 

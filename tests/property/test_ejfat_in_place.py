@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ioc.channels import ejfat_mmsg, ejfat_socket
 from ioc.channels.ejfat_gather import Gatherer, Laid
+from ioc.channels.ejfat_landing import Shape
 from ioc.channels.ejfat_reassembly import Event, Limits, Reassembler
-from ioc.channels.ejfat_scatter import MOST_MISSES, REST_EVENTS, Scatter, Shape
+from ioc.channels.ejfat_scatter import MOST_MISSES, REST_EVENTS, Scatter
 from ioc.channels.ejfat_segmenter import HeaderSheet, Segmenter, Stamp
 from ioc.channels.ejfat_wire import HEAD_BYTES, LbVersion
 
@@ -186,6 +187,88 @@ def test_whatever_comes_between_no_byte_is_wrong(seed: int, shape: Shape) -> Non
             assert data == sent[data_id, number]
         whole = {(data_id, number) for data_id, number, _ in got}
         assert len(whole) == len(got) and sent.keys() - whole <= hurt
+        ours.scatter.disarm()
+
+
+def test_behind_a_lost_message_receiving_in_place_goes_on() -> None:
+    with pair() as (receiving, sending):
+        ours = Receiving(receiving)
+        ours.scatter.expect(SHAPE)
+        whole = {number: random.Random(number).randbytes(SIZE) for number in range(1, 13)}
+        segmenter, got = Segmenter(1500, 4, 2, 1), []
+        for number, data in whole.items():
+            packets = segmenter.lay([data], Stamp(number, number, 1))
+            batches = [packets.wire[at : at + 44 * 1472] for at in range(0, len(packets.wire), 44 * 1472)]
+            if number % 3 == 0:
+                del batches[number // 3 % len(batches)]
+            sender = ejfat_socket.PacketSender(sending, offload=True)
+            for batch in batches:
+                sender.send(batch, 1472)
+            got += ours.take_all()
+        got += ours.take_rest()
+        assert got == [(1, number, data) for number, data in whole.items() if number % 3]
+        assert ours.in_place == len(got) and ours.scatter.armed, "no event had to be copied as a whole"
+        ours.scatter.disarm()
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.sets(st.integers(0, 19), max_size=6), st.sampled_from([140_000, 60_000]), st.integers(1, 3))
+def test_what_was_lost_of_an_event_may_still_come(lost: set[int], size: int, events: int) -> None:
+    shape, segmenter, step = Shape(size, 1472, HEAD_BYTES, 4), Segmenter(1500, 4, 2, 1), 4 * 1472
+    sent = {number: random.Random(number).randbytes(size) for number in range(1, events + 1)}
+    with pair() as (receiving, sending):
+        ours, late, got = Receiving(receiving), [], []
+        ours.scatter.expect(shape)
+        sender = ejfat_socket.PacketSender(sending, offload=True)
+        for number, data in sent.items():
+            packets = segmenter.lay([data], Stamp(number, number, 1))
+            for message, at in enumerate(range(0, len(packets.wire), step)):
+                batch = packets.wire[at : at + step]
+                if message in lost:
+                    late.append(bytes(batch))
+                else:
+                    sender.send(batch, 1472)
+            got += ours.take_all()
+        for batch in late:
+            sender.send(memoryview(batch), 1472)
+        got += ours.take_rest()
+        assert {number: data for _, number, data in got} == sent
+        assert ours.reassembler.tally.duplicates == ours.reassembler.tally.bad == 0
+        ours.scatter.disarm()
+
+
+def test_a_call_takes_several_small_events() -> None:
+    small, segmenter, step = Shape(20_000, 1472, HEAD_BYTES, 4), Segmenter(1500, 4, 2, 1), 4 * 1472
+    with pair() as (receiving, sending):
+        ours, sender, got = Receiving(receiving), ejfat_socket.PacketSender(sending, offload=True), []
+        sent = [(1, number, random.Random(number).randbytes(small.length)) for number in range(1, 3 * small.places)]
+        ours.scatter.expect(small)
+        most = 0
+        for first in range(0, len(sent), 8):  # no more than the smallest sockets hold
+            for _, number, data in sent[first : first + 8]:
+                wire = segmenter.lay([data], Stamp(number, number, number)).wire
+                for at in range(0, len(wire), step):
+                    sender.send(wire[at : at + step], 1472)
+            while len(got) < min(first + 8, len(sent)) and (events := ours.take()) is not None:
+                most = max(most, len(events))
+                got += [(event.data_id, event.number, event.payload.tobytes()) for event in events]
+        assert got + ours.take_rest() == sent
+        assert most > 1
+        ours.scatter.disarm()
+
+
+def test_an_event_that_is_over_is_counted_and_the_next_one_received_in_place() -> None:
+    with pair() as (receiving, sending):
+        ours = Receiving(receiving)
+        ours.scatter.expect(SHAPE)
+        data = random.Random(1).randbytes(SIZE)
+        got = []
+        for number in (1, 1, 2, 2, 3):
+            send(sending, data, Stamp(number, number, number))
+            got += ours.take_all()
+        assert got + ours.take_rest() == [(1, number, data) for number in (1, 2, 3)]
+        assert ours.reassembler.tally.repeats == 2 * SHAPE.packets
+        assert ours.in_place == 3
         ours.scatter.disarm()
 
 

@@ -10,7 +10,7 @@ from ioc.channels import ejfat_uri
 from ioc.channels.ejfat_coverage import Coverage
 from ioc.channels.ejfat_reassembly import Limits, Reassembler
 from ioc.channels.ejfat_segmenter import Segmenter, Stamp
-from ioc.channels.ejfat_wire import LbVersion, ReHeader, parse_segment
+from ioc.channels.ejfat_wire import LB_BYTES, RE_BYTES, LbHeader, LbVersion, ReHeader, parse_segment, segment_like
 from ioc.core.errors import ConfigError, ProtocolError
 
 LIMITS = Limits(max_event_bytes=1 << 16, memory=1 << 22)
@@ -170,3 +170,29 @@ def test_a_uri_is_read_or_refused_and_survives_being_written(text: str) -> None:
     again = ejfat_uri.parse(ejfat_uri.to_text(uri))
     assert (again.token, again.host, again.port, again.lb_id) == (uri.token, uri.host, uri.port, uri.lb_id)
     assert (again.data and again.data.port) == (uri.data and uri.data.port)
+
+
+@given(lb_versions, st.data())
+def test_headers_like_the_last_ones_are_read_as_any_others(lb: LbVersion | None, data: st.DataObject) -> None:
+    before = headers(lb, data)
+    known = parse_segment(before, len(before) + 1)
+    head = headers(lb, data)
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(head) - 1))
+        head = head[:at] + data.draw(st.binary(min_size=1, max_size=1)) + head[at + 1 :]
+    found = segment_like(known, before, head)
+    assert found is None or found == parse_segment(head, len(head) + 1)
+    alike = head[:-8] == before[:-8]
+    assert found is not None or not alike
+
+
+def headers(lb: LbVersion | None, data: st.DataObject) -> bytes:
+    """Return the headers of the first packet of an event, of few sources and lengths so that some are alike."""
+    number = st.integers(0, (1 << 64) - 1)
+    re = ReHeader(data.draw(st.integers(1, 2)), 0, data.draw(st.integers(1, 2)), data.draw(number)).to_bytes()
+    if lb is None:
+        assert len(re) == RE_BYTES
+        return re
+    head = LbHeader.of(lb, data.draw(number), data.draw(st.integers(0, 0xFFFF))).to_bytes() + re
+    assert len(head) == LB_BYTES + RE_BYTES
+    return head

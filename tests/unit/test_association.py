@@ -204,3 +204,14 @@ def test_attributes_carry_values_and_qualities() -> None:
     carried = Metadata.carried(attributes, ("A", "B", "C"))
     assert (dict(carried), carried.quality) == ({"A": 1.5}, {"A": Quality.MATCHED, "B": Quality.MISSING})
     assert not Metadata.carried({"AQuality": "perfect"}, ("A",)).quality
+
+
+def test_frames_from_elsewhere_say_themselves_what_goes_along() -> None:
+    attributes = {"A": 1.5, "AQuality": "matched", "BQuality": "missing", "BeamQuality": "good", "ColorMode": 0}
+    told = Metadata.told(attributes)
+    assert (dict(told), told.quality) == ({"A": 1.5}, {"A": Quality.MATCHED, "B": Quality.MISSING})
+    assert not Metadata.told({"ColorMode": 0}).quality
+    joined = told.joined(Metadata({"A": 2.5, "C": "x"}, {"A": Quality.LATE, "C": Quality.MATCHED}))
+    assert dict(joined) == {"A": 2.5, "C": "x"}
+    assert joined.quality == {"A": Quality.LATE, "B": Quality.MISSING, "C": Quality.MATCHED}
+    assert told.quality["A"] is Quality.MATCHED, "neither of the two is changed"

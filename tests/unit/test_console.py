@@ -74,7 +74,7 @@ def test_the_bar_is_about_time_or_frames() -> None:
 
 def test_a_line_tells_rate_lag_lost_and_residue_only_if_there_is_one() -> None:
     assert line(view(queued=5, dropped=17, failed=3), 12.0, Facts(60.0)) == (
-        "    12 of 60 s  Running  123456789 frames, 1000 Hz, on their way 5, lost 17, failed 3"
+        "    12 of 60 s  Running  123456789 frames, 1000 Hz, waiting 5, lost 17, failed 3"
     )
     assert line(view(residue=2), 1.0, Facts()).endswith("unaccounted for 2")
 

@@ -1,6 +1,7 @@
 """The doctor: what is found good, what costs, what breaks, and what is tried out."""
 
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from ioc.cli import main
 from ioc.console import too_fast
 from ioc.core.config import Config, load
 from ioc.core.demo import DEMO
-from ioc.doctor import host, network, rates, trial
+from ioc.doctor import host, network, places, rates, trial
 from ioc.doctor.finding import Finding, Level
 from ioc.doctor.remembered import remember
+from ioc.supervisor.prefix_claim import PrefixClaim
+from tests.support.epics import random_prefix
 
 REMOTE = """
 [detector]
@@ -79,6 +82,47 @@ def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("EPICS_PVAS_SERVER_PORT", str(taken.getsockname()[1]))
         found = of(list(network.findings(config())), "pvAccess port")
     assert found.level is Level.WARNING and "is taken" in found.found
+
+
+PLACES = """
+prefix = "{prefix}"
+[web]
+port = {tcp}
+[metrics]
+port = {tcp}
+[ingress.a]
+port = {udp}
+[balancers.b]
+port = {tcp}
+"""
+
+
+def test_ports_of_the_configuration_that_are_taken_and_a_prefix_that_is() -> None:
+    prefix = random_prefix()
+    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        for one in (tcp, udp):
+            one.bind(("127.0.0.1", 0))
+        tcp.listen()
+        numbers = {"tcp": tcp.getsockname()[1], "udp": udp.getsockname()[1]}
+        wanted = config(PLACES.format(prefix=prefix, **numbers))
+        found = {one.what: one for one in places.findings(wanted)}
+        assert found["prefix"].level is Level.GOOD
+        assert found["web.port"].level is Level.WARNING, "another one is taken"
+        for what in ("metrics.port", "ingress.a.port", "balancers.b.port"):
+            assert found[what].level is Level.BAD
+            assert "Address already in use" in found[what].found and what in found[what].advice
+        claim = PrefixClaim(prefix)
+        (held,) = places.findings(wanted)
+        claim.close()
+    assert held.level is Level.WARNING
+    assert f"process {os.getpid()}; stop that one" in held.advice
+    assert {one.level for one in places.findings(wanted)} == {Level.GOOD}, "all are free again"
+
+
+def test_a_host_that_does_not_reach_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "_heard", lambda *_: False)
+    found = of(list(network.findings(config())), "loopback")
+    assert found.level is Level.BAD and "ip link set lo up" in found.advice
 
 
 def test_packets_larger_than_the_way_takes(monkeypatch: pytest.MonkeyPatch) -> None:

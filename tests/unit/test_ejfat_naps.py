@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
+from ioc.channels.ejfat_naps import FAST_BYTES, LONGEST_NAP, NAP_SECONDS, NAPS, Naps
 from ioc.channels.ejfat_pacing import Pause
-from ioc.channels.ejfat_receiver import NAPS, EjfatReceiver, ReceiverSettings
+from ioc.channels.ejfat_receiver import EjfatReceiver, ReceiverSettings
 from ioc.channels.ejfat_segmenter import Segmenter, Stamp
 from ioc.core import codec
 from ioc.core.frame import Frame
@@ -77,3 +78,13 @@ def test_the_fill_is_at_most_one_however_much_comes(scripted: tuple[Scripted, Ej
     assert receiver.fill() == 1.0
     figures = receiver.figures()
     assert (figures.complete, figures.queued, figures.dropped) == (5, 2, 3)
+
+
+def test_naps_become_longer_while_packets_come_fast() -> None:
+    naps, taken = Naps(), 0
+    lengths = []
+    for came in (FAST_BYTES,) * 10 + (FAST_BYTES - 1,) * 2:
+        taken += came
+        lengths.append(naps.next(taken))
+    assert lengths[:10] == sorted(lengths[:10]) and lengths[0] > NAP_SECONDS and lengths[9] == LONGEST_NAP
+    assert lengths[10:] == [NAP_SECONDS] * 2

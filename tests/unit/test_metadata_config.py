@@ -63,3 +63,20 @@ def test_values_are_carried_to_all_groups_behind() -> None:
     assert config.carried_metadata("detector") == ()
     assert config.carried_metadata("collectors.c") == ("A",)
     assert set(config.carried_metadata("groups.h")) == {"A", "B"}
+
+
+def test_values_are_known_behind_an_ejfat_hop() -> None:
+    config = load(
+        f'{TABLE}channel = "pva://X"\n[egress.e]\ninput = "groups.g"\ningress = "i"\n[ingress.i]\n'
+        '[egress.e.metadata.channels.B]\nchannel = "pva://Y"\n[groups.h]\ninput = "ingress.i"\n'
+        '[egress.back]\ninput = "groups.h"\ningress = "i"\n',
+        "test.toml",
+    )
+    assert config.carried_metadata("ingress.i") is config.carried_metadata("groups.h") is None
+    assert config.carried_metadata("groups.g") == ("A",)
+    assert config.metadata_pvs("h") == {"A": "X", "B": "Y"}
+
+
+def test_frames_of_a_mirrored_detector_say_themselves_what_goes_along() -> None:
+    config = load('[detector]\nsource = { kind = "pva", channel = "X:Image" }\n[groups.g]\n', "test.toml")
+    assert config.carried_metadata("detector") is None

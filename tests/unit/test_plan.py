@@ -9,7 +9,15 @@ import pytest
 from ioc.core.config import Config, load
 from ioc.core.errors import ConfigError
 from ioc.core.status import ProcessSpec, Role
-from ioc.supervisor.plan import another_member, bound_to, consumer_names, destination, may_restart, needs_port_of, plan
+from ioc.supervisor.plan import (
+    another_member,
+    bound_to,
+    consumer_names,
+    destination,
+    needs_port_of,
+    plan,
+    why_not_restarted,
+)
 from ioc.supervisor.run_folder import Birth, RunFolder, folder_of, slug
 
 TEXT = """
@@ -50,12 +58,25 @@ def test_order_of_start_names_and_members() -> None:
     assert [spec.name for spec in without] == [spec.name for spec in specs][:-1]
 
 
-def test_only_ends_of_chains_and_the_web_page_restart_by_command() -> None:
-    text = f'{TEXT}[groups.end]\ninput = "groups.first"\n[groups.away]\noutputs = ["put://X:1"]\n'
+def test_who_may_be_started_anew_by_command() -> None:
+    text = (
+        f'{TEXT}[groups.end]\ninput = "groups.first"\n[groups.away]\ninput = "groups.end"\noutputs = ["put://X:1"]\n'
+        "[writers.w]\n[plugins]\n[balancers.b]\n"
+        '[egress.again]\nuri = "ejfat://h?data=10.0.0.1:1"\nresend = true\ninput = "groups.second"\n'
+        '[egress.pva]\nuri = "ejfat://h?data=10.0.0.1:1"\npayload = "pvapy"\n'
+    )
     specs = plan(load(text, "test"), Path("/run"))
-    assert [one.name for one in specs if may_restart(one.config, one.role, one.table)] == ["Cons3", "Cons4", "Web1"]
-    tables = {one.name: one.table for one in specs}
-    assert (tables["Cons3"], tables["Cons4"], tables["Cons5"]) == ("second", "end", "away")
+    reasons = {one.name: why_not_restarted(one.config, one.role, one.table) for one in specs}
+    able = [name for name, reason in reasons.items() if reason is None]
+    assert able == ["Cons1", "Cons2", "Cons3", "Cons4", "Ejfat1", "Ejfat2", "Web1"]
+    told = {name: reason for name, reason in reasons.items() if reason is not None}
+    assert set(told) == {"EjfatLb1", "EjfatIn1", "detector", "Cons5", "Plug1", "HDF1", "Ejfat3", "Ejfat4"}
+    hasty = load(
+        '[groups.a]\n[collectors.c]\ninput = "groups.a"\nwait = 2.0\n[collectors.d]\ninput = "collectors.c"\n', "test"
+    )
+    assert "would leave out what comes later" in (why_not_restarted(hasty, Role.CONSUMER, "a") or "")
+    assert why_not_restarted(hasty, Role.COLLECTOR, "d") is None
+    assert "elsewhere" in told["Cons5"] and "send again" in told["Ejfat3"] and "PvaPy" in told["Ejfat4"]
 
 
 def test_names_of_consumers_by_group() -> None:

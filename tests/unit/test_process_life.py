@@ -149,7 +149,26 @@ def test_a_restart_of_what_does_not_run_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(RefusedError, match=r"Restart: expected a process that runs, one of \(none\), found 'Cons1'"):
         supervisor.restart("Cons1")
+    supervisor.crew.muster([], 0)
+    with pytest.raises(RefusedError, match="found 'detector'; that would end the acquisition"):
+        supervisor.restart("detector")
+    with pytest.raises(RefusedError, match=r"found 'Cons1'$"):
+        supervisor.restart("Cons1")
     supervisor.close()
+
+
+def test_losses_are_new_until_they_are_acknowledged(tmp_path: Path) -> None:
+    spec = ProcessSpec(role=Role.SUPERVISOR, name="supervisor", config=load(TEXT, "test"), run_dir=tmp_path)
+    supervisor = Supervisor(spec, RunFolder(tmp_path))
+    seen = []
+    for dropped, failed in ((0, 0), (5, 2), (5, 2), (9, 2), (9, 2), (4, 2), (7, 3)):
+        lost = supervisor.view.model_copy(update={"dropped": dropped, "failed": failed})
+        supervisor._show(lost)
+        seen.append(supervisor.view.unseen)
+        if seen[-1] in (7, 4):
+            supervisor.acknowledge()
+    supervisor.close()
+    assert seen == [0, 7, 0, 4, 0, 0, 4], "found frames are no losses, and later ones are new"
 
 
 def test_restarts_wait_longer_and_longer_until_it_is_given_up(life: Life) -> None:

@@ -48,12 +48,17 @@ def text_of(records: dict[str, Any], structures: dict[str, Any], silent: list[st
 
 
 def test_processes_groups_and_ledger_are_drawn() -> None:
-    drawn = text_of(RECORDS, statuses(member("Cons1", 64), member("Cons2", 3, present=False, queue_full=5)), [])
+    drawn = text_of(
+        RECORDS, statuses(member("Cons1", 64, queue_full=4), member("Cons2", 3, present=False, queue_full=5)), []
+    )
     rows = {line.split()[0]: line.split()[1:] for line in drawn.splitlines() if line.split()}
     assert rows["detector"] == ["Running", "1000.0", "0", "123456", "0", "0", "0"]
-    assert rows["Cons1"] == ["Failed", "500.0", "65", "61000", "3", "7", "2"]
-    assert rows["stats"] == ["bounded", "1", "of", "2", "██████████", "64/64", "0.250", "5"]
+    assert rows["Cons1"] == ["Failed", "500.0", "65", "61000", "3", "11", "2"], (
+        "7 that it missed, 4 that were not given to it"
+    )
+    assert rows["stats"] == ["bounded", "1", "of", "2", "██████████", "64/64", "0.250", "9"]
     assert "61 s  published 123456  residue 0" in drawn
+    assert "residue 0  lost 9" in text_of(RECORDS | {"Ledger:Dropped_RBV": 9}, statuses(), [])
     assert all(len(line) <= 80 for line in drawn.splitlines())
 
 

@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from consumers.compression import Options, compress
 from ioc.channels.pva_snapshots import Identity
-from ioc.core.errors import PeerError
+from ioc.core.compressed import CODECS, SHAPE, packed
+from ioc.core.errors import PeerError, ProtocolError
 from ioc.core.frame import DataType, Frame
 from ioc.web.picture import Wish, binned, draw
+from ioc.web.pixels import with_pixels
 from ioc.web.viewer import MOST_WAITING, Viewer
 
 
@@ -76,6 +79,25 @@ def test_a_histogram_counts_every_pixel_of_a_small_frame() -> None:
     assert [count for count in found["counts"] if count] == [16] * 4
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_frame_that_a_codec_packed_is_shown_as_before_it(codec: str) -> None:
+    plain = frame(np.add.outer(np.arange(64), np.arange(48)).astype(np.uint16))
+    sent = packed(plain, codec, compress(codec, plain.data, Options()))
+    assert sent.data.shape != plain.data.shape
+    shown, expected = draw(with_pixels(sent), Wish()), draw(plain, Wish())
+    assert (shown.facts, shown.pixels) == (expected.facts, expected.pixels)
+    damaged = packed(plain, codec, compress(codec, plain.data, Options())[:-9])
+    with pytest.raises(ProtocolError, match=codec):
+        with_pixels(damaged)
+
+
+def test_a_packed_frame_that_would_fill_the_memory_is_refused() -> None:
+    small = packed(frame(np.zeros((4, 4), np.uint8)), "zstd", np.zeros(9, np.uint8))
+    large = Frame(3, 1, 1, small.data, {**small.attributes, SHAPE: "40000,40000"})
+    with pytest.raises(PeerError, match="found 1600000000; look at the frames before the codec"):
+        with_pixels(large)
+
+
 class FakeSource:
     """A channel whose newest frame a test sets; it tells how often it was asked."""
 
@@ -83,6 +105,7 @@ class FakeSource:
         self.unique_id: int | None = 1
         self.looked = self.fetched = 0
         self.error: PeerError | None = None
+        self.codec: str | None = None
         self.hold: Callable[[], object] = lambda: None
 
     def identity(self, name: str) -> Identity:
@@ -94,7 +117,10 @@ class FakeSource:
 
     def fetch(self, name: str) -> Frame | None:
         self.fetched += 1
-        return None if self.unique_id is None else frame(np.zeros((4, 4), np.uint8), self.unique_id)
+        if self.unique_id is None:
+            return None
+        found = frame(np.full((4, 4), 7, np.uint8), self.unique_id)
+        return packed(found, self.codec, compress(self.codec, found.data, Options())) if self.codec else found
 
 
 class Time:
@@ -124,6 +150,23 @@ def test_a_channel_is_asked_no_faster_than_allowed_and_unchanged_frames_are_not_
         clock.now += 0.11
         assert await viewer.picture("a", Wish(), Identity(2, 2_000_000_014)) is None
         assert (source.looked, source.fetched) == (3, 2)
+
+    asyncio.run(look())
+    viewer.close()
+
+
+def test_a_packed_frame_is_unpacked_once_for_all_who_look() -> None:
+    source = FakeSource()
+    source.codec = "blosc"
+    viewer = Viewer(source, 10.0, Time())
+
+    async def look() -> None:
+        for wish in (Wish(), Wish(cursor=(1, 2))):
+            found = await viewer.picture("a", wish, None)
+            assert found is not None
+            assert found.facts["size"] == [4, 4]
+        assert found.facts["cursor"]["text"] == "7"
+        assert source.fetched == 1
 
     asyncio.run(look())
     viewer.close()

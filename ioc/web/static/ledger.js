@@ -1,26 +1,30 @@
 // The ledger: what became of the frames of each series at each stage, and which ids were missed.
 
-import { getJson, make, number, repeat } from "./text.js";
+import { bind, getJson, make, number, repeat } from "./text.js";
 
 const PERIOD = 2000;
 
 export class Ledger {
-  constructor() {
+  constructor(connection) {
+    this.connection = connection;
     this.series = document.getElementById("series");
     this.accounts = document.getElementById("account-rows");
     this.missed = document.getElementById("missed-rows");
     this.verdict = document.getElementById("ledger-verdict");
     this.said = "";
-    this.end = () => {};
+    this.endings = [];
     this.series.addEventListener("change", () => this.refresh());
   }
 
   show() {
-    this.end = repeat(() => this.refresh(), PERIOD);
+    const bound = document.querySelectorAll("#ledger [data-pv]");
+    this.endings = [...bound].map((element) => bind(this.connection, element, element.dataset.pv));
+    this.endings.push(repeat(() => this.refresh(), PERIOD));
   }
 
   hide() {
-    this.end();
+    this.endings.forEach((end) => end());
+    this.endings = [];
   }
 
   async refresh() {

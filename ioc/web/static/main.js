@@ -95,7 +95,7 @@ routes({
   images: new Images(),
   plots: new Plots(),
   processes,
-  ledger: new Ledger(),
+  ledger: new Ledger(connection),
   log: new Log(),
 });
 document.documentElement.dataset.ready = "yes";

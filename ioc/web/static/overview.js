@@ -18,7 +18,8 @@ export class Overview {
     this.edges = [];
     this.shape = "";
     this.endings = [];
-    new ResizeObserver(() => this.drawLinks()).observe(this.chain);
+    this.resized = new ResizeObserver(() => this.drawLinks()); // a box that grows moves the others
+    this.resized.observe(this.chain);
   }
 
   show() {
@@ -53,7 +54,10 @@ export class Overview {
   }
 
   clear() {
-    for (const { end } of this.boxes.values()) end();
+    for (const { end, element } of this.boxes.values()) {
+      this.resized.unobserve(element);
+      end();
+    }
     this.boxes.clear();
     this.shape = "";
   }
@@ -95,6 +99,7 @@ export class Overview {
       this.connection.watch(alarm, (value) => { seen.state = value; colour(); }),
       loss ? this.connection.watch(loss, (value) => { seen.loss = value; colour(); }) : () => {},
     ];
+    this.resized.observe(element);
     this.boxes.set(process.name, { element, figures, state, end: () => ends.forEach((end) => end()) });
     return element;
   }

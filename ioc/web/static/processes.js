@@ -57,7 +57,7 @@ export class Processes {
     this.wanted = null;
   }
 
-  add({ name, role, table, startStop, restart }) {
+  add({ name, role, table, startStop, noRestart }) {
     const cells = Object.fromEntries(["rate", "lag", "processed", "failed", "lost", "restarts"].map((key) => [key, make("td", { class: "number" })]));
     cells.state = make("td");
     cells.says = make("td");
@@ -67,7 +67,8 @@ export class Processes {
       commands.append(this.writing.putter("Stop", `${name}:Stop`, 1, "", name));
     }
     const question = `${name} finishes what it has and is started anew. Frames that come meanwhile wait, or are lost, as its group's policy says.`;
-    if (restart) commands.append(this.writing.putter("Restart", "Restart", name, question, name));
+    if (noRestart === null) commands.append(this.writing.putter("Restart", "Restart", name, question, name));
+    else commands.append(make("span", { class: "quiet why" }, `no restart: ${noRestart}`));
     const title = make("th", { scope: "row", tabindex: "-1", "data-row": name }, name, make("div", { class: "quiet" }, table ? `${role}, ${table}` : role));
     const row = make("tr", {}, title, cells.state, make("td", {}, commands), cells.rate, cells.lag, cells.processed, cells.failed, cells.lost, cells.restarts, cells.says);
     this.rows.set(name, { row, cells });
@@ -80,6 +81,7 @@ export class Processes {
     const texts = { state: process.state, rate: number(process.rate, 1), says: process.error || process.message };
     for (const key of ["lag", "processed", "failed", "lost", "restarts"]) texts[key] = number(process[key]);
     for (const [key, text] of Object.entries(texts)) if (cells[key].textContent !== text) cells[key].textContent = text;
+    for (const key of ["failed", "lost"]) cells[key].classList.toggle("bad", process[key] > 0);
   }
 
   paint(name) {

@@ -25,6 +25,7 @@ import org.csstudio.display.builder.model.DisplayModel;
 import org.csstudio.display.builder.model.Widget;
 import org.csstudio.display.builder.model.WidgetProperty;
 import org.csstudio.display.builder.model.widgets.EmbeddedDisplayWidget;
+import org.csstudio.display.builder.model.widgets.LabelWidget;
 import org.csstudio.display.builder.representation.javafx.JFXRepresentation;
 import org.csstudio.display.builder.representation.javafx.JFXUtil;
 import org.csstudio.display.builder.runtime.WidgetRuntime;
@@ -47,7 +48,8 @@ import org.phoebus.ui.docking.DockPane;
  */
 public class Screens {
     private static final long CONNECT_SECONDS = 240;
-    private static final long STABLE_MILLISECONDS = 3000;
+    private static final long STABLE_MILLISECONDS = 1500;
+    private static final long LOOK_MILLISECONDS = 100;
     private static final long START_SECONDS = 300;
 
     public static void main(String[] arguments) throws Exception {
@@ -171,19 +173,29 @@ public class Screens {
     private static Set<String> settled(DisplayModel model) throws Exception {
         long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(CONNECT_SECONDS);
         int before = -1;
+        long since = System.nanoTime();
         while (System.nanoTime() < end) {
             int count = pvs(model).size();
-            if (disconnected(model).isEmpty() && count == before) break;
+            if (count != before || !disconnected(model).isEmpty()) since = System.nanoTime();
+            if (System.nanoTime() - since >= TimeUnit.MILLISECONDS.toNanos(STABLE_MILLISECONDS)) break;
             before = count;
-            Thread.sleep(STABLE_MILLISECONDS);
+            Thread.sleep(LOOK_MILLISECONDS);
         }
         return disconnected(model);
     }
 
     private static Set<String> disconnected(DisplayModel model) {
         Set<String> names = new TreeSet<>();
+        unloaded(model, names);
         for (RuntimePV pv : pvs(model)) if (pv.read() == null || PV.isDisconnected(pv.read())) names.add(pv.getName());
         return names;
+    }
+
+    /** Adds the places for embedded displays in which there is a sentence that it could not be loaded. */
+    private static void unloaded(Widget widget, Set<String> names) {
+        if (widget instanceof LabelWidget label && label.propText().getValue().startsWith("Failed to load"))
+            names.add(label.propText().getValue().replaceAll("\\s+", "_"));
+        for (Widget one : inner(widget)) unloaded(one, names);
     }
 
     private static List<RuntimePV> pvs(DisplayModel model) {
@@ -195,13 +207,17 @@ public class Screens {
     private static void add(Widget widget, List<RuntimePV> found) {
         WidgetRuntime<Widget> runtime = WidgetRuntime.ofWidget(widget);
         if (runtime != null) found.addAll(runtime.getPVs());
+        for (Widget one : inner(widget)) add(one, found);
+    }
+
+    private static List<Widget> inner(Widget widget) {
         List<Widget> inner = new ArrayList<>();
         if (widget instanceof DisplayModel model) inner.addAll(model.runtimeChildren().getValue());
         if (widget instanceof EmbeddedDisplayWidget embedded) {
             WidgetProperty<DisplayModel> model = embedded.runtimePropEmbeddedModel();
             if (model.getValue() != null) inner.add(model.getValue());
         }
-        for (Widget one : inner) add(one, found);
+        return inner;
     }
 
     private static <T> T inToolkit(Callable<T> callable) throws Exception {
