@@ -24,7 +24,7 @@ from tests.campaigns.phoebus import build_screens, show
 from tests.support import browser
 from tests.support.appliance import RAYFAN, RunningAppliance, appliance
 from tests.support.clients import User, user_of
-from tests.support.epics import fixed_port
+from tests.support.epics import free_port
 from tests.support.phoebus_screens import screens
 from tests.support.phoebus_stage import VARIABLE, missing
 
@@ -185,7 +185,7 @@ def main() -> int:
     output = parser.parse_args().output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rayfan-day-") as name:
-        folder, port = Path(name), fixed_port()
+        folder, port = Path(name), free_port()
         (folder / "slow.py").write_text(SLOW)
         (folder / "rayfan.toml").write_text(CONFIG.format(port=port))
         with appliance(folder, "rayfan.toml", "--set", "web.enabled=true") as run, user_of(run) as user:
