@@ -14,7 +14,7 @@ ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 PHOEBUS  ?=
 
-.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat properties wheel metadata soak slurm bluesky writer-kills web phoebus bench ptychonn operators-day restarts full-disk bad-processors clean
+.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat properties wheel metadata soak slurm bluesky bluesky-plans writer-kills web phoebus bench ptychonn operators-day restarts full-disk bad-processors clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -41,6 +41,7 @@ help:
 	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
 	@echo "make ptychonn MODEL=FILE.onnx  a network in two stages, inference then save, against the bare network (1 min)"
 	@echo "make bluesky  an unmodified SimDetector counts and flies again and again, by CA and PVA, BLUESKY=$(BLUESKY) s"
+	@echo "make bluesky-plans  two unmodified detectors in one RunEngine: flights, aborted runs, other sizes, folders (3 min)"
 	@echo "make writer-kills  kill -9 of the file writer KILLS=$(KILLS) times: what was flushed is there (2 min)"
 	@echo "make bad-processors  processors that raise, leak, hang, crash ...; each time the stream goes on (6 min)"
 	@echo "make operators-day  a loss that is provoked, seen on every face, found by id and acknowledged (1 min)"
@@ -114,6 +115,9 @@ soak: $(VENV)/.test
 slurm: $(VENV)/.test
 	@$(VENV)/bin/python -c 'from tests.support.slurm_cluster import missing; raise SystemExit(missing() or None)'
 	RAYFAN_SLURM_STAGE=1 $(VENV)/bin/python -m pytest -v tests/integration/test_slurm.py $(ARGS)
+
+bluesky-plans: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.bluesky_plans $(ARGS)
 
 bluesky: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.bluesky --rounds 60 --seconds $(BLUESKY) $(ARGS)

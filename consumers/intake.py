@@ -34,7 +34,7 @@ class Intake:
         assert spec.table is not None
         self.child = child
         self.name = spec.name
-        self.config = spec.config.intake[spec.table]
+        self.config = spec.config.intake[spec.table].under(spec.config.prefix)
         budget, clock = spec.config.budget, SystemClock()
         waiting = (budget.chain or budget.channels) // QUEUED_PART
         self.outflow = Outflow(spec, reserved=waiting)

@@ -7,15 +7,17 @@ hands its frames on while its port is the one that is asked for.
 
 import logging
 import time
+from collections.abc import Sequence
 
 from consumers.processor import Metadata, Processor
 from consumers.recorder import Recorder
 from consumers.worker import Worker
+from ioc.channels.base import Accepted, Counters
 from ioc.channels.book import Book, Counts, book_name
 from ioc.channels.local_receiver import LocalReceiver
 from ioc.channels.local_wire import Hello
 from ioc.core.clock import SystemClock
-from ioc.core.frame import Frame
+from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.status import ProcessSpec
 from ioc.records.areadetector import CAMERA_PORT
 from ioc.supervisor.plan import PLUGINS_PROCESS
@@ -41,6 +43,30 @@ class Gate(Processor):
 
     def flush(self) -> None:
         self._recorder.flush()
+
+
+class Ends:
+    """Tells the recorder of the ends of series on one port, while that is the one it is to have: a Publisher."""
+
+    def __init__(self, recorder: Recorder, port: str) -> None:
+        self._recorder = recorder
+        self._port = port
+        self._told = 0
+
+    def publish(self, items: Sequence[Item]) -> Accepted:
+        """Take note of end markers; frames are the Gate's business."""
+        for item in items:
+            if isinstance(item, EndOfSeries) and self._recorder.chosen["NDArrayPort"] == self._port:
+                self._recorder.end_series(item)
+        self._told += len(items)
+        return Accepted(len(items))
+
+    def counters(self) -> Counters:
+        """Return how many markers came."""
+        return Counters(self._told)
+
+    def close(self, drain: bool) -> None:
+        """Do nothing: the recorder is somebody else's."""
 
 
 class PortInput:
@@ -85,7 +111,9 @@ class PortInput:
             self._book.commit()
         who = Hello(self._spec.name, port, 0)
         self._receiver = LocalReceiver(self._spec.plugins_socket, who, self._book)
-        self._worker = Worker(self._receiver, self._book, Gate(self._recorder, port), [], SystemClock())
+        self._worker = Worker(
+            self._receiver, self._book, Gate(self._recorder, port), [Ends(self._recorder, port)], SystemClock()
+        )
         self._worker.start()
         limit = time.monotonic() + JOIN_SECONDS
         while not self._receiver.connected and self._spec.plugins_socket.exists() and time.monotonic() < limit:

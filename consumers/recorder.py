@@ -23,13 +23,15 @@ from ioc.channels.hdf5_writer import FileSettings, Hdf5Writer, WriteError
 from ioc.core.compressed import codec_of
 from ioc.core.errors import RefusedError, mismatch
 from ioc.core.file_name import full_name
-from ioc.core.frame import Frame
+from ioc.core.frame import EndOfSeries, Frame
 from ioc.records.table import Value
 
 log = logging.getLogger(__name__)
 
 SHOWN_EVERY = 0.02
 """s between two values of NumCaptured at least, while frames come fast."""
+MOST_ENDED = 1024
+"""Ends of series that are remembered for frames that are kept in memory."""
 SINGLE, CAPTURE, STREAM = "Single", "Capture", "Stream"
 Show = Callable[[Mapping[str, Value]], None]
 
@@ -64,6 +66,7 @@ class Recorder(Processor):
         self._writer: Hdf5Writer | None = None
         self._final = Path()
         self._kept: list[Frame] = []
+        self._ended: dict[int, EndOfSeries] = {}
         self._waiting: list[Future[None]] = []
         self._capturing = False
         self._captured = 0
@@ -71,6 +74,7 @@ class Recorder(Processor):
         self._opened = 0.0
         self._bytes = 0
         self._shown = 0.0
+        self._taken = 0.0
         self._fault = ""
 
     def process(self, frame: Frame, metadata: Metadata) -> None:
@@ -81,7 +85,7 @@ class Recorder(Processor):
         """
         with self._guard:
             self._note(frame)
-            if self.chosen["EnableCallbacks"] is not True:
+            if self.chosen["EnableCallbacks"] is not True or self._too_soon():
                 self.account.ignored += 1
                 return
             mode = self.chosen["FileWriteMode"]
@@ -100,6 +104,20 @@ class Recorder(Processor):
 
     def flush(self) -> None:
         self.show_progress()
+
+    def end_series(self, marker: EndOfSeries) -> None:
+        """Note how many frames a series had, and let readers see all that are here: no later frame would."""
+        with self._guard:
+            self._ended[marker.series] = marker
+            while len(self._ended) > MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
+            if self._writer is None or self._writer.broken:
+                return
+            self._writer.end_series(marker)
+            try:
+                self._writer.flush()
+            except WriteError as error:
+                self._failed(error)
 
     def show_progress(self) -> None:
         """Show what is captured now; under the lock, so that no older number is shown after a newer one."""
@@ -169,6 +187,11 @@ class Recorder(Processor):
             finally:
                 self._show({"WriteFile_RBV": False})
 
+    def forget_kept(self) -> None:
+        """Forget the frames in memory."""
+        with self._guard:
+            self._kept = []
+
     def stop(self) -> None:
         self.end()
 
@@ -177,6 +200,24 @@ class Recorder(Processor):
         with self._guard:
             missed = self._writer.missed if self._writer is not None else 0
             return {"Captured": self._captured, "Stored": self.account.stored, "MissedFrames": missed}
+
+    def _too_soon(self) -> bool:
+        """Return whether MinCallbackTime has not passed since the frame before; else this is the frame before."""
+        now = time.monotonic()
+        if now - self._taken < float(self.chosen["MinCallbackTime"]):
+            return True
+        self._taken = now
+        return False
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the pixels of the frames in memory."""
+        return sum(one.data.nbytes for one in self._kept)
+
+    @property
+    def kept(self) -> int:
+        """Frames in memory."""
+        return len(self._kept)
 
     def _note(self, frame: Frame) -> None:
         one = self.account
@@ -195,7 +236,7 @@ class Recorder(Processor):
             self.account.ignored += 1
 
     def _keep(self, frame: Frame) -> None:
-        size = sum(one.data.nbytes for one in self._kept) + frame.data.nbytes
+        size = self.kept_bytes + frame.data.nbytes
         if size > self._memory:
             raise WriteError(mismatch("NumCapture", f"frames of at most {self._memory} bytes together", size))
         self._kept.append(replace(frame, data=frame.data.copy()))  # its memory is used again
@@ -271,6 +312,8 @@ class Recorder(Processor):
         for frame in kept:
             self._writer.write(frame)
             self._bytes += frame.data.nbytes
+        for series in {frame.series for frame in kept} & self._ended.keys():
+            self._writer.end_series(self._ended[series])
         if self.chosen["FileWriteMode"] == SINGLE:
             self.account.stored += 1
         self._close()

@@ -8,11 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from consumers.inputs import open_inputs
 from consumers.metadata_face import MetadataFace
 from consumers.plugins.ports import port_of
-from consumers.port_input import Gate, PortInput
+from consumers.port_input import Ends, Gate, PortInput
 from consumers.recorder import Recorder
 from consumers.records import metadata_records
 from consumers.worker import Worker
@@ -25,7 +26,8 @@ from ioc.core.status import ExitCode, Status
 from ioc.core.topology import writer_group
 from ioc.records.areadetector import CAMERA_PORT
 from ioc.records.face import Face
-from ioc.records.server import RecordServer, ServerOptions
+from ioc.records.plugin_base import MOST_DIMENSIONS
+from ioc.records.server import PLUGIN_DATABASE, RecordServer, ServerOptions, Template
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 
@@ -53,13 +55,16 @@ class Writer:
         plugins = spec.config.plugins.names if spec.config.plugins is not None else []
         ports = Ports((CAMERA_PORT, *map(port_of, plugins)), self.port_input.take_from)
         self.controls = WriterControls(self.recorder, self.show, ports)
-        self.worker = Worker(self.receiver, self.book, Gate(self.recorder, CAMERA_PORT), [], SystemClock())
+        gate = Gate(self.recorder, CAMERA_PORT)
+        self.worker = Worker(self.receiver, self.book, gate, [Ends(self.recorder, CAMERA_PORT)], SystemClock())
         self.metadata = MetadataFace(spec, self.config.metadata, self.worker)
-        options = ServerOptions.of(child.spec, on_refused=self._refused)
+        templates = (Template(PLUGIN_DATABASE, {"R": f"{self.name}:"}),)
+        options = ServerOptions.of(child.spec, templates, self._refused)
         table = writer_records(self.name) + metadata_records(self.name, self.config.metadata.channels)
         self.records = RecordServer(spec.config.prefix, table, self._put, options)
         self.face = Face(spec, self.records)
         self._dropped_before = 0
+        self._shape_shown: tuple[int, ...] = ()
         self._stored_before = 0
 
     def start(self) -> None:
@@ -159,6 +164,10 @@ class Writer:
             "QueueFree": self.config.queue_size - use,
             "DroppedArrays_RBV": self._missed - self._dropped_before,
             "ExecutionTime_RBV": self.worker.snapshot.execution_ms,
+            "PoolMaxMem": self.config.memory / 1e6,
+            "PoolUsedMem": self.recorder.kept_bytes / 1e6,
+            "PoolAllocBuffers": self.recorder.kept,
+            "PoolUsedBuffers": self.recorder.kept,
         }
         return values | self._dimensions()
 
@@ -174,6 +183,10 @@ class Writer:
         data_type = DataType(next(one.value for one in DataType if one.dtype.name == account.dtype))
         values: dict[str, Value] = {f"ArraySize{axis}": size for axis, size in enumerate(sizes)}
         values |= {f"ArraySize{axis}_RBV": size for axis, size in enumerate(sizes)}
+        if shape != self._shape_shown:
+            self._shape_shown = shape
+            lengths = np.array(shape[::-1] + (0,) * (MOST_DIMENSIONS - len(shape)))
+            self.records.set_array(f"{self.name}:Dimensions_RBV", lengths)
         size_bytes = data_type.dtype.itemsize
         for size in shape:
             size_bytes *= size

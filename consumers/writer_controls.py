@@ -16,6 +16,9 @@ from ioc.records.table import Value
 log = logging.getLogger(__name__)
 
 
+RECIPROCALS = {"MinCallbackTime": "MaxArrayRate", "MaxArrayRate": "MinCallbackTime"}
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The ports whose frames a writer can have, the detector's first, and what makes it have those of another one."""
@@ -37,6 +40,7 @@ class WriterControls:
             "Capture": self._capture,
             "WriteFile": lambda on: self._worker.submit(recorder.write_kept) if on else _done(),
             "NDArrayPort": self._port,
+            "FreeCapture": lambda _: self._worker.submit(recorder.forget_kept),
             "FlushNow": lambda _: self._worker.submit(recorder.flush_now),
         }
         self._checks: Mapping[str, Callable[[Value], Value]] = {
@@ -45,6 +49,7 @@ class WriterControls:
             "Compression": self._compression,
             "XMLFileName": _nothing_but("XMLFileName", "", "the default layout: an empty text"),
             "PositionMode": _nothing_but("PositionMode", False, "Off"),
+            "FileFormat": _nothing_but("FileFormat", "HDF5", "HDF5"),
         }
 
     def begin(self) -> None:
@@ -65,8 +70,11 @@ class WriterControls:
             return act(value)
         check = self._checks.get(name)
         value = check(value) if check is not None else value
-        self._recorder.chosen[name] = value
-        self._show({f"{name}_RBV": value})
+        self._choose(name, value)
+        if name in RECIPROCALS:
+            other, against = RECIPROCALS[name], 1.0 / float(value) if value else 0.0
+            self._choose(other, against)
+            self._show({other: against})
         return None
 
     def close(self) -> None:
@@ -80,6 +88,10 @@ class WriterControls:
         begun = self._worker.submit(self._recorder.begin, ended)
         begun.add_done_callback(lambda made: _pass_failure(made, ended))
         return ended
+
+    def _choose(self, name: str, value: Value) -> None:
+        self._recorder.chosen[name] = value
+        self._show({f"{name}_RBV": value})
 
     def _file_path(self, value: Value) -> Value:
         path = with_slash(str(value).strip())

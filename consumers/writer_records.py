@@ -5,7 +5,8 @@ What is left out, and why, stands in docs/explanation/areadetector.md.
 
 from consumers.records import LAST_ERROR, PID, STATE, UPTIME
 from ioc.channels.hdf5_filters import BLOSC_COMPRESSORS, BLOSC_SHUFFLES, COMPRESSIONS
-from ioc.records.areadetector import ARRAY, CAMERA_PORT, DIMENSIONS, PATH_SIZE, PLUGIN, READ_TYPES, XML_SIZE
+from ioc.records.areadetector import CAMERA_PORT, MINOR_WHEN_ON, PATH_SIZE, XML_SIZE
+from ioc.records.plugin_base import BASE
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity, under
 
 PAIR, SHOWN, BUSY, COMMAND = Access.PAIR, Access.SHOWN, Access.BUSY, Access.COMMAND
@@ -16,13 +17,16 @@ FULL_NAME_SIZE = 512
 OFF_ON = ("Off", "On")
 AT_LEAST_0 = Limits(0)
 
+ARRAYS = tuple(one for one in BASE if one.name != "ProcessPlugin")
+"""Those of every plug-in, but for what needs a frame that is kept."""
+
 NAMES = (
     Record("FilePath", STRING, "Folder of the files", PAIR, size=PATH_SIZE),
     Record("FilePathExists", BOOL, "Whether the folder is there", severities=(Severity.MAJOR, Severity.NO_ALARM)),
     Record("CreateDirectory", INT, "How many folders may be made", PAIR),
     Record("FileName", STRING, "Name of the file", PAIR, size=PATH_SIZE),
-    Record("FileNumber", INT, "Number of the next file", PAIR, accepted=AT_LEAST_0),
-    Record("AutoIncrement", BOOL, "Whether numbers count on with each file", PAIR),
+    Record("FileNumber", INT, "Number of the next file", PAIR, accepted=AT_LEAST_0, initial=1),
+    Record("AutoIncrement", BOOL, "Whether numbers count on with each file", PAIR, initial=True),
     Record("FileTemplate", STRING, "Format of path, name, number", PAIR, size=PATH_SIZE, initial="%s%s_%3.3d.h5"),
     Record("FullFileName", STRING, "The file", size=FULL_NAME_SIZE),
     Record("TempSuffix", STRING, "Behind the name until the file is closed", PAIR),
@@ -31,13 +35,28 @@ NAMES = (
 CAPTURE = (
     Record("FileWriteMode", ENUM, "How frames get into files", PAIR, choices=MODES),
     Record(
-        "Capture", BOOL, "Start and stop to take frames", BUSY, choices=("Done", "Capture"), shown=("Done", "Capturing")
+        "Capture",
+        BOOL,
+        "Start and stop to take frames",
+        BUSY,
+        choices=("Done", "Capture"),
+        shown=("Done", "Capturing"),
+        severities=MINOR_WHEN_ON,
     ),
     Record("NumCapture", INT, "Frames to take, 0: until it is stopped", PAIR, accepted=AT_LEAST_0, initial=1),
     Record("NumCaptured", INT, "Frames in the file, or in memory"),
     Record("MissedFrames", INT, "Frames missing between those", unit="frame", alarms=Alarms(high=1)),
-    Record("WriteFile", BOOL, "Write what is in memory", BUSY, choices=("Done", "Write"), shown=("Done", "Writing")),
+    Record(
+        "WriteFile",
+        BOOL,
+        "Write what is in memory",
+        BUSY,
+        choices=("Done", "Write"),
+        shown=("Done", "Writing"),
+        severities=MINOR_WHEN_ON,
+    ),
     Record("AutoSave", BOOL, "Whether that is done by itself", PAIR),
+    Record("FreeCapture", BOOL, "Forget what is in memory", COMMAND),
     Record("LazyOpen", BOOL, "Whether the first frame makes the file", PAIR),
     Record(
         "WriteStatus",
@@ -48,7 +67,7 @@ CAPTURE = (
         severities=(Severity.NO_ALARM, Severity.MAJOR),
     ),
     Record("WriteMessage", STRING, "What happened last", SHOWN, size=PATH_SIZE),
-    Record("FileFormat", ENUM, "Kind of the files", PAIR, choices=("HDF5",)),
+    Record("FileFormat", ENUM, "Kind of the files", PAIR, choices=("HDF5", "Invalid"), shown=("HDF5", "Undefined")),
     Record(
         "SWMRSupported",
         BOOL,
@@ -89,10 +108,6 @@ FORMAT = (
 )
 
 ACCOUNT = (
-    *(
-        Record(f"ArraySize{axis}", INT, f"Length of dimension {axis}, 0 is fastest", SHOWN)
-        for axis in range(DIMENSIONS)
-    ),
     Record("Received", COUNT, "Frames received", unit="frame"),
     Record("Failed", COUNT, "Frames that could not be written", unit="frame", alarms=Alarms(high=1)),
     STATE,
@@ -104,11 +119,11 @@ ACCOUNT = (
 
 def writer_records(name: str) -> list[Record]:
     """Return the records of the writer `name`, for example `HDF1`."""
-    return under(f"{name}:", (*ARRAY, *READ_TYPES, *PLUGIN, *NAMES, *CAPTURE, *FORMAT, *ACCOUNT))
+    return under(f"{name}:", (*ARRAYS, *NAMES, *CAPTURE, *FORMAT, *ACCOUNT))
 
 
 def start_values() -> dict[str, int | float | bool | str]:
     """Return what is asked for at start, by the names of the demands."""
-    tables = (*ARRAY, *PLUGIN, *NAMES, *CAPTURE, *FORMAT)
+    tables = (*ARRAYS, *NAMES, *CAPTURE, *FORMAT)
     values = {one.name: one.start_value for one in tables if one.access is PAIR}
     return values | {"NDArrayPort": CAMERA_PORT}

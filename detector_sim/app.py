@@ -3,8 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+
+import numpy as np
 
 from detector_sim import readbacks
 from detector_sim.acquisition import Acquisition
@@ -12,6 +14,7 @@ from detector_sim.attributes import FrameAttributes
 from detector_sim.controls import Controls
 from detector_sim.flow import Flow
 from detector_sim.forwarding import forwarding_of
+from detector_sim.image_plugin import ImagePlugin
 from detector_sim.image_readbacks import labels
 from detector_sim.images import Images, ImageStore
 from detector_sim.live import LiveImages
@@ -28,6 +31,7 @@ from ioc.channels.journal import Journal
 from ioc.channels.local import LocalServer
 from ioc.channels.pva import PvaReceiver, PvaServer
 from ioc.channels.pva_member import AcknowledgeChannels
+from ioc.channels.pva_receiver import Packing
 from ioc.channels.pva_wire_request import DistributorRequest
 from ioc.channels.pva_work import WorkChannel
 from ioc.core.clock import SystemClock
@@ -49,7 +53,8 @@ from ioc.distributor.takers import takers_of
 from ioc.records.areadetector import CAMERA_PORT
 from ioc.records.client_table import slowest
 from ioc.records.image_rules import ImageRules
-from ioc.records.server import DATABASES, RecordServer, ServerOptions, Template
+from ioc.records.plugin_base import MOST_DIMENSIONS
+from ioc.records.server import DATABASES, PLUGIN_DATABASE, RecordServer, ServerOptions, Template
 from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live, run
@@ -61,6 +66,7 @@ SOURCE_PART = 4
 """One part in so many of the pool is for frames of a foreign detector that wait to be taken in."""
 REPLAY = 64
 """Frames that a foreign detector is asked to keep for the case that the connection breaks; Rayfan's does."""
+POOL = ("PoolAllocBuffers", "PoolFreeBuffers", "PoolUsedBuffers")
 SHOWN_RANGES = 16
 """Ranges of ids that a figure lists."""
 QUORUM_SECONDS = 30.0
@@ -86,7 +92,8 @@ class Detector:
         attributes = FrameAttributes(self.acquisition, lambda name: self.records.get(f"cam1:{name}_RBV"))
         self.controls = Controls(self.flow, self.config.detector, self.another_store, attributes)
         self.images = open_images(self.config.image_server, "detector images", window=16)
-        self.image_channel = self.images.add(f"{self.prefix}Pva1:Image", Requested(self.flow))
+        channel = self.images.add(f"{self.prefix}Pva1:Image", Requested(self.flow))
+        self.image_plugin = ImagePlugin(self.flow, channel, clock)
         self.desk = WorkDesk(spec, self.flow)
         remote = Remote(self.flow, self.desk)
         self.images.members(self.prefix, remote)
@@ -101,7 +108,10 @@ class Detector:
             WorkChannel(self.prefix, self.desk.hear).provider,
         ]
         self.pva = PvaServer([*self.images.beside_acknowledgements(self.acknowledgements), *providers])
-        templates = (Template(DATABASES / "detector.template", {"R": "cam1:"}),)
+        templates = (
+            Template(DATABASES / "detector.template", {"R": "cam1:"}),
+            Template(PLUGIN_DATABASE, {"R": "Pva1:"}),
+        )
         options = ServerOptions.of(spec, templates, self._refused)
         self.records = RecordServer(self.prefix, records_of(spec), self._put, options)
         self.forwarding = forwarding_of(
@@ -112,11 +122,12 @@ class Detector:
         self._rate = RateMeter()
         self._forecasts = Forecasts()
         self._showing = threading.Lock()
+        self._shape_shown: tuple[int, ...] = ()
 
     def start(self) -> None:
         """Serve records and channels and let frames flow."""
         self.records.start()
-        self.distributor.join_remote(IMAGE_SLOT, 1, IMAGE_GROUP, self.image_channel)
+        self.distributor.join_remote(IMAGE_SLOT, 1, IMAGE_GROUP, self.image_plugin.link)
         self.flow.listener = self
         if self.config.detector.metadata:
             self.metadata.start()
@@ -159,7 +170,7 @@ class Detector:
             self.records.set_many(readbacks.camera(self.flow, config, rate) | self._attributes() | self._forwarded())
         overflows = self._forecasts.update(snapshot.groups, snapshot.taken_ns)
         self.records.set_many(readbacks.distributor(snapshot, overflows))
-        self.records.set_many(self._image_plugin())
+        self._show_image_plugin()
         self._notice_who_is_given_up()
         self.desk.tidy()
         status = self.child.status()
@@ -220,6 +231,7 @@ class Detector:
             assert config.source.channel is not None
             waiting = budget.pool // SOURCE_PART
             self.foreign = PvaReceiver(config.source.channel, queue_bytes=waiting, replay=REPLAY)
+            self.foreign.packing = Packing(config.source.compressed)
             return LiveImages(self.foreign, (budget.pool - waiting) // 2, self.useful)
         source, readout = read_out(open_source(config), config.readout)
         return ImageStore(source, min(budget.images, budget.pool - reserved), self.useful, readout)
@@ -236,8 +248,9 @@ class Detector:
         """Hand a put over; it is complete when the read-backs show what it changed."""
         if self.forwarding is not None and self.forwarding.takes(name):
             return self.forwarding.put(name, value, lambda here: self.controls.put(name, here))
-        change = self.controls.put(name, value)
-        if change is None or name == "cam1:Acquire" or not name.startswith("cam1:"):
+        device, _, field = name.partition(":")
+        change = self.image_plugin.put(field, value) if device == "Pva1" else self.controls.put(name, value)
+        if change is None or name == "cam1:Acquire" or device not in ("cam1", "Pva1"):
             return change
         shown: Future[None] = Future()
         change.add_done_callback(lambda _: self._show_change(change, shown))
@@ -253,13 +266,13 @@ class Detector:
             return
         with self._showing:
             values = readbacks.camera(self.flow, self.controls.config, self._rate.rate) | self._attributes()
-            values |= self._forwarded()
+            values |= self._forwarded() | under_pva1(self.image_plugin.values())
             self.records.set_many({name: value for name, value in values.items() if name.endswith("_RBV")})
         shown.set_result(None)
 
     def _identity(self) -> dict[str, Value]:
         version = _version()
-        ports = {"cam1:PortName_RBV": CAMERA_PORT, "Pva1:NDArrayPort_RBV": CAMERA_PORT}
+        ports = {"cam1:PortName_RBV": CAMERA_PORT}
         versions = ("cam1:DriverVersion_RBV", "cam1:SDKVersion_RBV", "Pva1:DriverVersion_RBV")
         pool = self.config.budget.pool
         memory = {"cam1:PoolMaxMem_RBV": pool / 1e6, "cam1:MemoryLimit_RBV": pool}
@@ -283,21 +296,28 @@ class Detector:
                 if not member.present and self.child.spec.gone_file(member.name).exists():
                     self.flow.submit(lambda name=member.name: self.distributor.give_up(name))
 
-    def _image_plugin(self) -> dict[str, Value]:
+    def _show_image_plugin(self) -> None:
         visits = self.images.visits()
         clients: dict[str, Value] = {
-            "Pva1:Clients_RBV": len(visits),
-            "Pva1:SlowestClient_RBV": slowest(visits),
-            "Pva1:Denied_RBV": self.images.denied,
+            "Clients_RBV": len(visits),
+            "SlowestClient_RBV": slowest(visits),
+            "Denied_RBV": self.images.denied,
         }
-        for group in self.flow.snapshot.groups:
-            if group.slot == IMAGE_SLOT:
-                member = group.members[0]
-                return clients | {
-                    "Pva1:ArrayCounter_RBV": member.completed,
-                    "Pva1:DroppedArrays_RBV": sum(member.dropped.values()),
-                }
-        return clients
+        pool = {name: self.records.get(f"cam1:{name}") for name in POOL}
+        pool |= {name: self.records.get(f"cam1:{name}_RBV") for name in ("PoolMaxMem", "PoolUsedMem")}
+        with self._showing:
+            self.records.set_many(under_pva1(self.image_plugin.sample() | clients | pool))
+        shape = self.flow.store.shape[::-1]
+        if shape != self._shape_shown:
+            self._shape_shown = shape
+            for device in ("cam1", "Pva1"):
+                lengths = np.array(shape + (0,) * (MOST_DIMENSIONS - len(shape)))
+                self.records.set_array(f"{device}:Dimensions_RBV", lengths)
+
+
+def under_pva1(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return values of the image channel by the names of the records."""
+    return {f"Pva1:{name}": value for name, value in values.items()}
 
 
 class Requested:

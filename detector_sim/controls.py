@@ -48,6 +48,7 @@ class Controls:
             "cam1:NumImages": self._parameter(lambda v: setattr(flow.acquisition, "num_images", int(v))),
             "cam1:ArrayCounter": self._parameter(lambda v: setattr(flow.acquisition, "array_counter", int(v))),
             "cam1:ArrayCallbacks": self._parameter(lambda v: setattr(flow, "callbacks", bool(v))),
+            "cam1:ReadStatus": self._parameter(lambda _: None),
             "cam1:NumExposures": self._parameter(lambda v: flow.acquisition.set_exposures(int(v))),
             "cam1:WaitForPlugins": self._parameter(lambda v: setattr(flow, "wait_for_plugins", bool(v))),
             "cam1:NDAttributesFile": lambda v: self._maker.submit(self._attributes, str(v), self._macros),

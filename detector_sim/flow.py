@@ -271,7 +271,7 @@ class Flow:
         unique_id = acquisition.published + 1 + ahead
         more = self.attributes
         attributes = image.attributes if more is None else {**image.attributes, **more(unique_id, ahead)}
-        return PooledFrame(acquisition.series, unique_id, stamp, image.slot.array, attributes, image.slot)
+        return PooledFrame(acquisition.series, unique_id, stamp, image.data, attributes, image.slot)
 
     def _count_series(self, frames: list[PooledFrame]) -> None:
         acquisition = self.acquisition

@@ -49,6 +49,8 @@ def _data_type(config: DetectorConfig, value: Value) -> DetectorConfig:
 
 
 def _color_mode(config: DetectorConfig, value: Value) -> DetectorConfig:
+    if value not in ("Mono", "RGB1"):
+        raise RefusedError(mismatch("cam1:ColorMode", "Mono or RGB1", value))
     return _generated(config, "ColorMode", value).model_copy(update={"color_mode": str(value)})
 
 

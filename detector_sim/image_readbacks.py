@@ -6,10 +6,14 @@ from detector_sim.flow import Flow
 from detector_sim.simulation_records import OTHER_SOURCE, PATTERNS, simulation_values
 from ioc.core.config_detector import DetectorConfig
 from ioc.core.frame import DataType
+from ioc.records.areadetector import DIMENSIONS
 from ioc.records.table import Value
 
 LARGEST_INT = (1 << 31) - 1
-MIRRORED = ("ArraySize0_RBV", "ArraySize1_RBV", "ArraySize2_RBV", "DataType_RBV", "ColorMode_RBV")
+MIRRORED = (
+    *(f"ArraySize{axis}_RBV" for axis in ("0", "1", "2", "X", "Y", "Z", "")),
+    *("NDimensions_RBV", "DataType_RBV", "ColorMode_RBV"),
+)
 """Read-backs of the detector that the image channel repeats."""
 
 Values = dict[str, Value]
@@ -22,6 +26,8 @@ def image(flow: Flow, config: DetectorConfig) -> Values:
     values = {f"cam1:{name}": value for name, value in pairs.items()}
     values |= {f"cam1:{name}_RBV": value for name, value in (pairs | reads).items()}
     values |= {f"Pva1:{name}": values[f"cam1:{name}"] for name in MIRRORED}
+    for device in ("cam1", "Pva1"):
+        values |= {f"{device}:ArraySize{axis}": values[f"cam1:ArraySize{axis}_RBV"] for axis in range(DIMENSIONS)}
     return values
 
 
@@ -57,6 +63,7 @@ def _reads(flow: Flow, config: DetectorConfig) -> Values:
     shape, sensor = flow.store.shape, flow.store.readout.sensor
     planes = shape[2] if len(shape) == 3 else 0
     sizes = (planes, shape[1], shape[0]) if planes else (shape[1], shape[0], 0)
+    codec, sent_bytes = flow.store.packed
     size_bytes = min(shape[0] * shape[1] * max(planes, 1) * flow.store.dtype.itemsize, LARGEST_INT)
     return {
         "MaxSizeX": sensor[1],
@@ -64,12 +71,13 @@ def _reads(flow: Flow, config: DetectorConfig) -> Values:
         "NDimensions": len(shape),
         "ArraySizeX": shape[1],
         "ArraySizeY": shape[0],
-        "ArraySizeZ": planes,
+        "ArraySizeZ": 0,  # simDetector's, also for RGB1: clients add the colours by themselves
         "ArraySize0": sizes[0],
         "ArraySize1": sizes[1],
         "ArraySize2": sizes[2],
         "ArraySize": size_bytes,
-        "CompressedSize": size_bytes,
+        "Codec": codec,
+        "CompressedSize": min(sent_bytes, LARGEST_INT),
         "SourceKind": config.source.kind,
         "SourcePath": str(config.source.path or config.source.channel or ""),
     }

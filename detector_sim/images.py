@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector_sim.readout import Readout
 from detector_sim.source import Source
@@ -24,9 +25,13 @@ FEWEST_SLOTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image in a slot; time stamp (ns since 1970) and attributes only if the source has some of its own."""
+    """One image in a slot; time stamp (ns since 1970) and attributes only if the source has some of its own.
+
+    `data` are the slot's array, or what of it is the image.
+    """
 
     slot: Slot
+    data: NDArray
     timestamp_ns: int | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
@@ -42,6 +47,11 @@ class Images(Protocol):
     @property
     def dtype(self) -> np.dtype:
         """Return the type of the pixels."""
+        ...
+
+    @property
+    def packed(self) -> tuple[str, int]:
+        """Return the codec of the newest image, empty if it has pixels, and its bytes as they are sent."""
         ...
 
     @property
@@ -138,6 +148,11 @@ class ImageStore:
         return self.source.dtype
 
     @property
+    def packed(self) -> tuple[str, int]:
+        """Return that images have pixels, and their bytes."""
+        return "", self.image_bytes
+
+    @property
     def count(self) -> int | None:
         """Return after how many images the source ends, None: never."""
         return self.source.count
@@ -181,7 +196,7 @@ class ImageStore:
         except UserError:
             slot.drop()
             raise
-        return Image(slot, None, self._attributes)
+        return Image(slot, slot.array, None, self._attributes)
 
     def retired(self) -> list[Segment]:
         """Return segments that will hold no further images, each once."""
@@ -201,4 +216,4 @@ class ImageStore:
             self.source.fill(index, slot.array)
         self.source.close()  # nothing more is asked of it
         log.info("%d images of %d bytes lie ready: %s", len(slots), self.image_bytes, self.source.describe())
-        return [Image(slot, None, self._attributes) for slot in slots]
+        return [Image(slot, slot.array, None, self._attributes) for slot in slots]

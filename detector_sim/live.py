@@ -6,6 +6,7 @@ what is lost behind.
 """
 
 import logging
+import math
 
 import numpy as np
 
@@ -14,10 +15,14 @@ from detector_sim.readout import Readout
 from ioc.channels.base import Receiver
 from ioc.channels.local_pool import Segment
 from ioc.core.camera_config import ReadoutConfig
+from ioc.core.compressed import Codec, codec_of
 from ioc.core.errors import PeerError, UserError, mismatch
 from ioc.core.frame import Attribute, Frame
 
 log = logging.getLogger(__name__)
+
+CODEC_HEAD = 4096
+"""Bytes that any codec may put around the pixels."""
 
 
 class LiveImages:
@@ -38,6 +43,9 @@ class LiveImages:
         self._slots: int | None = None
         self._shape: tuple[int, ...] = (1, 1)
         self._dtype = np.dtype(np.uint8)
+        self._slot_shape: tuple[int, ...] = ()
+        self._slots_for_packed = False
+        self._packed = ("", 0)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,6 +56,11 @@ class LiveImages:
     def dtype(self) -> np.dtype:
         """Return the type of the newest frame."""
         return self._dtype
+
+    @property
+    def packed(self) -> tuple[str, int]:
+        """Return the codec of the newest frame, empty if it has pixels, and its bytes as they came."""
+        return self._packed
 
     @property
     def readout(self) -> Readout:
@@ -86,10 +99,11 @@ class LiveImages:
             self.short_of_memory = True
             return None
         self._held = None
-        np.copyto(slot.array, frame.data)  # out of the network library's memory, once, for all members
+        data = slot.array if slot.array.shape == frame.data.shape else slot.array[:, : frame.data.shape[1]]
+        np.copyto(data, frame.data)  # out of the network library's memory, once, for all members
         source: dict[str, Attribute] = {"SourceSeries": frame.series, "SourceUniqueId": frame.unique_id}
         attributes: dict[str, Attribute] = {**frame.attributes, **source}
-        return Image(slot, frame.timestamp_ns, attributes)
+        return Image(slot, data, frame.timestamp_ns, attributes)
 
     def retired(self) -> list[Segment]:
         """Return segments of earlier shapes, each once."""
@@ -113,12 +127,17 @@ class LiveImages:
 
     def _fitting(self, frame: Frame) -> Segment | None:
         """Return the segment for a frame; None while two earlier ones still hold frames that are on their way."""
+        codec = codec_of(frame)
         data = frame.data
-        if self._segment is not None and (data.shape, data.dtype) == (self._shape, self._dtype):
+        shape, dtype = (data.shape, data.dtype) if codec is None else ((1, room_of(codec, data.nbytes)), np.dtype("u1"))
+        pixels = (data.shape, data.dtype) if codec is None else (codec.shape, codec.data_type.dtype)
+        self._packed = ("" if codec is None else codec.name, data.nbytes)
+        if self._segment is not None and pixels == (self._shape, self._dtype) and self._holds(shape, codec is not None):
             return self._segment
-        slots = min(self._useful, self._budget // max(data.nbytes, 1))
+        needed_bytes = math.prod(shape) * dtype.itemsize
+        slots = min(self._useful, self._budget // max(needed_bytes, 1))
         if slots < FEWEST_SLOTS:
-            needed = f"at least {FEWEST_SLOTS} images of {data.nbytes} bytes"
+            needed = f"at least {FEWEST_SLOTS} images of {needed_bytes} bytes"
             raise UserError(mismatch("memory_budget", needed, f"{self._budget} bytes"))
         self._earlier = [segment for segment in self._earlier if segment.held]
         if self._segment is not None and self._earlier and self._segment.held:
@@ -126,8 +145,22 @@ class LiveImages:
         if self._segment is not None:
             self._retired.append(self._segment)
             self._earlier.append(self._segment)
-        self._segment = Segment(data.shape, data.dtype, slots)
-        self._slots = slots
-        self._shape, self._dtype = data.shape, data.dtype
-        log.info("frames are %s %s from now on", data.shape, data.dtype)
+        self._segment = Segment(shape, dtype, slots)
+        self._slots, self._slot_shape, self._slots_for_packed = slots, shape, codec is not None
+        self._shape, self._dtype = pixels
+        log.info("frames are %s %s%s from now on", *pixels, f", {codec.name}" if codec is not None else "")
         return self._segment
+
+    def _holds(self, shape: tuple[int, ...], packed: bool) -> bool:
+        """Return whether a slot is of that shape, or has room enough for compressed bytes."""
+        if not packed or not self._slots_for_packed:
+            return (shape, packed) == (self._slot_shape, self._slots_for_packed)
+        return shape[1] <= self._slot_shape[1]
+
+
+def room_of(codec: Codec, size: int) -> int:
+    """Return the bytes of a slot for compressed images: those of the pixels and what a codec may add, `size` at least.
+
+    LZ4 adds one byte in 255, bitshuffle four to each block of 8192 besides.
+    """
+    return max(codec.nbytes + codec.nbytes // 200 + CODEC_HEAD, size)

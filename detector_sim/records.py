@@ -1,9 +1,12 @@
 """The records of the detector: areaDetector's face, `cam1:` and `Pva1:`, names and choices as in ADCore R3-15."""
 
+from dataclasses import replace
+
 from detector_sim.distributor_records import distributor_records
 from detector_sim.simulation_records import SIMULATION
 from ioc.core.status import ProcessSpec
-from ioc.records.areadetector import ARRAY, CHOSEN_TYPES, MINOR_WHEN_ON, PATH_SIZE, READ_TYPES
+from ioc.records.areadetector import ARRAY, CAMERA_PORT, CHOSEN_TYPES, MINOR_WHEN_ON, PATH_SIZE
+from ioc.records.plugin_base import BASE, SIZES
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity, under
 
 LARGEST_SIDE = 65536
@@ -27,6 +30,8 @@ DETECTOR_STATES = (
     "Aborted",
 )
 """ADCore's states, all of them: clients check the texts when they connect."""
+SIM_COLOR_MODES = ("Mono", "RGB1", "RGB2", "RGB3")
+"""simDetector's, fewer than ADCore's; the last two are refused."""
 IMAGE_MODES = ("Single", "Multiple", "Continuous")
 
 PAIR, BUSY, SHOWN = Access.PAIR, Access.BUSY, Access.SHOWN
@@ -36,11 +41,13 @@ SIDE = Limits(1, LARGEST_SIDE)
 PLACE = Limits(0, LARGEST_SIDE - 1)
 FRAME_TYPES = ("Normal", "Background", "FlatField", "DblCorrelation")
 SHUTTER_MODES = ("None", "EPICS PV", "Detector output")
-IMAGE_CHANNEL_SHOWS = ("ArraySize0", "ArraySize1", "ArraySize2", "UniqueId", "ADCoreVersion", "DriverVersion")
-STATE_SEVERITIES = tuple(
-    {"Error": Severity.MAJOR, "Disconnected": Severity.INVALID}.get(state, Severity.NO_ALARM)
-    for state in DETECTOR_STATES
-)
+SEVERITY_OF = {
+    "Aborting": Severity.MINOR,
+    "Error": Severity.MAJOR,
+    "Disconnected": Severity.INVALID,
+    "Aborted": Severity.MINOR,
+}
+STATE_SEVERITIES = tuple(SEVERITY_OF.get(state, Severity.NO_ALARM) for state in DETECTOR_STATES)
 
 ACQUISITION = (
     Record(
@@ -56,7 +63,7 @@ ACQUISITION = (
     Record("AcquirePeriod", FLOAT, "Time from frame to frame", PAIR, "s", 6, accepted=SECONDS, initial=0.001),
     Record("FrameRate", FLOAT, "Frames asked for, 1/AcquirePeriod", PAIR, "Hz", 3, accepted=Limits(0.0, HIGHEST_RATE)),
     Record("ImageMode", ENUM, "How many frames an acquisition has", PAIR, choices=IMAGE_MODES, initial="Continuous"),
-    Record("NumImages", INT, "Frames in image mode Multiple", PAIR, accepted=Limits(1), initial=100),
+    Record("NumImages", INT, "Frames in image mode Multiple", PAIR, accepted=Limits(0), initial=100),
     Record("NumImagesCounter", INT, "Frames of this acquisition"),
     Record("NumExposures", INT, "Exposures per frame", PAIR, accepted=Limits(1), initial=1),
     Record("NumExposuresCounter", INT, "Exposures of this frame"),
@@ -65,6 +72,9 @@ ACQUISITION = (
     Record("TriggerMode", ENUM, "What starts a frame", PAIR, choices=("Internal", "External")),
     Record("DetectorState", ENUM, "What the detector is doing", choices=DETECTOR_STATES, severities=STATE_SEVERITIES),
     Record("StatusMessage", STRING, "What happened last", size=PATH_SIZE),
+    Record("ReadStatus", BOOL, "Show the read-backs as they are now", Access.COMMAND),
+    Record("StringToServer", STRING, "Text to hardware, none is there", size=PATH_SIZE),
+    Record("StringFromServer", STRING, "Text from hardware, none is there", size=PATH_SIZE),
 )
 
 IMAGE = (
@@ -78,7 +88,8 @@ IMAGE = (
     Record("BinY", INT, "Rows summed up into one", PAIR, "pixel", accepted=SIDE, initial=1),
     Record("ReverseX", BOOL, "Whether columns are reversed", PAIR),
     Record("ReverseY", BOOL, "Whether rows are reversed", PAIR),
-    *CHOSEN_TYPES,
+    *SIZES,
+    *(replace(one, choices=SIM_COLOR_MODES) if one.name == "ColorMode" else one for one in CHOSEN_TYPES),
 )
 
 COUNTERS = (
@@ -108,31 +119,34 @@ IDENTITY = (
 METADATA = (
     Record("FrameType", ENUM, "What the frames are, a label", PAIR, choices=FRAME_TYPES),
     Record(
-        "Temperature", FLOAT, "Temperature asked for, has no effect", PAIR, "C", 1, accepted=Limits(-273.15, 1000.0)
+        "Temperature",
+        FLOAT,
+        "Temperature asked for, has no effect",
+        PAIR,
+        "C",
+        1,
+        accepted=Limits(-273.15, 1000.0),
+        initial=25.0,
     ),
     Record("TemperatureActual", FLOAT, "Temperature of the sensor", SHOWN, "C", 1),
     Record("ShutterMode", ENUM, "What opens and closes the shutter", PAIR, choices=SHUTTER_MODES),
     Record("ShutterControl", BOOL, "Open and close the shutter by hand", PAIR, choices=("Close", "Open")),
-    Record("ShutterStatus", BOOL, "Where the shutter is", choices=("Closed", "Open")),
+    Record("ShutterStatus", BOOL, "Where the shutter is", choices=("Closed", "Open"), severities=MINOR_WHEN_ON),
     Record("ShutterOpenDelay", FLOAT, "Time that the shutter takes to open", PAIR, "s", accepted=SECONDS),
     Record("ShutterCloseDelay", FLOAT, "Time that the shutter takes to close", PAIR, "s", accepted=SECONDS),
 )
 
+IMAGE_START = {"PluginType": "NDPluginPva", "NDArrayPort": CAMERA_PORT, "PortName": "PVA1", "EnableCallbacks": True}
 IMAGE_CHANNEL = (
+    *(
+        replace(one, initial=IMAGE_START.get(one.name, one.initial))
+        for one in BASE
+        if one.name != "ProcessPlugin"  # the newest frame is there for whoever asks
+    ),
     Record("PvName", STRING, "PVA channel of the frames", size=PATH_SIZE),
-    Record("PluginType", STRING, "ADCore class", initial="NDPluginPva"),
-    Record("NDArrayPort", STRING, "Where the frames come from"),
-    Record("NDArrayAddress", INT, "Which of that port's frames"),
-    Record("EnableCallbacks", BOOL, "Whether frames are taken", choices=("Disable", "Enable"), initial=True),
-    Record("BlockingCallbacks", BOOL, "Whether the detector waits for it"),
-    Record("PortName", STRING, "Name among the plug-ins", initial="PVA1"),
-    Record("ArrayCounter", COUNT, "Frames given to PVA clients", unit="frame"),
-    Record("DroppedArrays", COUNT, "Frames that PVA clients missed", unit="frame"),
     Record("Clients", INT, "Clients connected with the image server"),
     Record("SlowestClient", STRING, "Account and peer that most waits for", size=PATH_SIZE),
     Record("Denied", COUNT, "Reads that access security denied"),
-    *(one for one in ARRAY if one.name in IMAGE_CHANNEL_SHOWS),
-    *READ_TYPES,
 )
 
 

@@ -257,7 +257,8 @@ def picture(config: Config) -> list[str]:
 
     lines = ["Frames go:", f"  {DETECTOR}", *below(DETECTOR, 1)]
     for node, name in intakes.items():
-        lines += [f"  {name}: {' '.join(config.intake[node.partition('.')[2]].url)}", *below(node, 1)]
+        urls = config.intake[node.partition(".")[2]].under(config.prefix).url
+        lines += [f"  {name}: {' '.join(urls)}", *below(node, 1)]
     for node, name in ingresses.items():
         lines += [f"  {name}: {node}", *below(node, 1)] if takers(inputs, node) else []
     return lines

@@ -159,7 +159,7 @@ def ledger_table(report: dict[str, Any]) -> RenderableType:
     """Return the ledger as a table with its verdict below."""
     table = _table("Ledger", "received", "processed", "failed", "queued", "dropped", "missed")
     for stage in report["stages"]:
-        missed = sum(last - first + 1 for first, last in stage["missed_ranges"])
+        missed = sum(last - first + 1 for first, last in stage["missed_ranges"]) + stage["missed_left_out"]
         dropped = "\n".join(f"{count} {reason}" for reason, count in stage["dropped"].items()) or "0"
         row = [stage["received"], stage["processed"], stage["failed"], stage["queued"], dropped, missed]
         table.add_row(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ioc.core.config import Config
-    from ioc.core.status import ProcessSpec, Role
+    from ioc.core.status import ProcessSpec
     from ioc.records.table import Record, Row
 
 ABOUT = """\
@@ -90,15 +90,12 @@ def _records(spec: "ProcessSpec") -> "list[Record]":
 
 
 def _of_process(spec: "ProcessSpec") -> "Iterator[Row]":
-    from ioc.core.status import Role
     from ioc.records.database_listing import template_rows
     from ioc.records.table import listing
 
     prefix = spec.config.prefix
     yield from listing(_records(spec), prefix)
-    template = _templates().get(spec.role)
-    if template is not None:
-        device = "cam1:" if spec.role is Role.DETECTOR else f"{spec.name}:"
+    for template, device in _templates(spec):
         yield from template_rows(_database(template), {"P": prefix, "R": device})
     yield from _structures(spec)
     if spec.config.ioc_stats:
@@ -106,14 +103,19 @@ def _of_process(spec: "ProcessSpec") -> "Iterator[Row]":
         yield from template_rows(_ioc_stats(), macros)
 
 
-def _templates() -> "Mapping[Role, str]":
+def _templates(spec: "ProcessSpec") -> "list[tuple[str, str]]":
+    """Return which files of `db/` a process loads, and for which devices."""
     from ioc.core.status import Role
 
+    own, plugin = f"{spec.name}:", "plugin.template"
+    names = spec.config.plugins.names if spec.config.plugins is not None else []
     return {
-        Role.SUPERVISOR: "appliance.template",
-        Role.DETECTOR: "detector.template",
-        Role.CONSUMER: "consumer.template",
-    }
+        Role.SUPERVISOR: [("appliance.template", own)],
+        Role.DETECTOR: [("detector.template", "cam1:"), (plugin, "Pva1:")],
+        Role.CONSUMER: [("consumer.template", own)],
+        Role.WRITER: [(plugin, own)],
+        Role.PLUGINS: [(plugin, f"{name}:") for name in names],
+    }.get(spec.role, [])
 
 
 def _structures(spec: "ProcessSpec") -> "Iterator[Row]":

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from ioc.core.compressed import Codec, codec_of
 from ioc.core.frame import DataType, Frame
-from ioc.records.areadetector import COLOR_MODES
 from ioc.records.table import Value
 
 EPICS_EPOCH_NS = 631_152_000 * 10**9
@@ -47,7 +46,7 @@ def facts(frame: Frame) -> dict[str, Value]:
         "Codec_RBV": codec.name,
         "CompressedSize_RBV": frame.data.nbytes,
         "DataType_RBV": codec.data_type.value,
-        "ColorMode_RBV": COLOR_MODES[len(shape) == 3],
+        "ColorMode_RBV": "RGB1" if len(shape) == 3 else "Mono",
         "UniqueId_RBV": frame.unique_id,
         "TimeStamp_RBV": stamp / 1e9,
         "EpicsTSSec_RBV": stamp // 10**9,

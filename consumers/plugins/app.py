@@ -37,7 +37,7 @@ from ioc.core.frame import DataType, Frame
 from ioc.core.status import ExitCode, ProcessSpec, Status
 from ioc.core.topology import PLUGINS_GROUP, writer_group
 from ioc.records.face import Face
-from ioc.records.server import RecordServer, ServerOptions
+from ioc.records.server import PLUGIN_DATABASE, RecordServer, ServerOptions, Template
 from ioc.records.table import Value
 from ioc.supervisor.child import DRAIN_SECONDS, Child, live
 from ioc.supervisor.plan import single_names
@@ -77,7 +77,8 @@ class Plugins:
         source = Source(self.graph, self.held, lambda: self.receiver.missed)
         self.worker = Worker(self.receiver, self.book, source, [], self.clock)
         table = all_records(self.name, config.names, self.sizes)
-        options = ServerOptions.of(spec, on_refused=self._refused)
+        templates = [Template(PLUGIN_DATABASE, {"R": f"{name}:"}) for name in config.names]
+        options = ServerOptions.of(spec, templates, self._refused)
         self.records = RecordServer(self.prefix, table, self._put, options)
         self.face = Face(spec, self.records, self.images)
         self._message = ""

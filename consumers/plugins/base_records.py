@@ -1,49 +1,10 @@
-"""The records that every plug-in of the graph has: NDArrayBase and NDPluginBase of ADCore R3-15, as they are served.
+"""How the tables of plug-ins write their records, beyond those that every plug-in has (ioc/records/plugin_base.py)."""
 
-What is left out, and why, stands in docs/explanation/areadetector-plugins.md.
-"""
+from ioc.records.areadetector import MINOR_WHEN_ON, SWITCH
+from ioc.records.table import Access, Kind, Record
 
-from dataclasses import replace
-
-from ioc.core.frame import DataType
-from ioc.records.areadetector import ANY_LOSS, ARRAY, CHOSEN_TYPES, DIMENSIONS, PLUGIN, SWITCH
-from ioc.records.table import Access, Kind, Limits, Record, Severity
-
-PAIR, SHOWN, COMMAND = Access.PAIR, Access.SHOWN, Access.COMMAND
-INT, FLOAT, BOOL, ENUM, ROW = Kind.INT, Kind.FLOAT, Kind.BOOL, Kind.ENUM, Kind.ARRAY
-MINOR_WHEN_ON = (Severity.NO_ALARM, Severity.MINOR)
-MOST_DIMENSIONS = 10
-"""Dimensions of an NDArray (ADCore, NDArray.h)."""
-LOSS = Limits(0)
-
-BASE = (
-    *(one for one in ARRAY if one.name != "NDimensions"),
-    Record("NDimensions", INT, "Dimensions of the frames", PAIR, kept=False),
-    *(replace(one, kept=False) for one in CHOSEN_TYPES),  # they show the frames; a put stands until the next one
-    *PLUGIN,
-    *(
-        Record(f"ArraySize{axis}", INT, f"Length of dimension {axis}, 0 is fastest", SHOWN)
-        for axis in range(DIMENSIONS)
-    ),
-    Record("Dimensions", ROW, "Lengths of dimensions, fastest first", size=MOST_DIMENSIONS, element=DataType.INT32),
-    Record("MaxArrayRate", FLOAT, "Most frames a second, 1/MinCallbackTime", PAIR, "Hz", accepted=Limits(0.0, 1e6)),
-    Record("MaxByteRate", FLOAT, "Most bytes a second put out, 0: any", PAIR, "B/s", accepted=Limits(0.0)),
-    Record("DroppedOutputArrays", INT, "Frames not put out", PAIR, "frame", accepted=LOSS, alarms=ANY_LOSS, kept=False),
-    Record("DisorderedArrays", INT, "Frames put out not next in order", PAIR, "frame", accepted=LOSS, kept=False),
-    Record("ProcessPlugin", BOOL, "Take the newest frame again", COMMAND),
-    Record("NumThreads", INT, "Threads of the plug-in", PAIR, accepted=Limits(1, 1), initial=1),
-    Record("MaxThreads", INT, "Most threads of the plug-in", initial=1),
-    Record("SortMode", ENUM, "Order: one thread keeps it by itself", PAIR, choices=("Unsorted", "Sorted")),
-    Record("SortTime", FLOAT, "Wait for order, has no effect", PAIR, "s", accepted=Limits(0.0, 3600.0), initial=0.1),
-    Record("SortSize", INT, "Frames to sort, has no effect", PAIR, "frame", accepted=Limits(1, 65536), initial=20),
-    Record("SortFree", INT, "Frames more to sort", SHOWN, "frame", initial=20),
-    Record("NumQueuedArrays", INT, "Frames that wait behind it", SHOWN, unit="frame"),
-    Record("PoolMaxMem", FLOAT, "Memory for frames of all plug-ins", SHOWN, "MB", 1),
-    Record("PoolUsedMem", FLOAT, "Memory that frames take up", SHOWN, "MB", 1),
-    Record("PoolAllocBuffers", INT, "Frames in memory", SHOWN),
-    Record("PoolFreeBuffers", INT, "Frames kept for use again", SHOWN),
-    Record("PoolUsedBuffers", INT, "Frames in memory", SHOWN),
-)
+PAIR = Access.PAIR
+FLOAT, BOOL = Kind.FLOAT, Kind.BOOL
 
 
 def shown(name: str, unit: str = "", kind: Kind = FLOAT) -> Record:
@@ -59,6 +20,11 @@ def act(name: str, description: str) -> Record:
 def yes(name: str, description: str, initial: bool = False) -> Record:
     """Return a switch of No and Yes."""
     return Record(name, BOOL, description, PAIR, initial=initial)
+
+
+def computed(name: str, description: str, initial: bool = False) -> Record:
+    """Return a switch of No and Yes that is in alarm while it is on, because it takes time."""
+    return Record(name, BOOL, description, PAIR, severities=MINOR_WHEN_ON, initial=initial)
 
 
 def enabled(name: str, description: str, initial: bool = False) -> Record:

@@ -18,10 +18,10 @@ PAIR, INT, ENUM = Access.PAIR, Kind.INT, Kind.ENUM
 COMPRESSORS: Mapping[str, str | None] = {
     "None": "",
     "JPEG": None,
-    "Zlib": None,
+    "Zlib": "zlib",
     "Blosc": "blosc",
     "LZ4": "lz4",
-    "LZ4HDF5": None,
+    "LZ4HDF5": "lz4hdf5",
     "BSLZ4": "bslz4",
 }
 """Rayfan's codec for each choice of Compressor; None: it is refused."""
@@ -41,12 +41,12 @@ CODEC_RECORDS = (
     Record("Compressor", ENUM, "How frames are compressed", PAIR, choices=tuple(COMPRESSORS)),
     Record("CompFactor", Kind.FLOAT, "Bytes of pixels over bytes compressed", precision=2, initial=1.0),
     Record("JPEGQuality", INT, "Of JPEG, which is not served", PAIR, accepted=Limits(1, 100), initial=85),
-    Record("ZlibCLevel", INT, "Of zlib, which is not served", PAIR, accepted=LEVEL, initial=6),
+    Record("ZlibCLevel", INT, "Level of zlib", PAIR, accepted=LEVEL, initial=6),
     Record("BloscCompressor", ENUM, "Compressor of Blosc", PAIR, choices=tuple(BLOSC)),
     Record("BloscCLevel", INT, "Level of Blosc", PAIR, accepted=LEVEL, initial=3),
     Record("BloscShuffle", ENUM, "Shuffle of Blosc", PAIR, choices=("None", "Byte", "Bit")),
     Record("BloscNumThreads", INT, "Threads of Blosc", PAIR, accepted=Limits(1, 1), initial=1),
-    Record("LZ4HDF5BlockSize", INT, "Of LZ4HDF5, which is not served", PAIR, accepted=Limits(0)),
+    Record("LZ4HDF5BlockSize", INT, "Bytes of a block of LZ4HDF5, 0: one", PAIR, "byte", accepted=Limits(0)),
     Record(
         "CodecStatus",
         ENUM,
@@ -92,7 +92,7 @@ class CodecPlugin(Plugin):
         return {**super().values(), **self._status}
 
     def _compressed(self, frame: Frame) -> Frame:
-        from consumers.compression import Options, compress
+        from ioc.channels.compression import Options, compress
 
         codec = codec_of(frame)
         if codec is not None:
@@ -103,13 +103,15 @@ class CodecPlugin(Plugin):
             self._say("Success")
             return frame
         inner = BLOSC[str(self.chosen["BloscCompressor"])] or ""
-        options = Options(int(self.chosen["BloscCLevel"]), inner, str(self.chosen["BloscShuffle"]).lower())
+        level = int(self.chosen["ZlibCLevel" if name == "zlib" else "BloscCLevel"])
+        shuffle, block = str(self.chosen["BloscShuffle"]).lower(), int(self.chosen["LZ4HDF5BlockSize"])
+        options = Options(level, inner, shuffle, block)
         found = packed(frame, name, compress(name, np.ascontiguousarray(frame.data), options))
         self._say("Success", factor=frame.data.nbytes / found.data.nbytes)
         return found
 
     def _pixels(self, frame: Frame) -> Frame:
-        from consumers.compression import decompress
+        from ioc.channels.compression import decompress
 
         codec = codec_of(frame)
         if codec is None:
@@ -125,7 +127,7 @@ class CodecPlugin(Plugin):
 
 def _check_installed() -> None:
     try:
-        import consumers.compression  # noqa: F401 - what it needs is an extra, which may not be installed
+        import ioc.channels.compression  # noqa: F401 - what it needs is an extra, which may not be installed
     except ImportError as error:
         raise RefusedError(
             mismatch("Compressor", "the codecs' libraries", f"{error}", "pip install 'rayfan[compress]'")

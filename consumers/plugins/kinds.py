@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from consumers.plugins.base_records import BASE
 from consumers.plugins.circular import BUFFER_RECORDS, CircularBuffer
 from consumers.plugins.codec import CODEC_RECORDS, CodecPlugin
 from consumers.plugins.plugin import Plugin, Surroundings
@@ -14,6 +13,7 @@ from consumers.plugins.stats import Stats, stats_records
 from consumers.plugins.std_arrays import StdArrays, image_records
 from consumers.plugins.transform import TRANSFORM_RECORDS, Transform
 from consumers.records import plugins_records
+from ioc.records.plugin_base import BASE
 from ioc.records.table import Record, under
 
 

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from consumers.plugins.account import COUNTERS, Account, facts, out_of_order
 from consumers.plugins.attributes import PluginAttributes
-from consumers.plugins.base_records import MOST_DIMENSIONS
 from consumers.plugins.graph import Graph
 from consumers.plugins.held import Held
 from consumers.plugins.lane import Lane
@@ -37,6 +36,7 @@ from ioc.core.frame import Attribute, Frame
 from ioc.core.ledger import Reason
 from ioc.core.rate import RateMeter
 from ioc.records.areadetector import CAMERA_PORT
+from ioc.records.plugin_base import MOST_DIMENSIONS
 from ioc.records.table import Access, Record, Value
 
 log = logging.getLogger(__name__)

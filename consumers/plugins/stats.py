@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.plugins.account import EPICS_EPOCH_NS
-from consumers.plugins.base_records import number, shown, yes
+from consumers.plugins.base_records import computed, number, shown
 from consumers.plugins.histogram import histogram
 from consumers.plugins.moments import CENTROID, moments
 from consumers.plugins.plugin import Outputs, Plugin, Surroundings
@@ -65,16 +65,16 @@ def stats_records(sizes: Sizes) -> tuple[Record, ...]:
     """Return the records beyond those of every plug-in."""
     lengths = {"X": sizes.width, "Y": sizes.height}
     return (
-        yes("ComputeStatistics", "Whether figures are computed", True),
+        computed("ComputeStatistics", "Whether figures are computed", True),
         Record(
             "BgdWidth", Kind.INT, "Border that Net takes as background", PAIR, "pixel", accepted=Limits(0), initial=1
         ),
         *(shown(name) for name in (*LEVELS, *CENTROID, "HistEntropy")),
         Record("Sigma", Kind.FLOAT, "Standard deviation of the pixels"),
         Record("SigmaValue", Kind.FLOAT, "Sets Sigma_RBV", Access.WRITE, kept=False),
-        yes("ComputeCentroid", "Whether the centroid is computed"),
+        computed("ComputeCentroid", "Whether the centroid is computed"),
         number("CentroidThreshold", "Pixels below do not count for centroid", 1.0, "count"),
-        yes("ComputeProfiles", "Whether profiles are computed"),
+        computed("ComputeProfiles", "Whether profiles are computed"),
         *(Record(f"ProfileSize{axis}", Kind.INT, f"Length of profiles along {axis}", unit="pixel") for axis in "XY"),
         *(Record(f"Cursor{axis}", Kind.INT, f"Cursor along {axis}", PAIR, "pixel", initial=256) for axis in "XY"),
         Record("CursorVal", Kind.FLOAT, "Pixel at the cursor", Access.SHOWN, "count"),
@@ -83,7 +83,7 @@ def stats_records(sizes: Sizes) -> tuple[Record, ...]:
             for name in PROFILES
             for axis, length in lengths.items()
         ),
-        yes("ComputeHistogram", "Whether the histogram is computed"),
+        computed("ComputeHistogram", "Whether the histogram is computed"),
         Record(
             "HistSize", Kind.INT, "Steps of the histogram", PAIR, accepted=Limits(1, LARGEST_HISTOGRAM), initial=256
         ),

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 import numpy as np
 from numpy.typing import NDArray
 
+from ioc.records.areadetector import MINOR_WHEN_ON
 from ioc.records.table import Access, Kind, Limits, Record, Value
 
 POINTS = 2048
@@ -34,7 +35,14 @@ SERIES_RECORDS = (
     *(Record(f"TS{name}", ARRAY, f"{name} of frame after frame", SHOWN, size=POINTS) for name in SIGNALS),
     Record("TSTimestamp", ARRAY, "Time stamps of the points, since 1990", SHOWN, "s", size=POINTS),
     Record(START, Kind.BOOL, "Start and stop to take points", Access.BUSY, choices=("Done", "Acquire")),
-    Record("TS:TSAcquiring", Kind.BOOL, "Whether points are taken", SHOWN, choices=("Done", "Acquiring")),
+    Record(
+        "TS:TSAcquiring",
+        Kind.BOOL,
+        "Whether points are taken",
+        SHOWN,
+        choices=("Done", "Acquiring"),
+        severities=MINOR_WHEN_ON,
+    ),
     Record("TS:TSRead", Kind.BOOL, "Show the rows now", Access.COMMAND, choices=("Done", "Read")),
     Record("TS:TSNumPoints", INT, "Points to take", WRITE, accepted=Limits(1, POINTS), initial=POINTS),
     Record("TS:TSCurrentPoint", INT, "Points taken", SHOWN),

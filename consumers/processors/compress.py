@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from consumers.compression import BLOSC_COMPRESSORS, Options, compress
 from consumers.processor import Metadata, Processor, Setting, Statistic
+from ioc.channels.compression import BLOSC_COMPRESSORS, Options, compress
 from ioc.core.compressed import CODECS, codec_of, packed
 from ioc.core.errors import InputError, mismatch
 from ioc.core.frame import Frame
@@ -14,7 +14,7 @@ class Compress(Processor):
 
     declared_settings = (
         Setting("Codec", "lz4", choices=CODECS, description="How to pack"),
-        Setting("Level", 5, low=0, high=9, description="How hard to try (blosc, zstd)"),
+        Setting("Level", 5, low=0, high=9, description="How hard to try (blosc, zlib, zstd)"),
         Setting("Compressor", "lz4", choices=BLOSC_COMPRESSORS, description="What blosc uses inside"),
         Setting("Shuffle", "byte", choices=("none", "byte", "bit"), description="What blosc does before"),
     )

@@ -1,7 +1,7 @@
 """Processor `decompress`: gives frames their pixels back, whichever codec packed them."""
 
-from consumers.compression import decompress
 from consumers.processor import Metadata, Processor, Statistic
+from ioc.channels.compression import decompress
 from ioc.core.compressed import codec_of, unpacked
 from ioc.core.errors import ProtocolError
 from ioc.core.frame import Frame

@@ -38,6 +38,7 @@ class PvapyProcessor(Processor):
     declared_settings = (
         Setting("Arguments", "{}", description="JSON object: configDict of the class"),
         Setting("ProcessorId", 0, low=0, description="processorId, 0: place in group from 1"),
+        Setting("Fields", "", description="Attributes that are fields, too"),
     )
     reference: ClassVar[str]
     names: ClassVar[Mapping[str, str]]
@@ -65,6 +66,9 @@ class PvapyProcessor(Processor):
         assert self._context is not None
         values = {pv: metadata[name] for name, pv in self._context.channels.items() if name in metadata}
         return self._living().process(frame, values)
+
+    def flush(self) -> list[Frame]:
+        return self._process.flush() if self._process is not None and self._process.alive() else []
 
     def statistics(self) -> dict[str, Value]:
         if self._process is not None and self._process.alive():
@@ -108,6 +112,7 @@ class PvapyProcessor(Processor):
             input_channel=self._context.group,
             output_channel=f"{self._context.name}:Image",
             metadata_channels=list(self._context.channels.values()),
+            fields=str(self.settings["Fields"]).replace(",", " ").split(),
         )
 
 

@@ -96,6 +96,15 @@ class ClassProcess:
             raise RefusedError(mismatch(f"metadata of frame {frame.unique_id}", f"{LONGEST_VALUES} bytes", size))
         return self._exchange(frame, None, told)[0]
 
+    def flush(self) -> list[Frame]:
+        """Return what the class has published since the last frame.
+
+        Raises:
+            ClassError: it is nothing that travels.
+            PeerError: the child died.
+        """
+        return self._exchange({"do": "flush"}, None)[0]
+
     def stop(self) -> None:
         """Let the class stop, within its time; then the child is over."""
         if self.alive() and not self._asking:

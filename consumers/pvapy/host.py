@@ -1,7 +1,9 @@
 """The process that a PvaPy class lives in: takes frames and commands from the consumer, answers each one.
 
-    make -> [types] -> start -> frame ... | configure | reset | statistics -> stop
-    each answer: the frames that were published meanwhile, then {"done": true, ...} or {"error": text}
+    make -> [types] -> start -> frame ... | flush | configure | reset | statistics -> stop
+    each answer: to a frame or flush, what was published since the last one; then {"done": true, ...} or {"error": text}
+
+A class may publish from threads of its own: what comes between two frames goes with the next one, or with the flush.
 
 It ends when it is told to, when the pipe breaks, and, should the class hang in C code, by a signal of the kernel: the
 other end of `life` is held by the consumer alone, and SIGIO ends a process that does not ask for it.
@@ -15,12 +17,13 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from consumers.pvapy.frame_pipe import FramePipe, PeerGone
-from ioc.core.errors import UserError, mismatch
+from ioc.core.errors import PeerError, UserError, mismatch
 from ioc.core.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -29,19 +32,31 @@ MODULE = "_rayfan_pvapy_processor"
 """What the module of a user's file is called here."""
 
 
+MOST_PUBLISHED = 16384
+"""Objects that may wait for the next frame; a class that publishes more gets an error."""
 MOST_VALUES = 1000
 """Values of a metadata channel that may wait for the class; as many as PvaPy keeps (metadataChannelFactory)."""
 
 
 class Publisher:
-    """What PvaPy's `updateOutputChannel` calls: notes what the class publishes while it works on one frame."""
+    """What PvaPy's `updateOutputChannel` calls, from any thread: notes what the class publishes."""
 
     def __init__(self) -> None:
-        self.published: list[object] = []
+        self._published: deque[object] = deque()
 
     def updateOutputChannel(self, pvObject: object) -> None:  # noqa: N802, N803 - PvaPy's names
         """Take one object to publish."""
-        self.published.append(pvObject)
+        if len(self._published) >= MOST_PUBLISHED:
+            raise PeerError(mismatch("updateOutputChannel", f"at most {MOST_PUBLISHED} objects a frame", "one more"))
+        self._published.append(pvObject)
+
+    def take(self) -> list[object]:
+        """Return what was published since the last time."""
+        return [self._published.popleft() for _ in range(len(self._published))]
+
+    def put_back(self, objects: Sequence[object]) -> None:
+        """Have objects published, in front of those that have come since."""
+        self._published.extendleft(reversed(objects))
 
 
 class Host:
@@ -54,6 +69,8 @@ class Host:
         self._user: Any = None
         self._values: Mapping[str, Any] = {}
         self._queues: dict[str, Any] = {}
+        self._fields: list[str] = []
+        self._last: Frame | None = None
 
     def serve(self) -> None:
         """Answer until told to stop."""
@@ -81,6 +98,8 @@ class Host:
             self._start(asked)
         elif what == "configure":
             self._user.configure(asked["arguments"])
+        elif what == "flush":
+            self._send_published()
         elif what == "reset":
             self._user.resetStats()
         elif what == "stop":
@@ -93,6 +112,7 @@ class Host:
         """Make and start the class as PvaPy's data consumer does (pvapy.hpc.dataProcessingController)."""
         arguments = asked["arguments"]
         self._user = user = self._kind(arguments) if arguments else self._kind()
+        self._fields = list(asked["fields"])
         user.processorId = asked["processor_id"]
         user.objectIdField = "uniqueId"
         queue = importlib.import_module("pvaccess").PvObjectQueue
@@ -105,7 +125,7 @@ class Host:
         user.start()
 
     def _process(self, frame: Frame) -> dict[str, Any]:
-        from consumers.pvapy.objects import from_object, to_object, value_object
+        from consumers.pvapy.objects import to_object, value_object
 
         values, self._values = self._values, {}
         for name, value in values.items():
@@ -113,11 +133,25 @@ class Host:
             if len(queue) >= MOST_VALUES:
                 queue.get(0)  # a class that does not take them
             queue.put(value_object(value, frame.timestamp_ns))
-        self._publisher.published.clear()
-        self._user.process(to_object(frame))
-        for one in self._publisher.published:
-            self._pipe.send_frame(from_object(one, frame))
+        earlier = self._publisher.take()
+        try:
+            self._user.process(to_object(frame, self._fields))
+        except BaseException:
+            self._publisher.take()  # of a frame that failed
+            raise
+        finally:
+            self._publisher.put_back(earlier)
+        self._last = frame
+        self._send_published()
         return {}
+
+    def _send_published(self) -> None:
+        from consumers.pvapy.objects import from_object
+
+        if self._last is None:
+            return  # what a class publishes before it was given a frame belongs to no series
+        for one in self._publisher.take():
+            self._pipe.send_frame(from_object(one, self._last))
 
 
 def find_class(reference: str) -> Any:

@@ -1,6 +1,6 @@
 """Frames as PvaPy's NtNdArray objects, and back. Imports pvaccess: never beside softioc, both bring EPICS libraries."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +14,8 @@ from ioc.core.frame import Attribute, DataType, Frame
 pva: Any = import_module("pvaccess")
 """A module of C++ classes without type hints."""
 COLOR_MODE, SERIES = "ColorMode", "Series"
+STANDARD = frozenset(pva.NtNdArray().getStructureDict())
+"""Fields of an NTNDArray; a class may publish more, which PvaPy's split example calls extra fields."""
 RGB1 = 2
 _NS = 1_000_000_000
 _FIELDS = {
@@ -49,14 +51,20 @@ def statistic_types(declared: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def to_object(frame: Frame) -> Any:
-    """Return a frame as PvaPy's classes expect it; the pixels are copied."""
+def to_object(frame: Frame, fields: Iterable[str] = ()) -> Any:
+    """Return a frame as PvaPy's classes expect it; the pixels are copied.
+
+    Attributes that are named in `fields` are fields of the object, too.
+    """
     codec = codec_of(frame)
     field, code = _FIELDS[DataType.of(frame.data.dtype)]
     shape, nbytes = frame.data.shape, frame.data.nbytes
     if codec is not None:
         shape, nbytes, code = codec.shape, codec.nbytes, _FIELDS[codec.data_type][1]
-    found = pva.NtNdArray()
+    extra = {name: frame.attributes[name] for name in fields if name in frame.attributes and name not in STANDARD}
+    found = pva.NtNdArray({name: _kind_of(value) for name, value in extra.items()}) if extra else pva.NtNdArray()
+    for name, value in extra.items():
+        found[name] = value
     found["uniqueId"] = _wrapped(frame.unique_id)
     found["dimension"] = [
         pva.PvDimension(size, one.offset, size, one.binning, one.reverse)
@@ -77,19 +85,22 @@ def to_object(frame: Frame) -> Any:
 def value_object(value: Any, timestamp_ns: int) -> Any:
     """Return the value of a metadata channel as PvaPy's classes expect it, with the time of the frame it belongs to."""
     first = value[0] if isinstance(value, list) and value else value
-    kind = next((code for types, code in _VALUES if isinstance(first, types)), pva.DOUBLE)
+    kind = _kind_of(first)
     structure = {"value": [kind] if isinstance(value, list) else kind, "timeStamp": _STAMP}
     stamp = {"secondsPastEpoch": timestamp_ns // _NS, "nanoseconds": timestamp_ns % _NS, "userTag": 0}
     return pva.PvObject(structure, {"value": value, "timeStamp": stamp})
 
 
 def from_object(value: Any, given: Frame) -> Frame:
-    """Return the frame that a PvaPy class publishes; `given` is the one that it was called with.
+    """Return the frame that a PvaPy class publishes; `given` is the one that it was called with last.
+
+    Scalar fields that an NTNDArray does not have become attributes.
 
     Raises:
         UserError: it is no NTNDArray with an image.
     """
-    if not isinstance(value, pva.PvObject) or not {"uniqueId", "dimension", "value"} <= set(value.getStructureDict()):
+    fields = set(value.getStructureDict()) if isinstance(value, pva.PvObject) else set[str]()
+    if not {"uniqueId", "dimension", "value"} <= fields:
         raise UserError(mismatch("updateOutputChannel", "an NTNDArray", type(value).__name__))
     shape = tuple(dimension["size"] for dimension in reversed(value["dimension"]))
     field = pva.NtNdArray.getSelectedUnionFieldName(value)
@@ -97,6 +108,7 @@ def from_object(value: Any, given: Frame) -> Frame:
         raise UserError(mismatch("updateOutputChannel", "an NTNDArray with an image", "one without"))
     pixels = value["value"][0][field]
     attributes = _attributes(value["attribute"])
+    attributes |= {name: value[name] for name in fields - STANDARD if isinstance(value[name], bool | int | float | str)}
     series = attributes.pop(SERIES, given.series)
     attributes.pop(COLOR_MODE, None)
     codec = value["codec"]
@@ -120,6 +132,10 @@ def from_object(value: Any, given: Frame) -> Frame:
 def _attributes(elements: list[Mapping[str, Any]]) -> dict[str, Attribute]:
     pairs = ((one["name"], one["value"][0].get("value")) for one in elements if one["value"])
     return {name: value for name, value in pairs if isinstance(value, bool | int | float | str)}
+
+
+def _kind_of(value: object) -> Any:
+    return next((code for types, code in _VALUES if isinstance(value, types)), pva.DOUBLE)
 
 
 def _variant(value: Attribute) -> Any:

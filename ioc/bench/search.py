@@ -1,12 +1,15 @@
 """Finds the knee: the highest rate at which a run still loses nothing.
 
 Something else on the machine may make any run lose, so no rate is given up for one run that did: it gets another one.
-Nothing can make a run lose less than it would, so one good run of full length is enough.
+Nothing can make a run lose less than it would, so one good run of full length is enough. A side through which nothing
+comes at all, in several runs in a row, has no knee: the search ends with an error instead of trying every rate.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from ioc.core.errors import PeerError
 
 log = logging.getLogger(__name__)
 
@@ -17,12 +20,19 @@ LEAST_PART = 0.2
 AROUND = (0.7, 1.3)
 """Where the knee of the next repeat is looked for, by the one before."""
 STEP_DOWN = 0.96
+RAISE = 1.5
+MOST_RAISES = 6
+"""Steps up from what came through when it was too much."""
+REACHED_PART = 0.75
+"""Of what was asked for: a sender that reaches less does not get faster."""
 MOST_CONFIRMATIONS = 12
 PROBES = 6
 SHORTEST = 1.0
 """s of a run that is worth a search."""
 TRIES = 2
 """Runs that must have lost before a rate is given up."""
+SILENT_RUNS = 3
+"""Runs in a row in which nothing came through before the search is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +80,20 @@ class Effort:
 def knee(run: Run, effort: Effort, earlier: Trial | None = None) -> Trial | None:
     """Return the first run of full length that lost nothing at the highest rate found; None if there is none.
 
-    Begins without a limit, unless `earlier`, the knee of an earlier repeat, had one. If that loses, it bisects with
-    short probes below what came through, or around `earlier`. The rate found is confirmed by a run of full length,
-    and lowered until one is good.
+    Begins without a limit, unless `earlier`, the knee of an earlier repeat, had one. If that loses, it goes up from
+    what came through until something is lost, and bisects with short probes; or it bisects around `earlier`. The rate
+    found is confirmed by a run of full length, and lowered until one is good.
+
+    Raises:
+        PeerError: nothing came through in `SILENT_RUNS` runs in a row.
     """
+    run = _heard(run)
     if earlier is not None and earlier.asked is not None:
         low, high = (part * earlier.reached for part in AROUND)
     else:
         free = [run(None, effort.probe_seconds)]
+        while not free[0].reached:
+            free[0] = run(None, effort.probe_seconds)
         if free[0].good:
             if effort.probe_seconds >= effort.seconds:
                 return free[0]
@@ -85,8 +101,39 @@ def knee(run: Run, effort: Effort, earlier: Trial | None = None) -> Trial | None
             if free[1].good:
                 return free[1]
         most = max(one.reached for one in free)
-        low, high = LEAST_PART * most, HEADROOM * most
+        low, high = _raised(run, effort, LEAST_PART * most, HEADROOM * most)
     return _confirm(run, _bisect(run, effort, low, high), effort.seconds)
+
+
+def _raised(run: Run, effort: Effort, low: float, high: float) -> tuple[float, float]:
+    """Return a lower and an upper bound: who is overrun takes less than it could, so `high` may hold, too."""
+    for _ in range(min(MOST_RAISES, effort.probes)):
+        trial = _tried(run, high, effort.probe_seconds)
+        if not trial.good:
+            break
+        low, high = high, RAISE * high
+        if trial.reached < REACHED_PART * low:
+            break  # the sender is not faster
+    return low, high
+
+
+def _heard(run: Run) -> Run:
+    """Return a run that fails when nothing has come through in several in a row."""
+    silent = 0
+
+    def heard(rate: float | None, seconds: float) -> Trial:
+        nonlocal silent
+        trial = run(rate, seconds)
+        silent = 0 if trial.reached else silent + 1
+        if silent == SILENT_RUNS:
+            asked = "as fast as it goes" if rate is None else f"{rate:.0f} Hz"
+            raise PeerError(
+                f"search for the knee: expected frames to come through, found none in {SILENT_RUNS} runs in a row, "
+                f"the last {asked} for {seconds:g} s; no rate is looked for"
+            )
+        return trial
+
+    return heard
 
 
 def _bisect(run: Run, effort: Effort, low: float, high: float) -> float:

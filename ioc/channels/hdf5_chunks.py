@@ -61,8 +61,10 @@ def filters_for(frame: Frame) -> Mapping[str, Any]:
     assert codec is not None, "only frames that are compressed have a filter of their own"
     content = frame.data.reshape(-1)
     check_content(codec, content)
-    if codec.name == "lz4":
+    if codec.name in ("lz4", "lz4hdf5"):
         return dict(hdf5plugin.LZ4())
+    if codec.name == "zlib":
+        return {"compression": "gzip"}
     if codec.name == "bslz4":
         return dict(hdf5plugin.Bitshuffle(cname="lz4"))
     if codec.name == "zstd":

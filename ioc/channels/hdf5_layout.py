@@ -6,6 +6,7 @@
 /entry/rayfan/series, missed           which frames of which series are in the file, and which are not
 """
 
+import platform
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,7 @@ def make_groups(file: h5py.File, created: str, dimensions: int) -> None:
     """
     for path, kind in _GROUPS:
         file.create_group(path).attrs["NX_class"] = kind
+    file[ATTRIBUTES].attrs["hostname"] = platform.node()
     file.attrs["default"] = "entry"
     file.attrs["file_time"] = created
     file.attrs["creator"] = "rayfan"

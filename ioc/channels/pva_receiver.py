@@ -10,12 +10,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from enum import Enum
+from importlib import import_module
 
 from p4p import Value
 from p4p.client.raw import Context, Disconnected, Finished, RemoteError, Subscription
 
 from ioc.channels.base import Counters
 from ioc.channels.ntndarray import from_value, is_empty
+from ioc.core.compressed import codec_of, unpacked
 from ioc.core.errors import PeerError, ProtocolError, RayfanBug, mismatch
 from ioc.core.frame import Frame, Item
 from ioc.core.ledger import MissedRange
@@ -26,6 +29,14 @@ log = logging.getLogger(__name__)
 FEWEST_QUEUED = 2
 SERIES_REMEMBERED = 16
 """Series of which the missed ranges are kept; of older ones only the number of missed frames stays."""
+
+
+class Packing(Enum):
+    """What becomes of images that come compressed: they are refused, unpacked, or kept as they came."""
+
+    REFUSE = "refuse"
+    UNPACK = "unpack"
+    KEEP = "keep"
 
 
 class IdWatch:
@@ -107,6 +118,7 @@ class PvaReceiver:
         if queue_size < FEWEST_QUEUED:
             raise RayfanBug(mismatch(f"queue of {channel_name}", "2 or more frames", queue_size))
         self.channel_name = channel_name
+        self.packing = Packing.REFUSE
         self.connected = False
         self.disconnects = 0
         self._ids = IdWatch()
@@ -221,7 +233,9 @@ class PvaReceiver:
             self._ids.listening()
             return None
         try:
-            frame = from_value(value)
+            frame = from_value(value, compressed=self.packing is not Packing.REFUSE)
+            if self.packing is Packing.UNPACK:
+                frame = with_pixels(frame)
         except ProtocolError as error:
             self._errors += 1
             if self._errors & (self._errors - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
@@ -241,3 +255,20 @@ class PvaReceiver:
         if self._replay:
             self._subscribe_anew()
         log.warning("channel %s: disconnected (%d times so far)", self.channel_name, self.disconnects)
+
+
+def with_pixels(frame: Frame) -> Frame:
+    """Return a frame with its pixels, unpacked if a codec had packed them.
+
+    Raises:
+        ProtocolError: the bytes are damaged, or what unpacks them is not installed.
+    """
+    codec = codec_of(frame)
+    if codec is None:
+        return frame
+    try:  # late: the codecs are an extra, and few channels are compressed
+        compression = import_module("ioc.channels.compression")
+    except ImportError as error:
+        expected = "the codecs of the extra 'compress', pip install 'rayfan[compress]'"
+        raise ProtocolError(mismatch(f"compressed frame, {codec.name}", expected, f"no {error.name}")) from None
+    return unpacked(frame, compression.decompress(codec, frame.data.reshape(-1)))

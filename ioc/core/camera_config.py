@@ -30,6 +30,9 @@ class SourceConfig(_Table):
     """replay: begin again at the end of the file; otherwise the series ends there."""
     channel: str | None = None
     """pva: name of the NTNDArray channel, for example `13SIM1:Pva1:Image`."""
+    compressed: Literal["unpack", "keep"] = "unpack"
+    """pva: what becomes of images that come compressed. `unpack`: they become pixels here; `keep`: they go on as they
+    came, to the image channel and into files, and consumers unpack them (processor `decompress`)."""
     forward_controls: list[str] = Field(default=[])
     """pva: which puts to `cam1:` are handed on to the detector behind, for example ["Acquire", "AcquireTime"]; its
     read-backs are then shown. Left out: none, the detector behind is only watched."""

@@ -18,7 +18,7 @@ from ioc.core.frame import Attribute, DataType, Frame
 
 NAME, SHAPE, TYPE = "RayfanCodec", "RayfanCodecShape", "RayfanCodecType"
 """The attributes: name of the codec, `y,x` or `y,x,3`, and the data type of the pixels."""
-CODECS = ("lz4", "bslz4", "blosc", "zstd")
+CODECS = ("lz4", "bslz4", "blosc", "zlib", "lz4hdf5", "zstd")
 MOST_PIXEL_BYTES = 1 << 32
 """Larger frames are refused: the size is believed before there are pixels."""
 

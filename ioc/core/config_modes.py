@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ioc.core.config_metadata import PREFIX_MACRO
 from ioc.core.config_table import Table
 
 MOST_STREAMS = 64
@@ -62,7 +63,7 @@ class IntakeConfig(Table):
 
     url: list[Url] = Field(min_length=1, max_length=MOST_STREAMS)
     """Where they come from, one or several streams: `pva://CHANNEL`, monitored; `put://CHANNEL`, served for puts;
-    `rpc://SERVICE`, served for calls; `file://PATH`, an HDF5 file."""
+    `rpc://SERVICE`, served for calls; `file://PATH`, an HDF5 file. `$(P)` stands for the prefix of this appliance."""
     queue_size: int = Field(default=64, ge=2, le=65536)
     """Frames of one stream that may wait to be taken in."""
     queue_bytes: int | None = Field(default=None, ge=1)
@@ -102,6 +103,10 @@ class IntakeConfig(Table):
         if len(set(self.url)) < len(self.url):
             raise ValueError(f"url: expected different streams, found {', '.join(self.url)}")
         return self
+
+    def under(self, prefix: str) -> Self:
+        """Return this table with the prefix put in."""
+        return self.model_copy(update={"url": [url.replace(PREFIX_MACRO, prefix) for url in self.url]})
 
     def step_of(self, scheme: str) -> int:
         """Return what the id of a stream grows by; 0: by anything."""

@@ -81,8 +81,8 @@ def _disk(what: str, folder: Path, wanted: float) -> Finding:
 
 
 def _codecs() -> Finding:
-    # nothing of `ioc` may import `consumers`: by name, as processes are started
-    compression: Any = import_module("consumers.compression")
+    # late: the codecs are an extra, which may not be installed
+    compression: Any = import_module("ioc.channels.compression")
     rows = np.add.outer(np.arange(CODEC_SHAPE[1]), np.arange(CODEC_SHAPE[2])) // 16
     noise = np.random.default_rng(0).poisson(3, CODEC_SHAPE)
     images = (rows + noise).astype(np.uint16)

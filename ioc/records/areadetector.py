@@ -3,7 +3,7 @@
 What is left out, and why, stands in docs/explanation/areadetector.md.
 """
 
-from ioc.core.frame import ColorMode, DataType
+from ioc.core.frame import DataType
 from ioc.records.table import Access, Alarms, Kind, Limits, Record, Severity
 
 AD_CORE_VERSION = "3.15.0"
@@ -14,10 +14,13 @@ XML_SIZE = 4096
 """Bytes of a record that takes XML text."""
 CAMERA_PORT = "SIM1"
 """Name of the detector among the plug-ins."""
+QUEUE = 64
+"""Frames that may wait for a plug-in at start; the limits of alarms follow its queue (db/plugin.template)."""
 DIMENSIONS = 3
 """Array dimensions that are shown."""
 DATA_TYPES = tuple(member.value for member in DataType)
-COLOR_MODES = tuple({ColorMode.MONO: "Mono", ColorMode.RGB1: "RGB1"}[member] for member in ColorMode)
+COLOR_MODES = ("Mono", "Bayer", "RGB1", "RGB2", "RGB3", "YUV444", "YUV422", "YUV421")
+"""ADCore's, all of them: clients compare the texts, and take the place in this list for the number of the mode."""
 ATTRIBUTE_STATES = ("Attributes file OK", "File not found", "XML syntax error", "Macro substitution error")
 SWITCH = ("Disable", "Enable")
 MINOR_WHEN_ON = (Severity.NO_ALARM, Severity.MINOR)
@@ -32,7 +35,15 @@ ARRAY = (
     Record("DriverVersion", STRING, "Version of Rayfan"),
     Record("ArrayCounter", INT, "Frames since the last reset", PAIR, accepted=Limits(0), kept=False),
     Record("ArrayRate", FLOAT, "Frames per second", unit="Hz", precision=2),
-    Record("ArrayCallbacks", BOOL, "Whether frames are passed on", PAIR, choices=SWITCH, initial=True),
+    Record(
+        "ArrayCallbacks",
+        BOOL,
+        "Whether frames are passed on",
+        PAIR,
+        choices=SWITCH,
+        severities=MINOR_WHEN_ON,
+        initial=True,
+    ),
     Record("UniqueId", INT, "Id of the newest frame"),
     Record("TimeStamp", FLOAT, "Time of the newest frame, since 1990", unit="s", precision=3),
     Record("EpicsTSSec", INT, "Seconds of the newest frame, since 1990", unit="s"),
@@ -54,15 +65,11 @@ ARRAY = (
         "What became of the attributes",
         SHOWN,
         choices=ATTRIBUTE_STATES,
-        severities=(Severity.NO_ALARM, Severity.MAJOR, Severity.MAJOR, Severity.MAJOR),
+        severities=(Severity.NO_ALARM, Severity.MINOR, Severity.MAJOR, Severity.MAJOR),
     ),
 )
 """NDArrayBase, less the data type and colour mode, which a driver lets clients choose."""
 
-READ_TYPES = (
-    Record("DataType", ENUM, "Type of a pixel", choices=DATA_TYPES, initial="UInt8"),
-    Record("ColorMode", ENUM, "Colours of a frame", choices=COLOR_MODES),
-)
 CHOSEN_TYPES = (
     Record("DataType", ENUM, "Type of a pixel", PAIR, choices=DATA_TYPES, initial="UInt8"),
     Record("ColorMode", ENUM, "Colours of a frame", PAIR, choices=COLOR_MODES),
@@ -75,9 +82,9 @@ PLUGIN = (
     Record("EnableCallbacks", BOOL, "Whether frames are taken", PAIR, choices=SWITCH, severities=MINOR_WHEN_ON),
     Record("BlockingCallbacks", BOOL, "Whether the source waits for it", PAIR),
     Record("MinCallbackTime", FLOAT, "Least time between frames taken", PAIR, "s", 3, accepted=Limits(0.0, 1e6)),
-    Record("QueueSize", INT, "Frames that may wait", PAIR, "frame", accepted=Limits(1, 65536), initial=64),
-    Record("QueueFree", INT, "Frames more that may wait", SHOWN, "frame"),
-    Record("QueueUse", INT, "Frames that wait", SHOWN, "frame"),
+    Record("QueueSize", INT, "Frames that may wait", PAIR, "frame", accepted=Limits(1, 65536), initial=QUEUE),
+    Record("QueueFree", INT, "Frames more that may wait", SHOWN, "frame", alarms=Alarms(0, QUEUE // 4), initial=QUEUE),
+    Record("QueueUse", INT, "Frames that wait", SHOWN, "frame", alarms=Alarms(high=QUEUE * 3 // 4, hihi=QUEUE)),
     Record(
         "DroppedArrays",
         INT,

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 DATABASES = Path(__file__).parents[2] / "db"
 """Where the templates and the access rules lie that come with Rayfan."""
+PLUGIN_DATABASE = DATABASES / "plugin.template"
+"""Loaded for everything that has the records of a plug-in."""
 ACCESS_RULES = DATABASES / "rayfan.acf"
 RESTORE_TIMEOUT = 30.0
 """s that an owner has for a value that is put again."""

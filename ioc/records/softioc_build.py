@@ -235,7 +235,7 @@ def _readback_fields(record: Record) -> dict[str, Any]:
     if record.kind is Kind.STRING:
         return made
     if record.kind is Kind.ENUM:
-        for index, (prefix, choice) in enumerate(zip(_STATE_PREFIXES, choices, strict=False)):
+        for index, (prefix, choice) in enumerate(zip(_STATE_PREFIXES, record.shown or choices, strict=False)):
             made |= {prefix + "VL": index, prefix + "ST": choice}
         severities = zip(_STATE_PREFIXES, record.severities, strict=False)
         return made | {prefix + "SV": severity.value for prefix, severity in severities}

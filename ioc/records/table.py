@@ -102,7 +102,7 @@ class Record:
 
     `name` is relative to the prefix and without `_RBV`, for example `cam1:AcquireTime`. `accepted` refuses puts,
     `display` is what screens scale to (left out: `accepted`). `severities` are alarms of choices, in order, on
-    read-backs. `shown` are the choices of the read-backs of a BUSY, where they differ from those of its demand. `size`
+    read-backs. `shown` are the choices of read-backs, where they differ from those of the demand. `size`
     is the bytes of a STRING with its closing NUL, or the elements of an ARRAY, which are of the type `element`.
     `kept` says whether autosave keeps what is put to a PAIR or a WRITE.
 

@@ -79,15 +79,14 @@ class Passage:
 
         They may not be where trails were overwritten, or a frame that an egress sent twice went to two workers.
         """
-        series = {run.series for run in self.sent if run.series is not None}
-        found = {number: remaining(number, self.sent, self.failed, self.arrived) for number in sorted(series)}
+        found = remaining(self.sent, self.failed, self.arrived)
         return found if sum(map(len, found.values())) == self.count else {}
 
 
 def book_lost(balancer: BalancerAccount, passage: Passage, book: SeriesBook) -> None:
     """Book as lost, by id, what went into a load balancer and came out at none of its ingresses."""
     place = Place(balancer.table, balancer.name)
-    for series, ids in passage.lost().items():
+    for series, ids in sorted(passage.lost().items()):
         for run in runs_of(series, ids.tolist()):
             book.give(place, [run])
             book.drop(place, run, Reason.LOST.value)

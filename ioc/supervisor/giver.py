@@ -19,7 +19,7 @@ from ioc.channels.trail import Cursor, Run, TrailReader
 from ioc.supervisor.readers import Readers
 from ioc.supervisor.report import NOBODY, Given, MemberBook, Seat
 from ioc.supervisor.series import Ended, Place, SeriesBook
-from ioc.supervisor.tracks import MemberTrack, Track, before_of, difference, received, runs_of, without_last
+from ioc.supervisor.tracks import MemberTrack, Track, before_of, by_series, difference, received, runs_of, without_last
 from ioc.supervisor.wires import LOST
 
 END_OF_TIME = (1 << 63) - 1
@@ -282,8 +282,10 @@ class GiverAccounts:
             pending = self._pending.setdefault(place, Pending(0, {}, before_ns))
             pending.count += max(count, 0)
             pending.before_ns = before_ns
-            for series in {run.series for run in came if run.series is not None} if count > 0 else ():
-                pending.ids.setdefault(series, Counter()).update(difference(series, came, gone, done))
+            given, *over_with = (by_series(runs) for runs in (came, gone, done))
+            for series in given if count > 0 else ():
+                left = difference(series, given[series], *(runs[series] for runs in over_with))
+                pending.ids.setdefault(series, Counter()).update(left)
         self._closed = before_ns is None
         if before_ns is not None:
             self._begin(before_ns)

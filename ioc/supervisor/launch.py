@@ -92,7 +92,7 @@ class Launch:
         return None
 
     def stop(self) -> None:
-        """Ask for everything to finish and stop; asked again: at once."""
+        """Ask for everything to finish and stop; asked again: within moments."""
         self._stops += 1
         self._send()
 

@@ -8,8 +8,8 @@ from typing import Any
 from ioc.channels.trail import Run
 from ioc.core.errors import UserError, mismatch
 from ioc.core.ledger import Ledger
-from ioc.core.sequence import Ranges
 from ioc.supervisor.ledger_store import BUSY_SECONDS, VERSION, LedgerStore, RunRow, load_series
+from ioc.supervisor.missed_ids import Listed, MissedIds
 from ioc.supervisor.report import NOBODY, as_json
 from ioc.supervisor.series import NOT_DROPPED, UNKNOWN, Place, Row, Series
 
@@ -17,6 +17,7 @@ MOST_REPORTED = 10_000
 """Series in one report, the newest."""
 FOUND = "found"
 """Reason of ids that were missed and came late."""
+NOTHING = Listed([], 0)
 
 
 class LedgerReader:
@@ -123,10 +124,10 @@ def whole_report(
     report["accounts"] = [account for number, one in series for account in accounts_json(number, one)]
     missed = ranges_by_stage(missed_of(store.connection, store.run))
     for stage in report["stages"]:
-        ranges, failed = missed.get((stage["group"] or "", stage["name"]), ([], []))
-        stage["missed"] = ranges
-        stage["missed_ranges"] = [[first, last] for _, first, last in ranges]
-        stage["failed_ids"] = failed
+        dropped, failed = missed.get((stage["group"] or "", stage["name"]), (NOTHING, NOTHING))
+        stage["missed"], stage["missed_left_out"] = dropped
+        stage["missed_ranges"] = [[first, last] for _, first, last in dropped.ranges]
+        stage["failed_ids"], stage["failed_left_out"] = failed
     return report
 
 
@@ -162,27 +163,10 @@ def stage_name(place: Place) -> str:
     return f"{place.group}.{NOBODY}" if place.stage == NOBODY else place.stage
 
 
-def ranges_by_stage(
-    missed: Iterable[tuple[Place, Run, str]],
-) -> dict[tuple[str, str], tuple[list[list[int]], list[list[int]]]]:
-    """Return by group and stage the ids that were dropped and those that failed, as [series, first, last]."""
-    kinds: dict[tuple[str, str], tuple[dict[int, Ranges], dict[int, Ranges]]] = {}
+def ranges_by_stage(missed: Iterable[tuple[Place, Run, str]]) -> dict[tuple[str, str], tuple[Listed, Listed]]:
+    """Return by group and stage the ids that were dropped, and those that failed."""
+    kinds: dict[tuple[str, str], tuple[MissedIds, MissedIds]] = {}
     for place, run, reason in missed:
-        dropped, failed = kinds.setdefault((place.group, stage_name(place)), ({}, {}))
-        _note((failed if reason == NOT_DROPPED else dropped).setdefault(run.series or UNKNOWN, Ranges()), run, reason)
-    return {key: (_listed(dropped), _listed(failed)) for key, (dropped, failed) in kinds.items()}
-
-
-def _note(ranges: Ranges, run: Run, reason: str) -> None:
-    if run.step == 1 and reason != FOUND:
-        ranges.add(run.first, run.last)
-        return
-    for unique_id in range(run.first, run.last + 1, run.step):
-        if reason == FOUND:
-            ranges.discard(unique_id)
-        else:
-            ranges.add(unique_id, unique_id)
-
-
-def _listed(by_series: Mapping[int, Ranges]) -> list[list[int]]:
-    return [[series, first, last] for series, ranges in sorted(by_series.items()) for first, last in ranges]
+        dropped, failed = kinds.setdefault((place.group, stage_name(place)), (MissedIds(), MissedIds()))
+        (failed if reason == NOT_DROPPED else dropped).note(run, reason == FOUND)
+    return {key: (dropped.listed(), failed.listed()) for key, (dropped, failed) in kinds.items()}

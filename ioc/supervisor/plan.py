@@ -43,6 +43,7 @@ ASIDE = (Role.WEB,)
 NOT_RESTARTED: Mapping[Role, str] = {
     Role.SUPERVISOR: "it is the one who restarts the others",
     Role.DETECTOR: "that would end the acquisition: stop and start it with Acquire",
+    Role.COLLECTOR: "it would pass on what waits for earlier frames, and leave those out when they come",
     Role.INTAKE: "what its source sends meanwhile would be lost",
     Role.INGRESS: "packets that come meanwhile would be lost",
     Role.BALANCER: "packets that come meanwhile would be lost",
@@ -50,8 +51,6 @@ NOT_RESTARTED: Mapping[Role, str] = {
     Role.PLUGINS: "its plug-ins would forget what they keep, such as frames before a trigger",
 }
 """Who is never started anew by command, and why: see `why_not_restarted`."""
-LONGEST_RESTART = 5.0
-"""s that a new start takes at most on a machine that is not overloaded; a collector has to wait for that long."""
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -93,14 +92,14 @@ def why_not_restarted(config: Config, role: Role, table: str | None) -> str | No
         if egress.payload == "pvapy":
             return "PvaPy's receivers do not know events that are counted from 1 again"
         return "what it keeps to send again would be gone" if egress.resend else None
-    behind = [
-        name.partition(".")[2] for name in takers(config.inputs, NODES[role](table)) if name.startswith("collectors.")
-    ]
-    hasty = [name for name in behind if config.collectors[name].wait < LONGEST_RESTART]
-    if hasty:
-        return f"collectors.{hasty[0]} waits for less than {LONGEST_RESTART:g} s, and would leave out what comes later"
-    outputs = config.groups[table].outputs if role is Role.CONSUMER else config.collectors[table].outputs
-    return None if set(outputs) <= {"pva"} else "it hands frames to a place elsewhere, which may not take them in time"
+    behind = [name for name in takers(config.inputs, NODES[role](table)) if name.startswith("collectors.")]
+    if behind:
+        return f"{behind[0]}, behind it, leaves out frames that come late"
+    return (
+        None
+        if set(config.groups[table].outputs) <= {"pva"}
+        else "it hands frames to a place elsewhere, which may not take them in time"
+    )
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:

@@ -137,8 +137,6 @@ def unfinished(journal: JournalReader, number: int, figures: Figures) -> list[tu
         reader.read(reader.start(total), total)[0] for reader, total in zip(journal.trails(number), totals, strict=True)
     )
     gone = [run for run in left if run.mark != FAILED]  # what failed is done, too
-    found: list[tuple[int, int]] = []
-    for series in dict.fromkeys(run.series for run in came if run.series is not None):
-        found += [(series, int(one)) for one in remaining(series, came, gone, done)]
+    found = [(series, int(one)) for series, ids in remaining(came, gone, done).items() for one in ids]
     many = waiting(figures)
     return found[-many:] if many > 0 else []

@@ -211,6 +211,7 @@ def _stage_json(stage: Stage) -> dict[str, Any]:
         "dropped": {reason: count for reason, count in stage.dropped.items() if count},
         "missed_ranges": [],
         "missed": [],
+        "missed_left_out": 0,
         "published": stage.processed if stage.published is None else stage.published,
         "withheld": dict(stage.withheld),
     }

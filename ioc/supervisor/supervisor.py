@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.1
 SETTLING = 1.0
 """s that a frame may take from an egress to its ingress, besides the time that an event may take to become whole."""
+HURRY_SECONDS = 1.0
+"""s that a process has for its end at least, also when it was asked twice: enough where nothing is on its way."""
 VIEW_SECONDS = 0.2
 BY_COMMAND = "restarted by command"
 SHOWN_NAMES = 8
@@ -124,7 +126,7 @@ class Supervisor:
         return self._finish()
 
     def ask_to_drain(self) -> None:
-        """Ask that everything finish and stop, in flow order; asked again: at once. Safe from signals and threads."""
+        """Ask that everything finish and stop, in flow order; asked again: soon. Safe from signals and threads."""
         self._requests += 1
         os.eventfd_write(self._wake, 1)
 
@@ -290,9 +292,9 @@ class Supervisor:
         self._taken_up = self._requests
         self.drain(0.0 if again else self._drain_seconds)
         if again:
-            log.warning("asked again: what has not finished is killed")
+            log.warning("asked again: what does not finish within %g s is killed", HURRY_SECONDS)
             for worker in self.crew:
-                worker.hurry(now_ns)
+                worker.hurry(now_ns, HURRY_SECONDS)
 
     def _judge(self, now_ns: int) -> None:
         life = self._life
@@ -312,7 +314,7 @@ class Supervisor:
     def _advance_drain(self, now_ns: int) -> None:
         while self._step < drain_steps(self.spec.config):
             ours = [worker for worker in self.crew if drain_step(worker.spec) == self._step]
-            left = max(0.0, (self._drain_until_ns - now_ns) / 1e9)
+            left = max(HURRY_SECONDS, (self._drain_until_ns - now_ns) / 1e9)
             for worker in ours:
                 worker.leave(now_ns, min(self._rules.drain, left))
             if any(worker.alive for worker in ours):

@@ -1,6 +1,6 @@
 """Follows the trails of one account from sample to sample: what is new since the last one, as runs of ids."""
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -178,6 +178,15 @@ def without_last(runs: list[Run], count: int) -> list[Run]:
     return left
 
 
+def by_series(runs: Iterable[Run]) -> defaultdict[int, list[Run]]:
+    """Return runs by their series, those without one left out; so that time grows with their number, not its square."""
+    found: defaultdict[int, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.series is not None:
+            found[run.series].append(run)
+    return found
+
+
 def difference(series: int, given: Iterable[Run], *gone: Iterable[Run]) -> Counter[int]:
     """Return the ids of a series that were given more often than they are gone, and how often; as `remaining`."""
     ids, counts = np.unique(ids_of(series, given), return_counts=True)
@@ -189,12 +198,16 @@ def difference(series: int, given: Iterable[Run], *gone: Iterable[Run]) -> Count
     return Counter(dict(zip(ids[left].tolist(), counts[left].tolist(), strict=True)))
 
 
-def remaining(series: int, given: Iterable[Run], *gone: Iterable[Run]) -> NDArray[np.int64]:
-    """Return the ids of a series that were given and are not gone, ascending; of the last `LONGEST` that were given."""
-    ids = ids_of(series, given)
-    for runs in gone:
-        ids = np.setdiff1d(ids, ids_of(series, runs), assume_unique=False)
-    return ids
+def remaining(given: Iterable[Run], *gone: Iterable[Run]) -> dict[int, NDArray[np.int64]]:
+    """Return by series the ids that were given and are not gone, ascending; of the last `LONGEST` that were given."""
+    ours, *others = (by_series(runs) for runs in (given, *gone))
+    found: dict[int, NDArray[np.int64]] = {}
+    for series, runs in ours.items():
+        ids = ids_of(series, runs)
+        for other in others:
+            ids = np.setdiff1d(ids, ids_of(series, other[series]), assume_unique=False)
+        found[series] = ids
+    return found
 
 
 def ids_of(series: int, runs: Iterable[Run]) -> NDArray[np.int64]:

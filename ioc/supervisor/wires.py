@@ -164,11 +164,11 @@ class Wire:
     def close(self, trails: list[TrailReader], counts: Counts, book: SeriesBook) -> None:
         """Book as lost, by id, what was sent in the window and neither arrived nor was missed."""
         exposed, self._exposed, self._closes_ns = self._exposed or [], None, None
-        came, left, _ = trails
+        came, missed, _ = trails
         arrived = kept(came.read(came.start(counts.received), counts.received, counts.returned)[0])
-        noted = [run for run in left.read(left.start(counts.missed), counts.missed)[0] if run.mark != FOUND]
-        for series in {run.series for run in exposed if run.series is not None}:
-            ids = remaining(series, exposed, arrived, noted).tolist()
+        noted = [run for run in missed.read(missed.start(counts.missed), counts.missed)[0] if run.mark != FOUND]
+        for series, left in remaining(exposed, arrived, noted).items():
+            ids = left.tolist()
             for run in runs_of(series, ids):
                 book.drop(self.place, run, LOST)
             if ids:

@@ -232,10 +232,10 @@ class Worker:
         self.killed_late = False
         self.last_error = ""
 
-    def hurry(self, now_ns: int) -> None:
-        """End the time of a process that was asked to leave."""
+    def hurry(self, now_ns: int, seconds: float) -> None:
+        """Give a process that was asked to leave no more than so many seconds."""
         if self.deadline_ns is not None:
-            self.deadline_ns = now_ns
+            self.deadline_ns = min(self.deadline_ns, now_ns + round(seconds * 1e9))
 
     def close(self) -> None:
         """Let go of the process without ending it."""
@@ -300,6 +300,8 @@ class Worker:
             if self.exit_code == -signal.SIGTERM:  # it had not got as far as to listen, so it had nothing to finish
                 self.exit_code = ExitCode.DRAINED
             log.info("%s ended with exit code %d", self.name, self.exit_code)
+            if self.killed_late and self.exit_code == ExitCode.DRAINED:  # it was faster than the kill
+                self.killed_late, self.last_error = False, ""
             if self.exit_code != ExitCode.DRAINED and not self.killed_late:
                 self.last_error = failure
             return

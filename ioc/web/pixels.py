@@ -28,9 +28,9 @@ def with_pixels(frame: Frame) -> Frame:
 
 
 def _compression(codec: Codec) -> Any:
-    """Return the module of the codecs; nothing of `ioc` may import `consumers`, so by name, as the doctor does."""
+    """Return the module of the codecs; late, because they are an extra that may not be installed."""
     try:
-        return import_module("consumers.compression")
+        return import_module("ioc.channels.compression")
     except ImportError as error:
         todo = "pip install 'rayfan[compress]'"
         raise PeerError(mismatch(f"frame packed by {codec.name}", "the codecs", f"no {error.name}", todo)) from None

@@ -9,7 +9,8 @@ import re
 from org.csstudio.display.builder.model import DisplayModel
 from org.csstudio.display.builder.runtime.script import PVUtil, ScriptUtil
 
-name = re.sub("[^A-Za-z0-9_]", "", PVUtil.getString(pvs[0], True).split(":")[-1])  # noqa: F821 - given by Phoebus
+name = re.split("[:/]", PVUtil.getString(pvs[0], True))[-1]  # noqa: F821 - given by Phoebus
+name = re.sub("[^A-Za-z0-9_]", "", name)
 here = os.path.dirname(widget.getUserData(DisplayModel.USER_DATA_INPUT_FILE))  # noqa: F821, PTH120 - of Jython 2.7
 panel = "processor_" + name + ".bob"
 if not here.startswith("http") and not os.path.exists(os.path.join(here, panel)):  # noqa: PTH110, PTH118

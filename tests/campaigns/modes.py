@@ -3,7 +3,7 @@
     pvapy-ad-sim-server -> pvapy-hpc-consumer -> intake of Rayfan -> consumer of Rayfan -> pvapy-hpc-consumer
 
 For each way in, one appliance with a group for each way out. Then collector and mirror of PvaPy between two of ours,
-and the example of a bridge.
+and the examples of a bridge and of a chain over pvAccess.
 """
 
 import argparse
@@ -24,7 +24,10 @@ from tests.support.clients import User, user_of
 from tests.support.epics import random_prefix
 from tests.support.pvapy_tools import Tools
 
-BRIDGE = Path(__file__).parents[2] / "ops" / "examples" / "bridge.toml"
+EXAMPLES = Path(__file__).parents[2] / "ops" / "examples"
+BRIDGE, CHAIN = EXAMPLES / "bridge.toml", EXAMPLES / "chain-pva.toml"
+CHAINED = 500
+"""Frames that go through the chain."""
 RATE = 50.0
 SECONDS = 30.0
 WAYS_IN = {"monitor": ("pvas", "pva://"), "put": ("pva", "put://"), "rpc": ("rpc", "rpc://")}
@@ -181,6 +184,27 @@ def bridge() -> Row:
     )
 
 
+def chain() -> Row:
+    """Send frames of ours through the example of a chain over pvAccess."""
+    limits = {
+        "detector.image_mode": "Multiple",
+        "detector.num_images": str(CHAINED),
+        "detector.acquire_at_start": "false",
+    }
+    options = [word for name, value in limits.items() for word in ("--set", f"{name}={value}")]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with appliance(folder, str(CHAIN), *options) as run, user_of(run) as user:
+            run.wait_running("detector", "Cons1", "In1", "Cons2", "Cons3")
+            run.wait_until(lambda: run.status("In1")["figures"].get("Connected") == 1, "In1 monitors Cons1:Image")
+            user.put("cam1:Acquire", 1)
+            wait_quietly(run, lambda: run.status("In1")["figures"]["UniqueId"] == CHAINED)
+            figures = run.status("In1")["figures"]
+            report = run.stop()
+    taken = sum(one["processed"] for one in report["stages"] if one["name"] in ("Cons2", "Cons3"))
+    return Row("monitor", "Cons1 -> Cons2, Cons3", CHAINED, figures["Merged"], taken, taken, report["residue"])
+
+
 def killed(kills: int) -> tuple[int, int, int]:
     """Kill an intake and others behind it so often; return frames taken in, lost with their ids, and the residue."""
     with tempfile.TemporaryDirectory() as name:
@@ -268,8 +292,9 @@ def main() -> int:
         rows.append(between(tool))
         show(rows[-1])
     if only in (None, "bridge"):
-        rows.append(bridge())
-        show(rows[-1])
+        for example in (bridge, chain):
+            rows.append(example())
+            show(rows[-1])
     residue = 0
     if only in (None, "kills"):
         taken, lost, residue = killed(options.kills)

@@ -46,7 +46,7 @@ SHOWN_IN_DOCS = ("detector", "consumer")
 """Screens that the documentation shows."""
 MOST_BYTES = 200_000
 """Bytes of such a picture."""
-COLORS = 48
+COLORS = 40
 """Colours of it, which make it small."""
 PROCESSES = ("detector", "Cons1", "Cons2", "Cons3", "Cons4", "Cons5", "Cons6", "Coll1", "Ejfat1", "EjfatLb1")
 PROCESSES += ("EjfatIn1", "HDF1", "Plug1", "In1")

@@ -260,9 +260,9 @@ def client(run: RunningAppliance) -> Iterator[Context]:
 
 def words(run: RunningAppliance, context: Any) -> str:
     """Return the errors that stand on the PVs of the consumer and of its slot, empty if there is none."""
-    names = [f"{run.prefix}Proc{slot}:Name_RBV" for slot in range(1, 6)]
+    names = [f"{run.prefix}Process{slot}:Name_RBV" for slot in range(1, 6)]
     slot = next(at for at, name in enumerate(names, 1) if context.get(name, timeout=10.0).raw.value == "Cons1")
-    told = [f"{run.prefix}Cons1:LastError_RBV", f"{run.prefix}Proc{slot}:LastError_RBV"]
+    told = [f"{run.prefix}Cons1:LastError_RBV", f"{run.prefix}Process{slot}:LastError_RBV"]
     found = context.get(told, timeout=10.0, throw=False)
     texts = [str(one.raw.value) for one in found if not isinstance(one, Exception)]
     return " | ".join(filter(None, texts))

@@ -2,7 +2,7 @@
 
     python -m tests.campaigns.restarts [--rounds 5] [--rate 1000]
 
-A chain with two consumers in turn, a collector, and consumers behind it, and an egress to an ingress beside it. Every
+A chain with two consumers in turn and two more behind each other, and an egress to an ingress beside it. Every
 process that may be restarted by command is, `rounds` times, through `$(P)Restart`. At the end the ledger closes, and
 each stage has had every frame: what the egress sent is lost on the wire only where the kernel dropped packets.
 """
@@ -27,11 +27,8 @@ acquire_at_start = true
 frame_rate = {rate}
 [groups.stats]
 count = 2
-[collectors.all]
-input = "groups.stats"
-wait = 60.0
 [groups.behind]
-input = "collectors.all"
+input = "groups.stats"
 processor = "bin"
 [groups.last]
 input = "groups.behind"

@@ -13,10 +13,12 @@ import pytest
 from detector_sim.images import ImageStore
 from detector_sim.live import LiveImages
 from ioc.channels.base import Counters
+from ioc.core.compressed import NAME, SHAPE, TYPE
 from ioc.core.config_table import Policy
 from ioc.core.errors import RefusedError
-from ioc.core.frame import Frame
+from ioc.core.frame import Attribute, Frame
 from tests.support.flows import CountingSource, Member, ids_in, left, running_flow, shape
+from tests.unit.test_live_images import Foreign
 
 MANY = 3000
 
@@ -405,6 +407,25 @@ def test_waiting_for_a_foreign_detector_drops_nothing(tmp_path: Path) -> None:
     finish(member)
     assert ids_of(member) == list(range(1, 21))
     assert flow.snapshot.groups[0].members[0].dropped == {}
+
+
+def test_compressed_frames_of_a_foreign_detector_reach_members_with_their_own_sizes(tmp_path: Path) -> None:
+    note: dict[str, Attribute] = {NAME: "lz4", SHAPE: "30,40", TYPE: "UInt8"}
+    sizes = [7, 1200, 1, 640, 640, 33] * 20
+    came = [Frame(9, at, 5, np.full((1, size), at % 251, np.uint8), note) for at, size in enumerate(sizes, start=1)]
+    member = Member(tmp_path, "Cons1")
+    with running_flow(tmp_path, shape(Policy.LOSSLESS), CountingSource()) as flow:
+        member.start()
+        wait_present(flow, 1)
+        flow.submit(lambda: flow.replace_store(LiveImages(Foreign(*came), 1 << 20, 100))).result(40)
+        ended = flow.acquire()
+        member.wait_for(len(sizes))
+        flow.abort().result(40)
+        ended.result(40)
+        assert (flow.store.shape, flow.store.packed[0]) == ((30, 40), "lz4")
+    finish(member)
+    assert member.shapes == [(1, size) for size in sizes]
+    assert member.pixels == [at % 251 for at in range(1, len(sizes) + 1)]
 
 
 def test_who_asks_a_flow_that_is_over_gets_an_answer(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_sizes_are_right_after_a_put(user: User) -> None:
     image = user.images(IMAGE, before + 1)[before]
     assert (image.unique_id, image.shape, image.dtype) == (1, (24, 40), "uint16")
     user.put("cam1:ColorMode", "RGB1")
-    user.wait("cam1:ArraySizeZ_RBV", 3)
+    user.wait("cam1:ArraySize0_RBV", 3)
     assert [user.get(f"cam1:ArraySize{axis}_RBV") for axis in range(3)] == [3, 40, 24]
     acquire(user, 1)
     assert user.images(IMAGE, before + 2)[before + 1].shape == (24, 40, 3)
@@ -105,6 +105,27 @@ def test_an_image_is_an_ntndarray(user: User) -> None:
     assert image["attribute"]["ColorMode"] == 0
     assert image["codec"]["name"] == ""
     assert image["timeStamp"]["secondsPastEpoch"] > 0
+
+
+def test_the_image_channel_is_disabled_slowed_down_and_counted_as_a_plugin(user: User) -> None:
+    user.put("Pva1:ArrayCounter", 0)
+    user.put("Pva1:EnableCallbacks", 0)
+    assert user.get("Pva1:EnableCallbacks_RBV") == "Disable"
+    acquire(user, 3)
+    user.put("Pva1:EnableCallbacks", 1)
+    user.put("Pva1:MinCallbackTime", 1000)
+    acquire(user, 5)
+    user.wait("Pva1:UniqueId_RBV", 1)
+    user.wait("Pva1:ArrayCounter_RBV", 1)
+    user.put("Pva1:MinCallbackTime", 0)
+    acquire(user, 2)
+    user.wait("Pva1:UniqueId_RBV", 2)
+    user.wait("Pva1:ArrayCounter_RBV", 3)
+    user.put("Pva1:QueueSize", 32)
+    assert user.get("Pva1:QueueSize_RBV") == 32
+    user.wait("Pva1:QueueUse.HIGH", 24)
+    user.put("Pva1:NDArrayPort", "ROI1")
+    assert user.get("Pva1:NDArrayPort_RBV") == "SIM1", "the channels of plug-ins are others"
 
 
 def test_ids_count_from_1_by_1_within_each_series(user: User) -> None:

@@ -16,9 +16,12 @@ from p4p.client.thread import Context
 from p4p.server.raw import SharedPV
 
 from ioc.channels.base import Accepted, Refusal
+from ioc.channels.compression import Options, compress
 from ioc.channels.images import Images, open_images
 from ioc.channels.ntndarray import from_value, is_empty
 from ioc.channels.pva import ImageChannels, MemberAddress, PvaReceiver, PvaServer
+from ioc.channels.pva_receiver import Packing, with_pixels
+from ioc.core.compressed import CODECS, codec_of, packed
 from ioc.core.config import ImageBackend
 from ioc.core.errors import RayfanBug
 from ioc.core.frame import DataType, EndOfSeries, Frame
@@ -78,6 +81,12 @@ def assert_accounted(receiver: PvaReceiver, got: int, last: int) -> None:
     assert receiver.figures()["Missed"] == missed
 
 
+def refused(receiver: PvaReceiver) -> int:
+    """Return how many updates could not be used, after a look for more."""
+    assert not receiver.receive(1, 0.0)
+    return receiver.counters().errors
+
+
 def test_before_the_first_frame_a_get_finds_an_empty_image(name: str, context: Context) -> None:
     with serving(name):
         value = newest(context, name)
@@ -102,6 +111,31 @@ def test_a_monitor_gets_every_frame_by_one(name: str) -> None:
             assert receiver.counters().bytes == 59 * 64 * 64 * 8
             assert receiver.figures() == {"Connected": 1, "Disconnects": 0, "Missed": 0, "Repeated": 0}
             wait_until(lambda: channel.counters().items == 59, "59 frames counted by the server")
+        finally:
+            receiver.close(drain=False)
+
+
+@pytest.mark.parametrize("packing", list(Packing))
+def test_compressed_frames_are_unpacked_kept_or_missed_as_it_is_said(name: str, packing: Packing) -> None:
+    pixels = np.arange(40 * 30, dtype=np.uint16).reshape(40, 30) // 50
+    with serving(name) as (_, channel):
+        receiver = PvaReceiver(name)
+        receiver.packing = packing
+        try:
+            wait_until(lambda: channel.watched, "a client")
+            for unique_id, codec in enumerate(CODECS, start=1):
+                publish_all(channel, [Frame(9, 2 * unique_id - 1, 5, pixels, {})])
+                assert np.array_equal(receive(receiver, 1)[0].data, pixels), "it has pixels"
+                plain = Frame(9, 2 * unique_id, 5, pixels, {"Codec": codec})
+                publish_all(channel, [packed(plain, codec, compress(codec, pixels, Options()))])
+                if packing is Packing.REFUSE:
+                    wait_until(lambda at=unique_id: refused(receiver) == at, f"{unique_id} frames refused")
+                    continue
+                frame = receive(receiver, 1)[0]
+                assert frame.attributes["Codec"] == codec
+                assert (codec_of(frame) is None) is (packing is Packing.UNPACK)
+                assert np.array_equal(with_pixels(frame).data, pixels)
+            assert receiver.figures()["Missed"] == (len(CODECS) - 1 if packing is Packing.REFUSE else 0)
         finally:
             receiver.close(drain=False)
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.appliance import RunningAppliance, appliance
 from tests.support.bluesky_client import FLOWN, FRAMES_A_POINT
+from tests.support.clients import user_of
 from tests.support.plugin_client import FRAMES
 
 CONFIG = """
@@ -23,6 +24,25 @@ acquire_at_start = false
 names = ["image1", "Stats1", "Stats2", "ROI1", "Proc1", "Trans1", "Codec1", "CB1"]
 """
 CLIENT_SECONDS = 100.0
+SWEPT = 20
+"""Frames of the sweep over read-backs."""
+FOLLOWING = (
+    *("ArrayCounter_RBV", "UniqueId_RBV", "TimeStamp_RBV", "EpicsTSSec_RBV", "EpicsTSNsec_RBV", "NDimensions_RBV"),
+    *("ArraySize0_RBV", "ArraySize1_RBV", "ArraySizeX_RBV", "ArraySizeY_RBV", "ArraySize_RBV", "CompressedSize_RBV"),
+)
+"""What every driver and plug-in shows of the frames that came."""
+OWN = {
+    "cam1": ("NumImagesCounter_RBV", "NumExposuresCounter_RBV"),
+    "Pva1": ("QueueFree",),
+    "HDF1": ("NumCaptured_RBV", "RunTime", "IOSpeed", "ExecutionTime_RBV", "QueueFree"),
+    "Stats1": ("Total_RBV", "MaxValue_RBV", "MeanValue_RBV", "Sigma_RBV", "ExecutionTime_RBV", "QueueFree"),
+    "image1": ("ExecutionTime_RBV",),
+    "ROI1": ("MaxSizeX_RBV", "ExecutionTime_RBV"),
+    "Proc1": ("ExecutionTime_RBV",),
+    "Trans1": ("ExecutionTime_RBV",),
+    "Codec1": ("CompFactor_RBV", "ExecutionTime_RBV"),
+}
+"""What they show besides."""
 COUNT = 3
 ROOT = Path(__file__).parents[2]
 
@@ -124,3 +144,33 @@ def test_classic_ophyd_and_pyepics_use_the_plugins(run: RunningAppliance) -> Non
         "series": [FRAMES, True, 0],
     }
     assert seen["pyepics"] == {"missing": ["UniqueId"], "elements": 48 * 64, "width": 64}
+
+
+def test_every_read_back_follows_the_frames(run: RunningAppliance) -> None:
+    with user_of(run) as user:
+        for device in OWN.keys() - {"cam1", "Pva1", "HDF1"}:
+            user.put(f"{device}:NDArrayPort", "SIM1")
+            user.put(f"{device}:EnableCallbacks", 1)
+        user.put("Codec1:Compressor", "LZ4")
+        for device in OWN:
+            user.put(f"{device}:ArrayCounter", 0)
+        file = (("FilePath", str(run.folder / "data")), ("FileName", "swept"), ("FileTemplate", "%s%s.h5"))
+        how = (("FileWriteMode", "Stream"), ("NumCapture", SWEPT), ("EnableCallbacks", 1), ("NDArrayPort", "SIM1"))
+        for name, value in (*file, *how):
+            user.put(f"HDF1:{name}", value)
+        user.put_plain("HDF1:Capture", 1)
+        user.wait("HDF1:Capture_RBV", "Capturing")
+        for name, value in (("ImageMode", "Multiple"), ("NumImages", SWEPT), ("WaitForPlugins", 1), ("Acquire", 1)):
+            user.put(f"cam1:{name}", value)
+        for device in ("Pva1", "HDF1"):  # the others show all before Acquire is done
+            user.wait(f"{device}:UniqueId_RBV", SWEPT)
+        user.wait_until("HDF1:RunTime", lambda seconds: seconds > 0, "the file is closed")
+        user.wait("HDF1:ArrayCounter_RBV", SWEPT)
+        names = [f"{device}:{name}" for device, own in OWN.items() for name in (*FOLLOWING, *own)]
+        told = user.ask_all("ca_fields", names)
+    seen = {name: told[run.prefix + name] for name in names}
+    still = [name for name, value in seen.items() if not value and not name.endswith("EpicsTSNsec_RBV")]
+    assert not still, "these stay at 0"
+    for device in OWN:
+        counts = [seen[f"{device}:{name}"] for name in ("ArrayCounter_RBV", "UniqueId_RBV")]
+        assert counts == [SWEPT, SWEPT], device

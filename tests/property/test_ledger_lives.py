@@ -383,7 +383,8 @@ def check_chain(world: World) -> None:
     assert len(done) + lost == len(world.given), rows
     assert sum(row["processed"] + row["failed"] for row in rows) == len(done)
     rest = Counter(world.given) - Counter(done)
-    missed = {one for dropped, _ in ranges_by_stage(missed_of(connection, run)).values() for one in expanded(dropped)}
+    stages = ranges_by_stage(missed_of(connection, run)).values()
+    missed = {one for dropped, _ in stages for one in expanded(dropped.ranges)}
     assert missed == set(rest), "each that nobody finished is named, and no other"
 
 
@@ -429,9 +430,9 @@ def check(world: World) -> None:
         assert sum(row["processed"] + row["failed"] for row in ours) == len(member.ids)
         assert sum(row["failed"] for row in ours) == len(member.failed)
     ranges = ranges_by_stage(missed_of(connection, run))
-    missed = {one for dropped, _ in ranges.values() for one in expanded(dropped)}
+    missed = {one for dropped, _ in ranges.values() for one in expanded(dropped.ranges)}
     assert missed == everything - done
-    assert {one for _, failed in ranges.values() for one in expanded(failed)} == {
+    assert {one for _, failed in ranges.values() for one in expanded(failed.ranges)} == {
         one for member in world.members.values() for one in member.failed
     }
     count = sum(sum(row["dropped"].values()) for row in rows)

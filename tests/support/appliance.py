@@ -153,8 +153,10 @@ def assert_closed(report: dict[str, Any], together: Mapping[str, int] | None = N
         assert stage["received"] == stage["processed"] + stage["failed"] + stage["queued"], stage
         if not _has_ids(report, stage):
             continue
-        assert count_ids(stage["missed"]) == sum(stage["dropped"].values()), f"a drop without an id: {stage}"
-        assert count_ids(stage["failed_ids"]) == stage["failed"], f"a failure without an id: {stage}"
+        dropped = count_ids(stage["missed"]) + stage["missed_left_out"]
+        failed = count_ids(stage["failed_ids"]) + stage["failed_left_out"]
+        assert dropped == sum(stage["dropped"].values()), f"a drop without an id: {stage}"
+        assert failed == stage["failed"], f"a failure without an id: {stage}"
     _assert_series_closed(report, behind, together)
     groups = {one["group"] for one in report["stages"] if one["name"].rstrip("0123456789") in DEALT}
     for group in groups - behind:

@@ -48,7 +48,7 @@ REFUSED = [
     ("cam1:AcquirePeriod", -1.0, "-1"),
     ("cam1:AcquireTime", math.inf, "inf"),
     ("cam1:SizeX", 0, "0"),
-    ("cam1:NumImages", 0, "0"),
+    ("cam1:NumImages", -1, "-1"),
     ("Dist1:Count", -1, "-1"),
     ("Dist1:Updates", 0, "0"),
     ("Dist1:Sets", 3, "3"),

@@ -23,7 +23,7 @@ from ioc.bench.search import Effort, Trial, knee
 from ioc.bench.workplace import environment, prefix, workplace
 from ioc.core.config import load
 from ioc.core.config_table import Policy
-from ioc.core.errors import UserError
+from ioc.core.errors import PeerError, UserError
 from ioc.core.frame import DataType
 from tests.campaigns import soak
 
@@ -53,6 +53,14 @@ def test_the_knee_is_found_by_bisection_and_confirmed_at_full_length() -> None:
     assert best is not None and best.good
     assert 0.95 * 5000 < best.reached <= 5000
     assert machine.runs[-1] == (best.asked, EFFORT.seconds)
+
+
+def test_a_knee_far_above_what_comes_through_unpaced_is_found() -> None:
+    """Who is overrun takes less than it could."""
+    machine = Machine(5000.0)
+    best = knee(lambda rate, seconds: Trial(None, 900.0, 9) if rate is None else machine(rate, seconds), EFFORT)
+    assert best is not None and best.good
+    assert 0.9 * 5000 < best.reached <= 5000
 
 
 def test_what_never_loses_is_measured_unpaced() -> None:
@@ -106,6 +114,32 @@ def test_one_noisy_run_does_not_lower_the_knee(noisy: int) -> None:
 
 def test_no_knee_where_every_run_loses() -> None:
     assert knee(lambda rate, seconds: Trial(rate, 100.0, 1), EFFORT) is None
+
+
+def test_a_side_through_which_nothing_comes_is_given_up_after_a_few_runs() -> None:
+    runs: list[float | None] = []
+
+    def silent(rate: float | None, seconds: float) -> Trial:
+        runs.append(rate)
+        return Trial(rate, 0.0, 0)
+
+    with pytest.raises(PeerError, match=r"none in 3 runs in a row, the last as fast as it goes for 2.5 s"):
+        knee(silent, EFFORT)
+    assert runs == [None] * 3
+    runs.clear()
+    with pytest.raises(PeerError, match=r"none in 3 runs in a row, the last \d+ Hz"):
+        knee(silent, EFFORT, Trial(4800.0, 4800.0, 0))
+    assert len(runs) == 3
+
+
+def test_single_runs_without_frames_do_not_end_the_search() -> None:
+    machine, silent = Machine(5000.0), iter([True, True, False, True, False])
+
+    def run(rate: float | None, seconds: float) -> Trial:
+        return Trial(rate, 0.0, 0) if next(silent, False) else machine(rate, seconds)
+
+    best = knee(run, EFFORT)
+    assert best is not None and best.good and 0.95 * 5000 < best.reached <= 5000
 
 
 def test_a_run_without_frames_is_not_good() -> None:

@@ -1,13 +1,15 @@
-"""`rayfan processor list | describe | new`: what they print and write, and that what is written runs."""
+"""`rayfan processor list | describe | new | screen`: what they print and write, and that what is written runs."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from consumers.loading import bundled, load_processor
+from consumers.panel import panel_name
 from ioc import cli
 
 THRESHOLD = """
@@ -116,3 +118,51 @@ def test_a_new_processor_writes_over_nothing(tmp_path: Path, capsys: pytest.Capt
         assert "name of the processor: expected small letters" in capsys.readouterr().err
     assert cli.main(["processor", "new", "mine", "--folder", str(tmp_path / "nowhere")]) == 2
     assert "No such file or directory; choose another folder" in capsys.readouterr().err
+
+
+def test_the_panel_of_a_processor_has_its_settings_and_statistics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "spots.py").write_text(THRESHOLD)
+    printed = told(capsys, "screen", f"{tmp_path}/spots.py:Spots", "--folder", str(tmp_path))
+    assert printed == f"{tmp_path}/processor_Spots.bob\n"
+    panel = ElementTree.parse(printed.strip()).getroot()
+    assert panel.tag == "display"
+    named = [(widget.get("type"), widget.findtext("pv_name")) for widget in panel.iter("widget")]
+    assert [one for one in named if one[1]] == [
+        ("textentry", "$(P)$(R)Set:Level"),
+        ("textupdate", "$(P)$(R)Set:Level_RBV"),
+        ("combo", "$(P)$(R)Set:Method"),
+        ("textupdate", "$(P)$(R)Set:Method_RBV"),
+        ("textupdate", "$(P)$(R)Stat:Found_RBV"),
+    ]
+    assert {"Level", "Method", "Found"} <= {widget.findtext("text") for widget in panel.iter("widget")}
+
+
+def test_the_panel_of_a_processor_that_is_included_is_the_one_beside_the_screens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "screen", "compress", "--folder", str(tmp_path))
+    kept = Path(__file__).parents[2] / "ops" / "phoebus" / "processor_compress.bob"
+    assert (tmp_path / kept.name).read_text() == kept.read_text()
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("statistics", "statistics"),
+        ("threshold.py:Threshold", "Threshold"),
+        ("/home/me/my-spots.py", "myspotspy"),
+        ("pvapy:ops/examples/smoothing.py:SmoothingProcessor", "SmoothingProcessor"),
+    ],
+)
+def test_a_panel_is_named_as_the_screen_of_a_consumer_looks_for_it(reference: str, name: str) -> None:
+    assert panel_name(reference) == name
+
+
+def test_a_panel_that_cannot_be_made_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["processor", "screen", "nothing", "--folder", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("rayfan: processor: expected accumulate, ")
+    assert cli.main(["processor", "screen", "compress", "--folder", str(tmp_path / "nowhere")]) == 2
+    assert "No such file or directory; choose another folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from consumers.compression import BLOSC_COMPRESSORS, Options, compress, decompress
 from consumers.processor import frames_of
 from consumers.processors.compress import Compress
 from consumers.processors.decompress import Decompress
+from ioc.channels.compression import BLOSC_COMPRESSORS, Options, compress, decompress
 from ioc.channels.ntndarray import from_value, to_value
 from ioc.channels.pva_wire_buffer import string
 from ioc.channels.pva_wire_image import image_of
@@ -49,6 +49,13 @@ def test_blosc_with_everything_it_has(compressor: str, shuffle: str) -> None:
     small, back = round_trip(data, Codec="blosc", Compressor=compressor, Shuffle=shuffle, Level=9)
     np.testing.assert_array_equal(back.data, data)
     assert small.data.size < data.nbytes
+
+
+@pytest.mark.parametrize("block", [1, 100, 4096, 20_000, 1 << 20])
+def test_lz4hdf5_in_blocks_of_any_size(block: int) -> None:
+    data = np.concatenate([noise((50, 100), "uint16"), np.zeros((50, 100), np.uint16)])
+    content = compress("lz4hdf5", data, Options(block=block))
+    np.testing.assert_array_equal(decompress(Codec("lz4hdf5", data.shape, DataType.UINT16), content), data)
 
 
 def test_the_figures_of_compression() -> None:

@@ -102,7 +102,8 @@ def test_only_a_terminal_gets_a_live_table() -> None:
 
 
 def test_the_ledger_fits_into_80_columns_and_names_reasons() -> None:
-    stage = {"received": 123456789, "processed": 123456789, "failed": 0, "queued": 0, "missed_ranges": [[4, 6], [9, 9]]}
+    stage = {"received": 123456789, "processed": 123456789, "failed": 0, "queued": 0}
+    stage |= {"missed_ranges": [[4, 6], [9, 9]], "missed_left_out": 3}
     stages = [
         {"name": "detector", "dropped": {}, **stage},
         {"name": "Cons12", "dropped": {"queue_full": 1234567, "member_gone": 4}, **stage},
@@ -111,7 +112,7 @@ def test_the_ledger_fits_into_80_columns_and_names_reasons() -> None:
     assert all(len(row) <= 80 for row in drawn.splitlines())
     assert "1234567 queue_full" in drawn
     assert "4 member_gone" in drawn
-    assert drawn.splitlines()[2].split()[-1] == "4"
+    assert drawn.splitlines()[2].split()[-1] == "7"
     assert "residue 0: every frame is accounted for" in drawn
     assert "3 are NOT accounted for" in text_of(ledger_table({"residue": 3, "published": 9, "stages": []}))
 

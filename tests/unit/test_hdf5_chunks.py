@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consumers.compression import Options, compress
 from ioc.channels import hdf5_chunks
 from ioc.channels import hdf5_layout as layout
+from ioc.channels.compression import Options, compress
 from ioc.channels.hdf5_filters import Compression
 from ioc.channels.hdf5_repair import repair
 from ioc.channels.hdf5_writer import FileSettings, Hdf5Writer, WriteError
@@ -17,7 +17,7 @@ from ioc.core.compressed import packed
 from ioc.core.frame import Frame
 from tests.unit.test_hdf5_writer import frame, ids, opened, written
 
-FILTERS = {"lz4": "32004", "bslz4": "32008", "blosc": "32001", "zstd": "32015"}
+FILTERS = {"lz4": "32004", "bslz4": "32008", "blosc": "32001", "zlib": "gzip", "lz4hdf5": "32004", "zstd": "32015"}
 
 
 def small(number: int, codec: str, shape: tuple[int, ...] = (40, 64), dtype: str = "uint16", **options: Any) -> Frame:

@@ -85,6 +85,7 @@ def test_the_layout_is_areadetectors_and_plots_from_the_root(tmp_path: Path) -> 
         np.testing.assert_allclose(stamps, 100.25, atol=1e-6)
         assert list(file[f"{layout.ATTRIBUTES}/NDArrayEpicsTSnSec"]) == [250_000_001, 250_000_002]
         assert file[layout.PERFORMANCE].shape == (2, 5)
+        assert file[layout.ATTRIBUTES].attrs["hostname"]
 
 
 def test_attributes_of_frames_are_columns_whatever_becomes_of_them(tmp_path: Path) -> None:

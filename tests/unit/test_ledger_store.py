@@ -13,6 +13,7 @@ from ioc.cli import main
 from ioc.supervisor import ledger_store
 from ioc.supervisor.ledger_report import LedgerReader, ranges_by_stage
 from ioc.supervisor.ledger_store import FILE, LedgerStore
+from ioc.supervisor.missed_ids import Listed
 from ioc.supervisor.series import Ended, Place, Row, Series
 
 CONS = Place("a", "Cons1")
@@ -60,7 +61,8 @@ def test_ids_that_go_on_are_one_row(tmp_path: Path) -> None:
     store = filled(tmp_path)
     reader = LedgerReader(tmp_path / FILE)
     assert reader.missed(1) == [(CONS, Run(7, 2, 2, 3), "queue_full"), (CONS, Run(7, 9, 1, 1), "failed")]
-    assert ranges_by_stage(reader.missed(1)) == {("a", "Cons1"): ([[7, 2, 2], [7, 4, 4], [7, 6, 6]], [[7, 9, 9]])}
+    listed = Listed([[7, 2, 2], [7, 4, 4], [7, 6, 6]], 0), Listed([[7, 9, 9]], 0)
+    assert ranges_by_stage(reader.missed(1)) == {("a", "Cons1"): listed}
     reader.close()
     store.close()
 

@@ -51,6 +51,14 @@ def test_a_url_as_an_input_is_one_stream_for_all_who_name_it() -> None:
     assert type(config).model_validate_json(config.model_dump_json()) == config, "as processes get it"
 
 
+def test_the_prefix_is_put_into_the_url_of_an_input() -> None:
+    text = 'prefix = "BL9:"\n[groups.first]\n[groups.second]\ninput = "pva://$(P)Cons1:Image"\n'
+    config = load(text, "test")
+    (one,) = config.intake.values()
+    assert one.under(config.prefix).url == ["pva://BL9:Cons1:Image"]
+    assert "  In1: pva://BL9:Cons1:Image" in picture(config)
+
+
 def test_intakes_stand_beside_the_detector() -> None:
     config = load(TEXT, "test")
     specs = {spec.name: spec for spec in plan(config, Path("/run"))}

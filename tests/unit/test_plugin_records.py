@@ -11,6 +11,7 @@ from consumers.plugins.time_series import SIGNALS
 from ioc.core.config import Config, load
 from ioc.core.config_plugins import PluginsConfig
 from ioc.core.errors import ConfigError
+from ioc.records.database_listing import template_rows
 from ioc.records.table import Access, Record, check_names
 from tests.support.doc_pages import ROOT
 from tests.support.plugin_rig import Rig
@@ -51,7 +52,8 @@ def pvs_of(kind: str) -> set[str]:
 
 def served(name: str) -> set[str]:
     """Return the PVs that there are."""
-    return {pv for record in table_of(name, Sizes()) for pv in record.names}
+    derived = {row.name for row in template_rows(ROOT / "db" / "plugin.template", {"P": "", "R": ""})}
+    return {pv for record in table_of(name, Sizes()) for pv in record.names} | derived
 
 
 def listed() -> list[str]:

@@ -285,6 +285,37 @@ def test_who_is_asked_to_leave_before_it_listens_has_nothing_to_finish(life: Lif
     assert life.worker.exit_code == ExitCode.DRAINED
 
 
+def test_who_is_hurried_has_a_moment_and_is_killed_after_it(life: Life) -> None:
+    life.run()
+    life.worker.leave(life.now, 25.0)
+    life.look()
+    life.worker.hurry(life.now, 1.0)
+    life.look(0.9)
+    assert life.puppet.sent == [signal.SIGTERM]
+    life.look(0.2)
+    life.look(0.3)
+    assert life.puppet.sent == [signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL]
+    assert life.die(-signal.SIGKILL) is State.STOPPED
+    assert (life.worker.killed_late, life.worker.last_error) == (True, "did not finish in time and was killed")
+
+
+def test_who_ends_well_before_the_kill_comes_was_not_killed(life: Life) -> None:
+    life.run()
+    life.worker.leave(life.now, 1.0)
+    life.look(1.1)
+    assert life.worker.killed_late
+    assert life.die(ExitCode.DRAINED) is State.STOPPED
+    assert (life.worker.killed_late, life.worker.last_error) == (False, "")
+
+
+def test_a_hurry_gives_nobody_more_time(life: Life) -> None:
+    life.run()
+    life.worker.leave(life.now, 0.5)
+    life.worker.hurry(life.now, 1.0)
+    life.look(0.6)
+    assert life.puppet.sent == [signal.SIGTERM, signal.SIGUSR1]
+
+
 def test_a_renewal_gives_way_to_a_request_to_leave(life: Life) -> None:
     life.run()
     life.worker.renew(life.now, "too much")

@@ -4,7 +4,9 @@ import gc
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +217,29 @@ def test_values_of_metadata_channels_lie_in_the_queues_of_the_class() -> None:
             made.process(frame(noise((2, 2), "uint8"), 3), Metadata({"Row": np.arange(20_000)}))
     finally:
         made.stop()
+
+
+def test_what_a_thread_of_the_class_publishes_comes_with_its_extra_fields_as_attributes() -> None:
+    kind = load_processor(f"pvapy:{HERE / 'threaded.py'}:ThreadedProcessor")
+    assert issubclass(kind, PvapyProcessor)
+    made = kind()
+    configure(made, Fields="place")
+    made.start(CONTEXT)
+    found: dict[int, Frame] = {}
+    try:
+        for number in (1, 2, 3):
+            given = replace(frame(noise((4, 6), "uint8", number), number), attributes={"place": 10 * number})
+            found |= {one.unique_id: replace(one, data=one.data.copy()) for one in frames_of(made.process(given, {}))}
+        limit = time.monotonic() + 30
+        while len(found) < 3:
+            assert time.monotonic() < limit, f"the thread published {sorted(found)} of 1 to 3 within 30 s"
+            found |= {one.unique_id: replace(one, data=one.data.copy()) for one in made.flush()}
+    finally:
+        made.stop()
+    assert [found[number].attributes["place"] for number in (1, 2, 3)] == [11, 21, 31]
+    assert {one.series for one in found.values()} == {7}
+    for number in (1, 2, 3):
+        np.testing.assert_array_equal(found[number].data, noise((4, 6), "uint8", number))
 
 
 def test_the_pvs_of_metadata_come_with_it_through_a_chain() -> None:

@@ -74,7 +74,7 @@ def test_what_does_not_fit_epics_is_refused(changes: dict, message: str) -> None
         ("cam1:AcquireTime", 3600.0, 3600.1),
         ("cam1:AcquireTime", 1.0, math.nan),
         ("cam1:AcquireTime", 1.0, math.inf),
-        ("cam1:NumImages", 1, 0),
+        ("cam1:NumImages", 0, -1),
         ("cam1:ImageMode", "Single", "Sometimes"),
         ("cam1:ImageMode", "Single", 9),
         ("cam1:Acquire", 1, 5),

@@ -7,12 +7,14 @@ from typing import Any
 import h5py
 import pytest
 
+from consumers.port_input import Ends
 from consumers.recorder import Recorder
 from consumers.writer_controls import Ports, WriterControls
 from consumers.writer_records import start_values
 from ioc.channels import hdf5_layout as layout
 from ioc.channels.hdf5_writer import WriteError
 from ioc.core.errors import RefusedError
+from ioc.core.frame import EndOfSeries
 from ioc.records.table import Value
 from tests.unit.test_hdf5_writer import frame
 
@@ -25,7 +27,8 @@ class Rig:
     def __init__(self, folder: Path, **chosen: Value) -> None:
         self.shown: dict[str, Value] = {}
         self.history: list[tuple[str, Value]] = []
-        values = start_values() | {"EnableCallbacks": True, "FileName": "scan", "FileTemplate": "%s%s_%d.h5"} | chosen
+        plain: dict[str, Value] = {"EnableCallbacks": True, "AutoIncrement": False, "FileNumber": 0}
+        values = start_values() | plain | {"FileName": "scan", "FileTemplate": "%s%s_%d.h5"} | chosen
         self.journal = folder.with_name("journal")
         self.recorder = Recorder(values, 1 << 20, self.journal, self.show)
         self.taken_from: list[str] = []
@@ -113,6 +116,47 @@ def test_flush_shows_readers_what_is_written(folder: Path) -> None:
     rig.recorder.stop()
 
 
+def test_the_end_of_a_series_goes_into_the_file_at_once_with_all_frames_before_it(folder: Path) -> None:
+    rig = Rig(folder, FileWriteMode="Stream", NumCapture=0)
+    rig.capture()
+    rig.take(1, 2, 4)
+    ends = Ends(rig.recorder, "SIM1")
+    assert ends.publish([EndOfSeries(7, 5)]).count == 1
+    with h5py.File(folder / "scan_0.h5", "r", swmr=True, libver="latest") as file:
+        data: Any = file[layout.DATA]
+        series: Any = file[layout.SERIES]
+        assert (data.shape[0], series[:].tolist()) == (3, [(7, 3, 1, 4, 5, 1)])
+    Ends(rig.recorder, "ROI1").publish([EndOfSeries(7, 9)])
+    rig.recorder.stop()
+    with h5py.File(folder / "scan_0.h5") as file:
+        series = file[layout.SERIES]
+        assert series[:].tolist() == [(7, 3, 1, 4, 5, 1)], "the end on another port is not that of these frames"
+
+
+def test_frames_that_are_written_after_the_end_of_their_series_have_it_too(folder: Path) -> None:
+    rig = Rig(folder, FileWriteMode="Capture", NumCapture=2)
+    rig.capture()
+    rig.take(1, 2)
+    Ends(rig.recorder, "SIM1").publish([EndOfSeries(7, 2)])
+    rig.put("WriteFile", True)
+    with h5py.File(folder / "scan_0.h5") as file:
+        series: Any = file[layout.SERIES]
+        assert series[:].tolist() == [(7, 2, 1, 2, 2, 1)]
+
+
+def test_frames_that_come_too_soon_pass_by(folder: Path) -> None:
+    rig = Rig(folder, FileWriteMode="Stream", NumCapture=0)
+    rig.put("MaxArrayRate", 0.001)
+    assert (rig.shown["MinCallbackTime"], rig.shown["MinCallbackTime_RBV"]) == (1000.0, 1000.0)
+    rig.capture()
+    rig.take(1, 2, 3)
+    rig.put("MinCallbackTime", 0.0)
+    assert rig.shown["MaxArrayRate_RBV"] == 0.0
+    rig.take(4)
+    rig.recorder.stop()
+    assert frames_in(folder / "scan_0.h5") == [1, 4]
+
+
 def test_frames_of_mode_capture_wait_in_memory(folder: Path) -> None:
     rig = Rig(folder, FileWriteMode="Capture", NumCapture=2)
     ended = rig.capture()
@@ -121,6 +165,17 @@ def test_frames_of_mode_capture_wait_in_memory(folder: Path) -> None:
     assert list(folder.iterdir()) == []
     rig.put("WriteFile", True)
     assert frames_in(folder / "scan_0.h5") == [1, 2]
+
+
+def test_frames_in_memory_can_be_forgotten(folder: Path) -> None:
+    rig = Rig(folder, FileWriteMode="Capture", NumCapture=2)
+    rig.capture()
+    rig.take(1, 2)
+    assert (rig.recorder.kept, rig.recorder.kept_bytes) == (2, 2 * frame(1).data.nbytes)
+    rig.put("FreeCapture", True)
+    assert (rig.recorder.kept, rig.recorder.kept_bytes) == (0, 0)
+    with pytest.raises(RefusedError, match="a frame in memory"):
+        rig.put("WriteFile", True)
 
 
 def test_mode_capture_saves_by_itself_if_told_to_and_keeps_no_more_than_its_memory(folder: Path) -> None:
@@ -220,7 +275,13 @@ def test_folders_are_made_when_the_path_is_put(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("Compression", "JPEG"), ("NDArrayPort", "CODEC1"), ("XMLFileName", "a.xml"), ("FileTemplate", "%d%d")],
+    [
+        ("Compression", "JPEG"),
+        ("FileFormat", "Invalid"),
+        ("NDArrayPort", "CODEC1"),
+        ("XMLFileName", "a.xml"),
+        ("FileTemplate", "%d%d"),
+    ],
 )
 def test_what_is_not_served_is_refused(folder: Path, name: str, value: str) -> None:
     rig = Rig(folder)

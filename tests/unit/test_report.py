@@ -216,6 +216,7 @@ def test_the_report_has_the_keys_that_scripts_rely_on() -> None:
         "dropped": {"queue_full": 2},
         "missed_ranges": [],
         "missed": [],
+        "missed_left_out": 0,
         "published": 8,
         "withheld": {},
         "restarts": 1,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from consumers.compression import Options, compress
+from ioc.channels.compression import Options, compress
 from ioc.channels.pva_snapshots import Identity
 from ioc.core.compressed import CODECS, SHAPE, packed
 from ioc.core.errors import PeerError, ProtocolError
