@@ -22,6 +22,7 @@ from detector_sim.metadata import MetadataSimulator
 from detector_sim.readout import read_out
 from detector_sim.records import records_of
 from detector_sim.remote import IMAGE_SLOT, Remote
+from detector_sim.requested import Requested
 from detector_sim.source import open_source
 from detector_sim.work_desk import WorkDesk
 from ioc.channels.images import open_images
