@@ -150,8 +150,8 @@ class Views:
                 self._book()
                 self._store = FrameStore(self._room, USEFUL)
             self._trouble = ""
+            self._viewers.append(viewer)  # before it knows: what is published from then on is for it
             viewer.say(wire.welcome(0))
-            self._viewers.append(viewer)
 
     def hear(self, viewer: Viewer) -> None:
         """Take a message of a viewer, if there is one.

@@ -50,7 +50,8 @@ def test_the_compressors_of_blosc(inner: str) -> None:
 def test_compressors_that_are_not_served_are_refused(name: str) -> None:
     rig = Rig()
     plugin = rig.add("Codec1", Compressor="LZ4")
-    expected = f"Codec1:Compressor: expected one of None, Blosc, LZ4, BSLZ4, found {name!r}; the others are not served"
+    served = "None, Zlib, Blosc, LZ4, LZ4HDF5, BSLZ4"
+    expected = f"Codec1:Compressor: expected one of {served}, found {name!r}; the others are not served"
     assert rig.refused("Codec1", "Compressor", name) == expected
     assert plugin.chosen["Compressor"] == "LZ4"
     assert "SNAPPY" in rig.refused("Codec1", "BloscCompressor", "SNAPPY")

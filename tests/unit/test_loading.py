@@ -60,7 +60,9 @@ def test_what_is_not_installed_is_said_with_what_to_install(
     name: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in [
-        one for one in sys.modules if one.startswith(("consumers.", package)) and one != "consumers.loading"
+        one
+        for one in sys.modules
+        if one.startswith(("consumers.", "ioc.channels.compression", package)) and one != "consumers.loading"
     ]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
