@@ -38,7 +38,7 @@ help:
 	@echo "make phoebus PHOEBUS=FOLDER  every screen in a real Phoebus on a virtual display, connected and photographed (6 min)"
 	@echo "make metadata  six metadata channels at 1 kHz for METADATA=$(METADATA) s: each value with its frame"
 	@echo "make soak   SOAK=$(SOAK) s at 80 % of the rate that is possible: nothing lost, no process grows"
-	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run (4 min)"
+	@echo "make bench  the rate of 512x512 frames without a loss, beside PvaPy in the same run; first the tests of the bench (6 min)"
 	@echo "make ptychonn MODEL=FILE.onnx  a network in two stages, inference then save, against the bare network (1 min)"
 	@echo "make bluesky  an unmodified SimDetector counts and flies again and again, by CA and PVA, BLUESKY=$(BLUESKY) s"
 	@echo "make bluesky-plans  two unmodified detectors in one RunEngine: flights, aborted runs, other sizes, folders (3 min)"
@@ -52,7 +52,8 @@ help:
 run: $(VENV)/.run
 	$(VENV)/bin/rayfan up --duration $(DURATION) $(ARGS)
 
-test: lint unit
+test: $(VENV)/.test
+	@$(MAKE) --no-print-directory -j2 --output-sync=line lint unit
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
@@ -132,6 +133,7 @@ phoebus: $(VENV)/.test
 	PHOEBUS="$(PHOEBUS)" $(VENV)/bin/python -m tests.campaigns.phoebus $(ARGS)
 
 bench: $(VENV)/.test
+	RAYFAN_BENCH_STAGE=1 $(VENV)/bin/python -m pytest tests/integration/test_bench.py
 	$(VENV)/bin/rayfan bench knee --size 512 --consumers 1 --policy lossless --peer pvapy --seconds 10 --repeats 3 $(ARGS)
 
 ptychonn: $(VENV)/.test

@@ -17,6 +17,10 @@ from ioc.bench.case import Case, toml
 RAYFAN = Path(sys.executable).with_name("rayfan")
 LONGEST = 200
 SHORT = ("--seconds", "0.3", "--repeats", "1")
+STAGE = "RAYFAN_BENCH_STAGE"
+in_a_campaign = pytest.mark.skipif(
+    STAGE not in os.environ, reason=f"takes long: 'make bench' runs it ({STAGE} is not set)"
+)
 
 
 def bench(folder: Path, *words: str) -> dict[str, Any]:
@@ -38,6 +42,7 @@ def test_limits(tmp_path: Path) -> None:
     assert result["conditions"]["versions"]["rayfan"]
 
 
+@in_a_campaign
 def test_knee_with_the_peer(tmp_path: Path) -> None:
     if why := pvapy.missing():
         pytest.skip(why)
@@ -59,6 +64,7 @@ def test_ejfat(tmp_path: Path) -> None:
     assert result["ratio_to_bare"] == pytest.approx(result["gbytes_per_s"] / result["bare_gbytes_per_s"])
 
 
+@in_a_campaign
 def test_clients_that_watch_are_counted_in_and_are_gone_afterwards(tmp_path: Path) -> None:
     result = bench(tmp_path, "watched", "--clients", "2", *SHORT)
     assert result["ratio"] == pytest.approx(result["watched_fps"] / result["unwatched_fps"])
