@@ -46,6 +46,9 @@ class LocalView:
         self._returns = Returns()
         self._given = 0
         self._socket = _knock(door, wish)
+        self._poll = select.poll()  # select.select takes no descriptor above 1023
+        for readable in (self._socket, self._returns.descriptor):
+            self._poll.register(readable, select.POLLIN)
         self._thread = threading.Thread(target=self._run, name=f"view of {wish.channel}", daemon=True)
         self._thread.start()
 
@@ -80,11 +83,11 @@ class LocalView:
         self._ring()
 
     def _step(self) -> None:
-        ready, _, _ = select.select([self._socket, self._returns.descriptor], [], [], IDLE_SECONDS)
+        ready = [descriptor for descriptor, _ in self._poll.poll(IDLE_SECONDS * 1000)]
         self._returns.refresh()
         while numbers := self._returns.take(words.MOST_FREED):
             self._socket.send(words.free(numbers))
-        if self._socket in ready:
+        if self._socket.fileno() in ready:
             message, descriptors, _, _ = socket.recv_fds(self._socket, wire.LARGEST_MESSAGE + 1024, 1)
             try:
                 self._handle(message, descriptors)
