@@ -203,14 +203,13 @@ def test_killed_consumers_and_ends_of_the_network_are_replaced_and_the_ledger_na
 
 
 def assert_consumers_killed(run: RunningAppliance, report: dict[str, Any]) -> None:
-    """Check what a kill of one of two consumers costs: frames with names under policy bounded, none if lossless."""
+    """Check what a kill of one of two consumers may cost: frames with names under policy bounded, none if lossless."""
     published = everything(report)
     done = recorded(run, "Cons1", "Cons2")
     lost = missed(report, "Cons1", "Cons2")
     assert published - set(done) <= lost, "a frame was lost that the ledger does not name"
     # the kill may come between the end of a frame and its entry in the book: such a frame counts as lost
     assert len(lost & set(done)) <= 1, "the ledger names frames that were processed"
-    assert stage(report, "Cons1")["dropped"], "a kill in full flow costs frames under policy bounded"
     kept = recorded(run, "Cons3", "Cons4")
     assert set(kept) == published, "lossless: every frame was processed"
     assert len(kept) - len(published) <= 1, "lossless: only the frame of the kill may be processed twice"
