@@ -335,15 +335,15 @@ def test_configure_changes_a_setting_and_refuses_with_a_reason(user: User) -> No
     setting = "Cons1:Set:CentroidThreshold"
     user.put("Cons1:Configure", json.dumps({"CentroidThreshold": 12.5}))
     user.wait(f"{setting}_RBV", 12.5)
-    assert json.loads(user.get("Cons1:Configure_RBV")) == {"CentroidThreshold": 12.5}
+    user.wait_until("Cons1:Configure_RBV", lambda text: json.loads(text) == {"CentroidThreshold": 12.5}, "12.5")
     for bad, words in (("{nonsense", ("JSON", "nonsense")), ('{"Speed": 3}', ("Speed", "CentroidThreshold"))):
         user.put("Cons1:Configure", bad)
         user.wait_until("Cons1:ConfigureMessage_RBV", lambda text, words=words: all(w in text for w in words), words[0])
-        assert all(word in user.get("Cons1:StatusMessage_RBV") for word in words)
+        user.wait_until("Cons1:StatusMessage_RBV", lambda text, words=words: all(w in text for w in words), words[0])
         assert user.get(f"{setting}_RBV") == 12.5
     user.put(setting, 0.0)
     user.wait(f"{setting}_RBV", 0.0)
-    assert json.loads(user.get("Cons1:Configure_RBV")) == {"CentroidThreshold": 0.0}
+    user.wait_until("Cons1:Configure_RBV", lambda text: json.loads(text) == {"CentroidThreshold": 0.0}, "0.0")
 
 
 def test_every_process_has_a_status_structure(flowing: User) -> None:
