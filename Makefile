@@ -62,7 +62,9 @@ lint: $(VENV)/.test
 	$(VENV)/bin/lint-imports
 
 unit: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) || { \
+	  echo "Failed beside others; each again, alone:"; \
+	  $(VENV)/bin/python -m pytest -v --last-failed --last-failed-no-failures none $(ARGS); }
 
 docs: $(VENV)/.docs
 	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/build

@@ -65,6 +65,7 @@ def test_events_of_which_no_packet_came_are_asked_for_by_their_numbers() -> None
     with receiver(resend_delay=0.02, event_timeout=PATIENCE) as source, lossy(source.port, loses) as relay:
         with publisher(relay.port) as sink:
             sink.publish(sent)
+            wait_for(lambda: server_of(sink).figures().clients == 1, server_of(sink).figures)
         got = collect(source, len(sent))
         assert got[-1] == sent[-1]
         assert_same(sorted(got[:-1], key=lambda item: item.unique_id), sent[:-1])  # type: ignore[union-attr]
