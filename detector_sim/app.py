@@ -263,10 +263,10 @@ class Detector:
         if change is None or name == "cam1:Acquire" or device not in ("cam1", "Pva1"):
             return change
         shown: Future[None] = Future()
-        change.add_done_callback(lambda _: self._show_change(change, shown))
+        change.add_done_callback(lambda _: self._show_change(device, change, shown))
         return shown
 
-    def _show_change(self, change: Future, shown: "Future[None]") -> None:
+    def _show_change(self, device: str, change: Future, shown: "Future[None]") -> None:
         if change.cancelled():
             shown.cancel()
             return
@@ -276,7 +276,9 @@ class Detector:
             return
         with self._showing:
             values = readbacks.camera(self.flow, self.controls.config, self._rate.rate) | self._attributes()
-            values |= self._forwarded() | under_pva1(self.image_plugin.values())
+            values |= self._forwarded()
+            if device == "Pva1":  # for others it is work for nothing: it has no read-back that follows from theirs
+                values |= under_pva1(self.image_plugin.values())
             self.records.set_many({name: value for name, value in values.items() if name.endswith("_RBV")})
         shown.set_result(None)
 

@@ -98,7 +98,6 @@ def counters(acquisition: Acquisition) -> Values:
         "cam1:ArrayCounter_RBV": _int(acquisition.array_counter),
         "cam1:NumImagesCounter_RBV": _int(acquisition.images_counter),
         "cam1:UniqueId_RBV": _int(acquisition.published),
-        "Pva1:UniqueId_RBV": _int(acquisition.published),
         "cam1:NumExposuresCounter_RBV": acquisition.num_exposures if acquisition.images_counter else 0,
     }
 

@@ -24,7 +24,7 @@ RAISE = 1.5
 MOST_RAISES = 6
 """Steps up from what came through when it was too much."""
 REACHED_PART = 0.75
-"""Of what was asked for: a sender that reaches less does not get faster."""
+"""Of what was asked for: who reaches less was not running at that rate."""
 MOST_CONFIRMATIONS = 12
 PROBES = 6
 SHORTEST = 1.0
@@ -53,6 +53,11 @@ class Trial:
     def good(self) -> bool:
         """Whether something came through and nothing was lost."""
         return self.lost == 0 and self.reached > 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether that is so at the rate that was asked for: one that nobody reaches tells nothing of those below."""
+        return self.good and (self.asked is None or self.reached >= REACHED_PART * self.asked)
 
 
 Run = Callable[[float | None, float], Trial]
@@ -108,12 +113,9 @@ def knee(run: Run, effort: Effort, earlier: Trial | None = None) -> Trial | None
 def _raised(run: Run, effort: Effort, low: float, high: float) -> tuple[float, float]:
     """Return a lower and an upper bound: who is overrun takes less than it could, so `high` may hold, too."""
     for _ in range(min(MOST_RAISES, effort.probes)):
-        trial = _tried(run, high, effort.probe_seconds)
-        if not trial.good:
+        if not _tried(run, high, effort.probe_seconds).holds:
             break
         low, high = high, RAISE * high
-        if trial.reached < REACHED_PART * low:
-            break  # the sender is not faster
     return low, high
 
 
@@ -137,10 +139,10 @@ def _heard(run: Run) -> Run:
 
 
 def _bisect(run: Run, effort: Effort, low: float, high: float) -> float:
-    """Return the highest rate found good; `low` is believed to be, and is confirmed or lowered later."""
+    """Return the highest rate found to hold; `low` is believed to be, and is confirmed or lowered later."""
     for _ in range(effort.probes):
         middle = (low + high) / 2
-        if _tried(run, middle, effort.probe_seconds).good:
+        if _tried(run, middle, effort.probe_seconds).holds:
             low = middle
         else:
             high = middle

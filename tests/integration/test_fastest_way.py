@@ -24,7 +24,7 @@ from ioc.channels.pva_standing import Way, here
 from ioc.channels.stream import Arrival, Reconnected, StreamSettings
 from ioc.core.errors import PeerError
 from ioc.core.frame import Frame
-from tests.support.epics import isolated_environment, random_prefix
+from tests.support.epics import alone_on_loopback, random_prefix
 from tests.support.pva_images import assert_whole, numbered, publish_all, receive, receive_until, wait_until
 
 ROOM = 96 << 20
@@ -53,13 +53,8 @@ class Served:
 @pytest.fixture(autouse=True)
 def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep EPICS on loopback, and see that no thread and no descriptor is left over."""
-    for variable, value in isolated_environment().items():
-        if variable.startswith("EPICS_"):
-            monkeypatch.setenv(variable, value)
-    before = set(threading.enumerate())
-    yield
-    left = [thread.name for thread in threading.enumerate() if thread not in before]
-    assert not left, f"threads left over: {left}"
+    with alone_on_loopback(monkeypatch):
+        yield
 
 
 @pytest.fixture

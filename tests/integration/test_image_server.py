@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -28,7 +27,7 @@ from ioc.channels.pva_images_visitor import Visitor
 from ioc.channels.pva_wire_framing import Command
 from ioc.core.config import ImageBackend
 from ioc.core.frame import EndOfSeries, Frame
-from tests.support.epics import free_port, isolated_environment, random_prefix
+from tests.support.epics import alone_on_loopback, free_port, random_prefix
 from tests.support.pva_client import Sender, Tree
 from tests.support.pva_images import (
     DEADLINE,
@@ -54,13 +53,8 @@ ROOT = Path(__file__).parents[2]
 def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep EPICS on loopback, and see that no thread and no descriptor is left over."""
     monkeypatch.setattr(Chosen, "backend", ImageBackend.OWN)
-    for name, value in isolated_environment().items():
-        if name.startswith("EPICS_"):
-            monkeypatch.setenv(name, value)
-    before = set(threading.enumerate())
-    yield
-    left = [thread.name for thread in threading.enumerate() if thread not in before]
-    assert not left, f"threads left over: {left}"
+    with alone_on_loopback(monkeypatch):
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Little memory and every policy side by side; a foreign detector that cannot be slowed."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from ioc.core.config_table import Policy
 from ioc.core.overflow import Limits
 from ioc.core.status import MemberStatus
 from ioc.distributor.group import GroupShape
-from tests.support.epics import isolated_environment, random_prefix
+from tests.support.epics import alone_on_loopback, random_prefix
 from tests.support.flows import CountingSource, Member, ids_in, left_runs, running_flow, shape
 from tests.support.pva_images import numbered, publish_all, serving
 
@@ -89,13 +88,8 @@ def test_with_little_memory_nothing_hangs_and_only_those_lose_that_may(tmp_path:
 @pytest.fixture
 def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep EPICS on loopback, and see that no thread is left over."""
-    for name, value in isolated_environment().items():
-        if name.startswith("EPICS_"):
-            monkeypatch.setenv(name, value)
-    before = set(threading.enumerate())
-    yield
-    left = [thread.name for thread in threading.enumerate() if thread not in before]
-    assert not left, f"threads left over: {left}"
+    with alone_on_loopback(monkeypatch):
+        yield
 
 
 @pytest.mark.usefixtures("loopback")

@@ -26,7 +26,7 @@ from ioc.core.compressed import CODECS, codec_of, packed
 from ioc.core.config import ImageBackend
 from ioc.core.errors import RayfanBug
 from ioc.core.frame import DataType, EndOfSeries, Frame
-from tests.support.epics import isolated_environment, random_prefix
+from tests.support.epics import alone_on_loopback, random_prefix
 from tests.support.pva_images import (
     DEADLINE,
     Chosen,
@@ -48,13 +48,8 @@ ROOT = Path(__file__).parents[2]
 def loopback(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
     """Keep EPICS on loopback, choose the server, and see that no thread is left over."""
     monkeypatch.setattr(Chosen, "backend", request.param)
-    for name, value in isolated_environment().items():
-        if name.startswith("EPICS_"):
-            monkeypatch.setenv(name, value)
-    before = set(threading.enumerate())
-    yield
-    left = [thread.name for thread in threading.enumerate() if thread not in before]
-    assert not left, f"threads left over: {left}"
+    with alone_on_loopback(monkeypatch):
+        yield
 
 
 @pytest.fixture

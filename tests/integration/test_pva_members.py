@@ -1,7 +1,6 @@
 """PVA members that acknowledge, beside local ones and beside clients that do not: nothing is lost, whoever goes."""
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,7 +22,7 @@ from ioc.core.errors import RefusedError
 from ioc.core.status import MemberStatus
 from ioc.distributor.group import GroupShape
 from ioc.distributor.seat import Seat
-from tests.support.epics import isolated_environment, random_prefix
+from tests.support.epics import alone_on_loopback, random_prefix
 from tests.support.flows import CountingSource, Member, running_flow, shape
 from tests.support.remote_members import RemoteMember, member_channels
 
@@ -34,14 +33,8 @@ MULTIPLE = {"image_mode": "Multiple", "num_images": 400}
 @pytest.fixture(autouse=True)
 def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep EPICS on loopback, and see that no thread is left over."""
-    for name, value in isolated_environment().items():
-        if name.startswith("EPICS_"):
-            monkeypatch.setenv(name, value)
-    before = set(threading.enumerate())
-    yield
-    ours = [thread for thread in threading.enumerate() if thread.ident and not thread.name.startswith("Dummy")]
-    left = [thread.name for thread in ours if thread not in before]  # a dummy is a thread of p4p's that logged
-    assert not left, f"threads left over: {left}"
+    with alone_on_loopback(monkeypatch):
+        yield
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from ioc.channels.pva_intake import MonitoredStream, ServedStream
 from ioc.channels.stream import Arrival, Event, Reconnected, Stream, StreamSettings
 from ioc.core.errors import PeerError
 from ioc.core.frame import Frame
-from tests.support.epics import isolated_environment, random_prefix
+from tests.support.epics import alone_on_loopback, random_prefix
 
 DEADLINE = 20.0
 OPERATIONS: list[object] = []
@@ -30,13 +30,8 @@ SETTINGS = StreamSettings(queue_size=4)
 @pytest.fixture(autouse=True)
 def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep EPICS on loopback, and see that no thread is left over."""
-    for name, value in isolated_environment().items():
-        if name.startswith("EPICS_"):
-            monkeypatch.setenv(name, value)
-    before = set(threading.enumerate())
-    yield
-    left = [one.name for one in threading.enumerate() if one not in before and not one.name.startswith("Dummy")]
-    assert not left, f"threads left over: {left}"
+    with alone_on_loopback(monkeypatch):
+        yield
 
 
 def frame(unique_id: int, series: int = 7) -> Frame:

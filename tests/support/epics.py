@@ -3,10 +3,14 @@
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import pytest
 
 LOWEST, BLOCK, BLOCKS = 10_000, 200, 110
 """Ports below those that Linux gives to whoever asks for any (net.ipv4.ip_local_port_range begins at 32768)."""
@@ -113,3 +117,16 @@ def isolated_environment() -> dict[str, str]:
         EPICS_PVAS_INTF_ADDR_LIST="127.0.0.1",
     )
     return environment
+
+
+@contextmanager
+def alone_on_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep EPICS on loopback meanwhile, and see that no thread is left over."""
+    for variable, value in isolated_environment().items():
+        if variable.startswith("EPICS_"):
+            monkeypatch.setenv(variable, value)
+    before = set(threading.enumerate())
+    yield
+    ours = [thread for thread in threading.enumerate() if not thread.name.startswith("Dummy")]  # of p4p's that logged
+    left = [thread.name for thread in ours if thread not in before]
+    assert not left, f"threads left over: {left}"

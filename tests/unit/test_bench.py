@@ -63,6 +63,20 @@ def test_a_knee_far_above_what_comes_through_unpaced_is_found() -> None:
     assert 0.9 * 5000 < best.reached <= 5000
 
 
+def test_a_rate_that_nobody_reaches_tells_nothing_though_nothing_was_lost() -> None:
+    """By luck a sender that was asked for too much goes slowly enough: what lies below is not shown to hold."""
+    machine = Machine(3000.0)
+
+    def run(rate: float | None, seconds: float) -> Trial:
+        if rate is None:
+            return Trial(None, 1600.0, 9)
+        lucky = rate > 3000.0 and seconds < EFFORT.seconds
+        return Trial(rate, 2400.0, 0) if lucky else machine(rate, seconds)
+
+    best = knee(run, EFFORT)
+    assert best is not None and best.good and 0.9 * 3000 < best.reached <= 3000
+
+
 def test_what_never_loses_is_measured_unpaced() -> None:
     machine = Machine(5000.0, loses_unpaced=False)
     assert knee(machine, EFFORT) == Trial(None, 5000.0, 0)
