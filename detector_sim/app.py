@@ -185,9 +185,9 @@ class Detector:
         if self.foreign is not None:
             status.figures |= merged_figures(self.foreign.missed())
             status.figures |= self.forwarding.figures() if self.forwarding is not None else {}
-            status.figures["SourceWay"] = str(self.foreign.choice)
+            status.figures["SourceWay"] = str(self.foreign.outlook)
             self.records.set("cam1:SourceMissed_RBV", int(status.figures["SourceMissed"]))
-            self.records.set("cam1:SourceWay_RBV", str(self.foreign.choice))
+            self.records.set("cam1:SourceWay_RBV", status.figures["SourceWay"])
         self.status_channels.post(self.status_name, status)
         return status
 

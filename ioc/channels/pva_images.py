@@ -6,7 +6,6 @@ poster              moves frames that are in the way
 caller's thread     `publish`: lays out the update once, puts it into queues, wakes writers
 """
 
-import errno
 import logging
 import os
 import secrets
@@ -21,23 +20,20 @@ from ioc.channels.pva_images_addresses import Addresses, from_environment
 from ioc.channels.pva_images_channel import ServedChannel
 from ioc.channels.pva_images_client import Client, Source
 from ioc.channels.pva_images_discovery import Discovery
+from ioc.channels.pva_images_listeners import accept, listeners
 from ioc.channels.pva_images_members import Groups, Members, Viewing
 from ioc.channels.pva_images_service import Service
 from ioc.channels.pva_images_shown import ShownChannel
-from ioc.channels.pva_images_visitor import Everybody, Rules, Visit, Visitor
+from ioc.channels.pva_images_visitor import Everybody, Rules, Visit
 from ioc.channels.pva_poster import Poster
 from ioc.channels.pva_standing import here, told
-from ioc.channels.pva_wire_search import ANY, ANY_IPV6, GUID_BYTES, Address, Place, Search, address_of, found
-from ioc.core.errors import PeerError, RayfanBug, UserError, mismatch
+from ioc.channels.pva_wire_search import ANY, GUID_BYTES, Place, Search, address_of, found
+from ioc.core.errors import PeerError, RayfanBug, mismatch
 
 log = logging.getLogger(__name__)
 
-MOST_CLIENTS = 256
-BACKLOG = 64
 LOOK_SECONDS = 10.0
 """Between two looks for clients that are silent."""
-FREE_PORTS_TRIED = 4
-"""A port that is free on one interface may be taken on another."""
 RULES_SECONDS = 1.0
 """Between two looks whether clients may still read what they monitor."""
 
@@ -237,18 +233,10 @@ class _Running:
         self._clients.clear()
 
     def _accept(self, listener: socket.socket) -> None:
-        try:
-            connection, address = listener.accept()
-        except OSError as error:
-            log.warning("a client was not accepted: %s", error)
+        accepted = accept(listener, len(self._clients))
+        if accepted is None:
             return
-        visitor = Visitor(str(address_of(address[0])), address[1])
-        if len(self._clients) >= MOST_CLIENTS:
-            log.warning("%s is not served: there are %d clients already", visitor.peer, len(self._clients))
-            connection.close()
-            return
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client = Client(connection, visitor, self, self._lost)
+        client = Client(*accepted, self, self._lost)
         self._clients[client.fileno] = client
         self._writers = [other for other in self._writers if other.writer.running] + [client]
         self._service.watch(client.fileno, partial(self._read, client))
@@ -283,47 +271,3 @@ class _Running:
         for client in [client for client in self._clients.values() if client.silent(self._longest_silence)]:
             log.warning("%s: cut off: nothing was heard of it for long", client.peer)
             self._drop(client)
-
-
-def listeners(addresses: Addresses) -> list[socket.socket]:
-    """Return listening sockets, all with one port: the configured one, or a free one if that is taken."""
-    error = None
-    for port in (addresses.tcp_port, *[0] * FREE_PORTS_TRIED):
-        try:
-            return _listen_everywhere(addresses.interfaces, port)
-        except OSError as failure:
-            error = failure
-            log.info("TCP port %d is taken (%s): a free one is used", port, error)
-    where = ", ".join(map(str, addresses.interfaces)) or "any interface"
-    raise UserError(f"image server: cannot listen at {where}: {error}")
-
-
-def _listen_everywhere(interfaces: Sequence[Address], port: int) -> list[socket.socket]:
-    """Return a listening socket for each interface; for none, one of IPv4 and, on a host that has it, one of IPv6."""
-    made: list[socket.socket] = []
-    try:
-        for host in interfaces or (ANY,):
-            made.append(_listen(host, made[0].getsockname()[1] if made else port))
-        if not interfaces and socket.has_ipv6:
-            made.append(_listen(ANY_IPV6, made[0].getsockname()[1]))
-    except OSError as error:
-        if not interfaces and made and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-            return made  # this host has no IPv6
-        for one in made:
-            one.close()
-        raise
-    return made
-
-
-def _listen(host: Address, port: int) -> socket.socket:
-    made = socket.socket(socket.AF_INET if host.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if host.version == 6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind((str(host), port))
-        made.listen(BACKLOG)
-    except OSError:
-        made.close()
-        raise
-    return made

@@ -5,12 +5,12 @@ The other way goes the writer, on a thread of its own.
 
 import logging
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
+from ioc.channels.pva_images_pulse import Pulse
 from ioc.channels.pva_images_queue import UpdateQueue
 from ioc.channels.pva_images_visitor import Rules, Visit, Visitor
 from ioc.channels.pva_images_writer import Fetch, SocketWriter
@@ -37,8 +37,6 @@ from ioc.channels.pva_wire_search import Search
 from ioc.core.errors import PeerError, RefusedError
 
 log = logging.getLogger(__name__)
-
-RECEIVE_BYTES = 1 << 16
 
 
 class Source(Protocol):
@@ -113,11 +111,10 @@ class Client:
         self.peer = visitor.peer
         self.fileno = connection.fileno()
         self.writer = SocketWriter(connection, f"images to {self.peer}", lambda: lost(self))
-        self._socket = connection
         self._directory = directory
         self._wire = Connection()
         self._operations: dict[int, _Operation] = {}
-        self._sign_of_life = (time.monotonic(), 0)
+        self._pulse = Pulse(connection, visitor.peer)
         self.writer.send(greeting())
         self.writer.start()
 
@@ -127,16 +124,7 @@ class Client:
         Raises:
             PeerError: the client is gone, or broke the protocol.
         """
-        try:
-            data = self._socket.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            raise PeerError(f"{self.peer}: {error}") from None
-        if not data:
-            raise PeerError(f"{self.peer}: closed the connection")
-        self._sign_of_life = (time.monotonic(), self._sign_of_life[1])
-        for event in self._wire.feed(data):
+        for event in self._wire.feed(self._pulse.receive() or b""):
             self._act(event)
         if self.writer.overdue:
             raise PeerError(f"{self.peer}: asks without end and does not read the answers")
@@ -163,12 +151,7 @@ class Client:
 
     def silent(self, longest: float) -> bool:
         """Return whether no byte came from the client, or was acknowledged by its host, for `longest` seconds."""
-        since, acknowledged = self._sign_of_life
-        now_acknowledged = self.writer.acknowledged
-        if now_acknowledged > acknowledged:
-            since = time.monotonic()
-        self._sign_of_life = (since, now_acknowledged)
-        return time.monotonic() - since > longest
+        return self._pulse.silent(self.writer.acknowledged, longest)
 
     def close_channel(self, channel: ServedChannel) -> None:
         """Tell the client that a channel that it monitors is over; it may search for it again."""

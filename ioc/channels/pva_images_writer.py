@@ -1,14 +1,12 @@
 """The thread that writes to one client: answers in order, and updates from the frames' own memory, many in one call.
 
-Rules. A send waits in the kernel, with the interpreter free, for at most `SEND_SECONDS`; then the writer looks whether
-what it holds is in the way, and if so copies the rest of it. What a member was sent is finished with when its host has
-acknowledged it (pva_images_unconfirmed). The kernel buffers `SEND_BUFFER` bytes at most for a client: what lies there
-is neither received nor can it be replaced by something newer.
+Rules. A send waits in the kernel, with the interpreter free, for a bounded time (pva_images_socket); then the writer
+looks whether what it holds is in the way, and if so copies the rest of it. What a member was sent is finished with when
+its host has acknowledged it (pva_images_unconfirmed).
 """
 
 import logging
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +14,13 @@ from queue import Empty, SimpleQueue
 
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
 from ioc.channels.pva_images_queue import Taken
+from ioc.channels.pva_images_socket import SEND_BUFFER, buffer, buffer_for, prepare
 from ioc.channels.pva_images_unconfirmed import Unconfirmed
 from ioc.channels.pva_wire_image import Parts
 from ioc.channels.pva_wire_ntndarray import Selection
 
 log = logging.getLogger(__name__)
 
-SEND_SECONDS = 0.005
 BATCH_BYTES = 1 << 20
 """Pixels handed to the kernel in one call at most, but always one frame."""
 CONFIRM_SECONDS = 0.002
@@ -32,8 +30,6 @@ MOST_PARTS = 512
 MOST_BACKLOG = 4096
 MOST_BACKLOG_BYTES = 4 << 20
 """Answers, and their bytes, that may wait for a client that does not read them; images do not count."""
-SEND_BUFFER = 1 << 20
-"""Bytes that the kernel is asked to keep for a client at most; left alone it takes 4 MB, 16 images of 512x512."""
 JOIN_DEADLINE = 5.0
 
 
@@ -65,9 +61,8 @@ class SocketWriter:
         self._closing = False
         self._told_bytes = self._answered_bytes = 0
         self._unconfirmed = Unconfirmed(connection)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        timeout = struct.pack("ll", 0, int(SEND_SECONDS * 1e6))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self._buffer = SEND_BUFFER
+        prepare(connection)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -155,11 +150,18 @@ class SocketWriter:
         elif isinstance(job, Subscription) and job.channel is not None:
             taken = job.channel.take(job, BATCH_BYTES)
             if taken:
+                self._fit(taken[0].held.pixel_bytes)
                 if job.channel.member:
                     self._send_to_member(job, taken)
                 else:
                     self._send_updates(job.channel, taken)
                 self._jobs.put(job)  # behind what came meanwhile
+
+    def _fit(self, frame_bytes: int) -> None:
+        wanted = buffer_for(frame_bytes)
+        if wanted != self._buffer:
+            self._buffer = wanted
+            buffer(self._socket, wanted)
 
     def _send_to_member(self, subscription: Subscription, taken: list[Taken]) -> None:
         self._unconfirmed.add(self.sent_bytes, subscription, taken)
@@ -179,7 +181,7 @@ class SocketWriter:
             try:
                 count = self._socket.sendmsg(parts[:MOST_PARTS])
             except BlockingIOError:
-                count = 0  # nothing went within SEND_SECONDS
+                count = 0  # nothing went in the time that a send may wait
             self.sent_bytes += count
             _advance(parts, count)
             if parts and channel is not None and channel.in_the_way():

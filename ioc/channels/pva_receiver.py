@@ -148,6 +148,11 @@ class PvaReceiver:
         """By which way frames come, and why by no faster one."""
         return self._source.choice
 
+    @property
+    def outlook(self) -> Choice:
+        """The same to show: while nobody takes frames, the way by which they will come."""
+        return self._source.outlook
+
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
         deadline = time.monotonic() + timeout
         while True:

@@ -22,7 +22,7 @@ from p4p.client.raw import Context, Disconnected, Finished, RemoteError, Subscri
 
 from ioc.channels import local_view_wire as words
 from ioc.channels.local_view import LocalView
-from ioc.channels.pva_standing import REQUEST, Choice, Way, choose, heard, here
+from ioc.channels.pva_standing import REQUEST, Choice, Standing, Way, choose, heard, here
 from ioc.core.errors import PeerError
 from ioc.core.frame import Frame
 
@@ -82,6 +82,12 @@ class PvaSource:
         self._subscription: Subscription | None = None
         self._question: Any = None
         self._begin()
+
+    @property
+    def outlook(self) -> Choice:
+        """The choice, or while nobody takes frames the one that there will be; any thread may ask."""
+        answers = tuple(self._answers)  # in one step: the other thread may take them meanwhile
+        return choose(_server_of(answers[0]), here()).when_taken() if answers else self.choice
 
     def pop(self) -> Event | None:
         """Return the next event, None if there is none."""
@@ -152,8 +158,7 @@ class PvaSource:
         self._question = self._context.get(self.channel, answered, request=REQUEST)
 
     def _decide(self) -> None:
-        answer = self._answers[0]
-        server = heard(answer.get("descriptor")) if isinstance(answer, Value) else None
+        server = _server_of(self._answers[0])
         choice = choose(server, here())
         if choice.way is Way.PIPELINED and not self._listening:
             return  # else what comes before the monitor that is made anew would be missed
@@ -257,3 +262,7 @@ class PvaSource:
         if self._view is not None:
             self._view.close()
             self._view = None
+
+
+def _server_of(answer: object) -> Standing | None:
+    return heard(answer.get("descriptor")) if isinstance(answer, Value) else None

@@ -8,11 +8,11 @@ import fcntl
 import logging
 import socket
 import struct
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from ioc.channels.pva_images_pulse import Pulse
 from ioc.channels.pva_stamped import StampedChannel, StampedMonitor
 from ioc.channels.pva_wire_connection import (
     Acknowledged,
@@ -34,7 +34,6 @@ from ioc.core.errors import PeerError, RefusedError
 
 log = logging.getLogger(__name__)
 
-RECEIVE_BYTES = 1 << 16
 MOST_UNSENT = 1 << 20
 """Bytes of answers that may wait for a client that does not read them."""
 PORTION = 1024
@@ -78,7 +77,7 @@ class StampedClient:
         self._operations: dict[int, _Operation] = {}
         self._unsent = bytearray(greeting())
         self._sent_bytes = 0
-        self._life = (time.monotonic(), 0)
+        self._pulse = Pulse(connection, peer)
         self._gone = self._waits = False
         connection.setblocking(False)
 
@@ -88,16 +87,7 @@ class StampedClient:
         Raises:
             PeerError: the client is gone, or broke the protocol.
         """
-        try:
-            data = self._socket.recv(RECEIVE_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            raise PeerError(f"{self.peer}: {error}") from None
-        if not data:
-            raise PeerError(f"{self.peer}: closed the connection")
-        self._life = (time.monotonic(), self._life[1])
-        for event in self._wire.feed(data):
+        for event in self._wire.feed(self._pulse.receive() or b""):
             self._act(event)
         if len(self._unsent) > MOST_UNSENT:
             raise PeerError(f"{self.peer}: asks without end and does not read the answers")
@@ -126,12 +116,7 @@ class StampedClient:
 
     def silent(self) -> bool:
         """Return whether nothing was heard of the client for too long."""
-        since, acknowledged = self._life
-        now_acknowledged = self._acknowledged()
-        if now_acknowledged > acknowledged:
-            since = time.monotonic()
-        self._life = (since, now_acknowledged)
-        return time.monotonic() - since > LONGEST_SILENCE
+        return self._pulse.silent(self._acknowledged(), LONGEST_SILENCE)
 
     def close(self) -> None:
         """End all monitors and cut the connection."""

@@ -14,9 +14,9 @@ import threading
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from ioc.channels.pva_images import LOOK_SECONDS, MOST_CLIENTS, listeners
 from ioc.channels.pva_images_addresses import from_environment
 from ioc.channels.pva_images_discovery import Discovery
+from ioc.channels.pva_images_listeners import accept, listeners
 from ioc.channels.pva_images_service import Service
 from ioc.channels.pva_stamped import StampedChannel
 from ioc.channels.pva_stamped_client import StampedClient
@@ -26,6 +26,8 @@ from ioc.core.metadata import Update
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 10.0
+"""Between two looks for clients that are silent."""
 SEND_BUFFER = 1 << 18
 """Bytes of updates that the kernel may hold for a client; by default megabytes, in which stale updates would lie."""
 
@@ -113,20 +115,14 @@ class StampedServer:
         return found(place, search, here) if here or search.must_reply else None
 
     def _accept(self, listener: socket.socket) -> None:
-        try:
-            connection, address = listener.accept()
-        except OSError as error:
-            log.warning("a client was not accepted: %s", error)
+        accepted = accept(listener, len(self._clients))
+        if accepted is None:
             return
-        peer = f"{address[0]}:{address[1]}"
-        if len(self._clients) >= MOST_CLIENTS:
-            log.warning("%s is not served: there are %d clients already", peer, len(self._clients))
-            connection.close()
-            return
+        connection, visitor = accepted
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         number = connection.fileno()
-        client = StampedClient(connection, peer, self, lambda: self._wait_until_writable(number))
+        client = StampedClient(connection, visitor.peer, self, lambda: self._wait_until_writable(number))
         self._service.watch(number, partial(self._serve, client))
         with self._lock:
             self._clients[number] = client

@@ -53,6 +53,13 @@ class Choice:
     def __str__(self) -> str:
         return f"{self.way.value}: {self.reason}" if self.reason else self.way.value
 
+    def when_taken(self) -> "Choice":
+        """Return a choice that nobody has acted on, because nobody takes frames."""
+        reason = "once frames are taken"
+        return (
+            self if self.way is Way.PLAIN else Choice(self.way, f"{reason}; {self.reason}" if self.reason else reason)
+        )
+
 
 def told(standing: Standing) -> str:
     """Return what a server says."""

@@ -25,7 +25,7 @@ from ioc.channels.stream import Arrival, Reconnected, StreamSettings
 from ioc.core.errors import PeerError
 from ioc.core.frame import Frame
 from tests.support.epics import alone_on_loopback, random_prefix
-from tests.support.pva_images import assert_whole, numbered, publish_all, receive, receive_until, wait_until
+from tests.support.pva_images import assert_whole, cut, numbered, publish_all, receive, receive_until, wait_until
 
 ROOM = 96 << 20
 
@@ -47,7 +47,7 @@ class Served:
         running = self.images._running
         assert running is not None
         for client in list(running._clients.values()):
-            client._socket.shutdown(socket.SHUT_RDWR)
+            cut(client.fileno)
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +99,8 @@ def test_a_server_on_this_host_is_seen_in_shared_memory_and_nothing_is_lost_on_t
     sender = threading.Thread(target=send, name="sender")
     try:
         wait_until(lambda: served.channel.watched, "the monitor")
+        wait_until(lambda: str(receiver.outlook) == "shared memory: once frames are taken", "what an idle one shows")
+        assert receiver.choice.way is Way.SEARCHING, "nobody has taken frames"
         sender.start()
         while receiver.choice.way is not Way.SHARED or len(came) < 300:
             take()
@@ -108,6 +110,7 @@ def test_a_server_on_this_host_is_seen_in_shared_memory_and_nothing_is_lost_on_t
         publish_all(served.channel, [numbered(last)])
         while came[-1] != last:
             take()
+        assert str(receiver.outlook) == "shared memory"
         assert came == sorted(set(came))
         assert len(came) + sum(one.last - one.first + 1 for one in receiver.missed()) == last
         wait_until(lambda: [one.channels for one in served.images.visits() if one.channels] == [(name,)], "one view")

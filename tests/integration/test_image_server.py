@@ -34,6 +34,7 @@ from tests.support.pva_images import (
     Chosen,
     Roster,
     assert_whole,
+    cut,
     numbered,
     publish_all,
     receive,
@@ -494,7 +495,7 @@ def test_a_receiver_that_was_cut_off_misses_nothing_of_the_replay_window(name: s
                 publish_all(channel, [numbered(unique_id) for unique_id in range(first, first + 10)])
                 frames += receive_until(receiver, first + 9)
                 for client in list(running._clients.values()):
-                    client._socket.shutdown(socket.SHUT_RDWR)
+                    cut(client.fileno)
                 publish_all(channel, [numbered(unique_id) for unique_id in range(first + 10, first + 20)])
                 frames += receive_until(receiver, first + 19)
                 assert receiver.disconnects == cuts

@@ -1,6 +1,5 @@
 """PVA members that acknowledge, beside local ones and beside clients that do not: nothing is lost, whoever goes."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +23,7 @@ from ioc.distributor.group import GroupShape
 from ioc.distributor.seat import Seat
 from tests.support.epics import alone_on_loopback, random_prefix
 from tests.support.flows import CountingSource, Member, running_flow, shape
+from tests.support.pva_images import cut
 from tests.support.remote_members import RemoteMember, member_channels
 
 FIRST, SECOND = MemberAddress(1, 1, 1), MemberAddress(1, 2, 1)
@@ -218,7 +218,7 @@ def test_an_intake_that_acknowledges_loses_nothing_and_gets_nothing_twice_over_a
         assert account(flow, "Set1Member1").completed == 0
         assert isinstance(images, OwnImages) and images._running is not None
         for client in list(images._running._clients.values()):
-            client._socket.shutdown(socket.SHUT_RDWR)
+            cut(client.fileno)
         wait_until(flow, lambda: take(True) and stream.figures().disconnects == 1, "the break")
         wait_until(flow, lambda: take(True) and len(ids) == 20 and flow.distributor.idle(), "all to be acknowledged")
         stream.stop()

@@ -48,6 +48,9 @@ def test_a_standing_is_whole_or_none(said: dict[str, object]) -> None:
 def test_the_fastest_safe_way_is_chosen(server: Standing | None, way: Way, reason: str) -> None:
     choice = choose(server, Standing("boot", 7))
     assert choice.way is way
+    shown = str(choice.when_taken())
+    assert way.value in shown and reason in shown, "nothing of why is left out"
+    assert ("once frames are taken" in shown) is (way is not Way.PLAIN), "a plain monitor is there from the start"
     assert reason in choice.reason and bool(reason) == bool(choice.reason)
 
 

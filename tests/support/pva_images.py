@@ -1,7 +1,9 @@
 """Frames whose pixels tell their id, and what the tests of image channels wait with."""
 
+import os
 import queue
 import select
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +54,12 @@ def wait_done(link: Link, count: int) -> None:
         ready, _, _ = select.select([link], [], [], max(0.0, deadline - time.monotonic()))
         assert ready, f"{link.name}: {count} items done within {DEADLINE} s, found {link.done()}"
         link.refresh()
+
+
+def cut(descriptor: int) -> None:
+    """Cut a TCP connection of this process at both ends; who owns it finds out."""
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def publish_all(link: Link, items: list[Item]) -> None:

@@ -1,6 +1,8 @@
 """The image server's parts without sockets: queues, held frames, environment."""
 
 import select as select_module
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
@@ -18,6 +20,7 @@ from ioc.channels.base import Accepted, Refusal
 from ioc.channels.pva_images_addresses import Addresses, Endpoint, from_environment
 from ioc.channels.pva_images_channel import ServedChannel, Subscription
 from ioc.channels.pva_images_queue import Taken, UpdateQueue
+from ioc.channels.pva_images_socket import LARGE_FRAME, SEND_BUFFER, buffer_for, prepare, stays_here
 from ioc.channels.pva_poster import Poster
 from ioc.channels.pva_wire_ntndarray import select
 from ioc.channels.pva_wire_request import Replay, parse
@@ -381,3 +384,48 @@ def test_clients_that_get_every_frame_have_groups_of_their_own_and_are_judged_ap
     assert (trial.reached, trial.lost) == (3.0, 1)
     assert judge(Case(64, consumers=2), notes, (0, 1_000_000_000), 0.8, None).lost == 3  # got twice, if they take turns
     assert with_server(trial, 0.3, (0, 1_000_000_000)).server_cpu_seconds == pytest.approx(0.1)
+
+
+def test_a_client_on_this_host_is_not_paced_and_the_kernel_keeps_little_for_any() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname(), timeout=20.0),
+    ):
+        listener.settimeout(20.0)
+        connection, _ = listener.accept()
+        with connection:
+            prepare(connection)
+            chosen = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+            assert chosen.rstrip(b"\0") == b"reno"
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER, "tcp(7): doubled"
+
+
+def test_less_is_kept_of_large_frames() -> None:
+    assert buffer_for(LARGE_FRAME) < buffer_for(LARGE_FRAME - 1) == buffer_for(0) == SEND_BUFFER
+
+
+def test_a_client_that_is_gone_already_is_prepared_without_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20.0)
+        client = socket.create_connection(listener.getsockname(), timeout=20.0)
+        connection, _ = listener.accept()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()  # resets the connection
+        with connection:
+            prepare(connection)
+
+
+@pytest.mark.parametrize(
+    ("own", "peer", "here"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.3.2.1", True),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.3", "10.1.2.4", False),
+        ("::1", "::1", True),
+        ("fe80::1%eth0", "fe80::2%eth0", False),
+    ],
+)
+def test_what_goes_to_an_address_of_this_host_stays_here(own: str, peer: str, here: bool) -> None:
+    assert stays_here(own, peer) is here
