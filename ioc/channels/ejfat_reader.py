@@ -128,6 +128,11 @@ class EventReader:
             if self._intake.queued or self._clock.monotonic_ns() >= limit_ns:
                 return
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing comes: who reads blocks."""
+        return self._emptied and self._naps.over
+
     def is_behind(self, longest: float) -> bool:
         """Return whether there was always more to take for `longest` s."""
         return not self._emptied and self._clock.monotonic_ns() - self._emptied_ns > longest * 1e9

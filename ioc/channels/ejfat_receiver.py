@@ -173,7 +173,7 @@ class EjfatReceiver:
         Raises:
             RayfanBug: the reader has failed; its error is the cause.
         """
-        if not self._intake.queued and not self._pause.ended:
+        if not self._intake.queued and not self._intake.ended and not self._pause.ended:
             if self._turn.acquire(blocking=False):
                 self._fetch(timeout)
                 timeout = 0.0
@@ -261,7 +261,8 @@ class EjfatReceiver:
     def _fetch(self, seconds: float) -> None:
         """Read in the owner's thread, whose turn it is."""
         try:
-            self._reader.fetch(seconds)
+            if self._failure is None:
+                self._reader.fetch(seconds)
         except Exception as error:  # noqa: BLE001 - the boundary of the reader: `receive` raises it
             self._fail(error)
         finally:
@@ -272,7 +273,9 @@ class EjfatReceiver:
         try:
             while not self._pause.ended and self._failure is None:
                 self._pause.wait(self._standby)
-                if self._is_due() and self._turn.acquire(timeout=self._standby):
+                if self._reader.idle and self._turn.locked():
+                    self._doze()
+                elif self._is_due() and self._turn.acquire(timeout=self._standby):
                     self._relieve()
             with self._turn:
                 if self._drain:
@@ -282,6 +285,11 @@ class EjfatReceiver:
             self._fail(error)
         finally:
             self._intake.end()
+
+    def _doze(self) -> None:
+        """Sleep while the owner waits for packets and none come."""
+        if self._turn.acquire(timeout=self._wait):
+            self._turn.release()
 
     def _is_due(self) -> bool:
         """Return whether the owner is away, or too slow alone."""
@@ -295,6 +303,8 @@ class EjfatReceiver:
             while not self._pause.ended and not (self._wanted and self._intake.queued):
                 self._reader.step()
             self._intake.tell()
+        except Exception as error:  # noqa: BLE001 - as above; told before the owner may read
+            self._fail(error)
         finally:
             self._turn.release()
 

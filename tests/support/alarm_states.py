@@ -16,7 +16,7 @@ def main() -> None:
     """Print what all names of the command line say."""
     names = sys.argv[1:]
     with Context("pva", nt=False) as context:
-        found: list[Any] = context.get(names, timeout=GET_SECONDS)
+        found: Any = context.get(names, timeout=GET_SECONDS)
         said = {name: [_plain(one), int(one["alarm.severity"])] for name, one in zip(names, found, strict=True)}
     print(json.dumps(said))
 
