@@ -15,7 +15,7 @@ MODEL    ?= $(RAYFAN_PTYCHONN)
 PHOEBUS  ?=
 E2SAR    ?=
 
-.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat e2sar properties wheel metadata soak slurm bluesky bluesky-plans writer-kills web phoebus bench ptychonn operators-day restarts full-disk bad-processors clean
+.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities ejfat-trouble fuzz-pva pva modes puts fuzz-ejfat e2sar properties wheel metadata soak slurm bluesky bluesky-plans writer-kills web phoebus bench ptychonn operators-day restarts full-disk bad-processors clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -27,6 +27,7 @@ help:
 	@echo "make prediction  what rayfan doctor predicts against the knee that rayfan bench finds (4 min)"
 	@echo "make faults hurt a running appliance FAULTS=$(FAULTS) times at random; the ledger has the last word (15 min)"
 	@echo "make facilities  two facilities joined by EJFAT, their packets and workers hurt; the ledgers' verdict (3 min)"
+	@echo "make ejfat-trouble  an EJFAT pair: port closed, cable pulled, socket too small; records, alarms, ledger (1 min)"
 	@echo "make fuzz-pva  10 million mutated pvAccess messages, $(FUZZ) s at most: each taken, or one error"
 	@echo "make pva    the image server with clients of others: fast and slow, killed, several servers, gateways (4 min)"
 	@echo "make modes  every way in with every way out, PvaPy's tools at both ends (5 min)"
@@ -89,6 +90,9 @@ faults: $(VENV)/.test
 
 facilities: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.facilities $(ARGS)
+
+ejfat-trouble: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.ejfat_trouble $(ARGS)
 
 fuzz-pva: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.fuzz_pva --seconds $(FUZZ) $(ARGS)

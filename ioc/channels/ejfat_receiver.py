@@ -1,46 +1,43 @@
-"""Receives EJFAT events over UDP as items: a thread of its own reads, reassembles and decodes.
+"""Receives EJFAT events over UDP as items: reads, reassembles and decodes.
 
-How it works: the reader takes up to two megabytes of datagrams a call, and hands whole events to the `Intake`, a
-bounded queue of items. While packets flow and it has taken all, it naps; when none come, it blocks in the kernel
-(`ejfat_naps`).
+Whose turn it is to read
+- Whoever waits for items reads the sockets himself: nobody is woken, and what was received is still in the caches.
+- A thread of its own stands by. It reads when the owner has not done so for a while (as long as the socket's buffer
+  surely holds what comes, `STANDBY`), or has not emptied the socket: then two threads are faster than one.
+- It hands the turn back when the owner waits for items and gets some.
 """
 
 import logging
-import select
 import socket
 import threading
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
-from ioc.channels import ejfat_mmsg, ejfat_socket
+from ioc.channels import ejfat_socket
 from ioc.channels.base import Counters
 from ioc.channels.ejfat_asking import Asking, AskingFigures
 from ioc.channels.ejfat_intake import Intake, IntakeSettings
-from ioc.channels.ejfat_landing import Shape
-from ioc.channels.ejfat_naps import Naps
 from ioc.channels.ejfat_pacing import Pause
 from ioc.channels.ejfat_payload import PayloadReader, RayfanReader
 from ioc.channels.ejfat_pool import BufferPool
-from ioc.channels.ejfat_reassembly import Event, Incomplete, Limits, Reassembler
+from ioc.channels.ejfat_reader import Destination, EventReader, Patience
+from ioc.channels.ejfat_reassembly import Incomplete, Limits, Reassembler
 from ioc.channels.ejfat_recovery import Recovery
-from ioc.channels.ejfat_scatter import Scatter
-from ioc.channels.ejfat_wire import HEAD_BYTES, RE_BYTES
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.errors import RayfanBug
 from ioc.core.frame import Item
 
-BUFFER_BYTES = 1 << 17
-"""More than the 64 KiB that a call can return."""
-
 LONGEST_WAIT = 0.05
 """Seconds that the reader blocks before it looks at time-outs and whether it is to stop."""
 
+STANDBY = (0.001, 0.005)
+"""s that the owner may be away before the thread reads: the least, and the most ..."""
+
+FASTEST = 4e9
+"""... and between them, as long as half the socket's buffer takes at so many bytes/s."""
+
 JOIN_SECONDS = 5.0
-RECENT_INCOMPLETE = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -117,26 +114,17 @@ class EjfatReceiver:
     ) -> None:
         """Keep what is needed; `reader` None: events are frames in Rayfan's own format."""
         self._sockets = sockets
-        self._poll = select.poll()
-        for sock in sockets:
-            self._poll.register(sock, select.POLLIN)
-        self._by_descriptor = {sock.fileno(): sock for sock in sockets}
         self.port = sockets[0].getsockname()[1]
         """The first UDP port that it listens on."""
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._pool = BufferPool(settings.memory // 4)
+        pool = BufferPool(settings.memory // 4)
         limits = Limits(settings.max_event_bytes, settings.memory, gaps=not settings.shared)
-        self._reassembler = Reassembler(limits, settings.event_timeout, self._pool)
-        self._buffer = np.empty(BUFFER_BYTES, np.uint8)
+        self._reassembler = Reassembler(limits, settings.event_timeout, pool)
         self._wait = min(LONGEST_WAIT, settings.event_timeout / 4)
         if settings.resend_delay is not None:
             self._wait = min(self._wait, settings.resend_delay / 2)
-        self._scatter: Scatter | None = None
-        self._greatest = self._packet = 0
-        """Bytes of the longest message and of the longest packet since the last event."""
-        self._look_ns = 0
-        self._reader = reader or RayfanReader(settings.verify)
+        self._payloads = reader or RayfanReader(settings.verify)
         delay = settings.resend_delay
         queue = IntakeSettings(settings.queue_size, settings.memory, settings.shared, patient=delay is not None)
         self._asking: Asking | None = None
@@ -144,15 +132,19 @@ class EjfatReceiver:
             recovery = Recovery(self._reassembler, delay, settings.event_timeout)
             self._asking = Asking(self._reassembler, recovery, self._clock, settings.shared)
         waits = self._asking.waits if self._asking is not None else self._reassembler.begun_before
-        self._intake = Intake(queue, self._reader, self._pool, waits)
-        self._recent: deque[Incomplete] = deque(maxlen=RECENT_INCOMPLETE)
-        self._lost_ranges: dict[int, list[tuple[int, int]]] = {}
-        self._looked = ReceiverFigures()
+        self._intake = Intake(queue, self._payloads, pool, waits)
+        self._pause = Pause()
+        to = Destination(self._reassembler, self._intake, self._asking)
+        patience = Patience(self._wait, settings.event_timeout)
+        self._reader = EventReader(sockets, to, patience, self._clock, self._pause)
+        self._turn = threading.Lock()
+        """Who holds it reads."""
+        self._left_ns = 0
+        self._wanted = False
+        """Whether the owner waits for items while the thread reads."""
+        self._standby = STANDBY[0]
         self._failure: Exception | None = None
         self._drain = False
-        self._stopping = threading.Event()
-        self._pause = Pause()
-        self._naps = Naps()
         self._thread = threading.Thread(target=self._run, name=f"ejfat-reader-{self.port}", daemon=True)
 
     @classmethod
@@ -170,14 +162,9 @@ class EjfatReceiver:
 
     def start(self) -> None:
         """Begin to read."""
-        coalescing = [ejfat_socket.coalesce(sock) for sock in self._sockets]
-        granted = min(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for sock in self._sockets)
-        self._looked = ReceiverFigures(coalescing=all(coalescing), receive_buffer=granted)
-        for sock in self._sockets:
-            ejfat_socket.set_receive_timeout(sock, self._wait)
-            sock.setblocking(len(self._sockets) == 1)
-        if len(self._sockets) == 1 and ejfat_mmsg.AVAILABLE and self._settings.in_place:
-            self._scatter = Scatter(self._sockets[0].fileno(), self._reassembler)
+        self._reader.start(self._settings.in_place)
+        held = self._reader.looked.receive_buffer / 2 / FASTEST
+        self._standby = min(max(held, STANDBY[0]), STANDBY[1])
         self._thread.start()
 
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
@@ -186,6 +173,12 @@ class EjfatReceiver:
         Raises:
             RayfanBug: the reader has failed; its error is the cause.
         """
+        if not self._intake.queued and not self._intake.ended and not self._pause.ended:
+            if self._turn.acquire(blocking=False):
+                self._fetch(timeout)
+                timeout = 0.0
+            else:
+                self._wanted = True
         batch = self._intake.receive(max_items, timeout)
         if not batch and self._failure is not None:
             raise RayfanBug("EJFAT reader failed; restart the ingress and report this") from self._failure
@@ -201,7 +194,7 @@ class EjfatReceiver:
 
     def is_dealt(self, series: int) -> bool:
         """Return whether ids of this series may be missing although no event is: its sender got only a part."""
-        return self._settings.shared or self._reader.is_dealt(series)
+        return self._settings.shared or self._payloads.is_dealt(series)
 
     def counters(self) -> Counters:
         """Return items and pixel bytes handed out, and the errors: bad datagrams, corrupt events."""
@@ -211,8 +204,12 @@ class EjfatReceiver:
     def figures(self) -> ReceiverFigures:
         """Return all that is counted; `lost` and `kernel_drops` are up to 50 ms old."""
         tally, intake = self._reassembler.tally, self._intake.tally
-        return replace(
-            self._looked,
+        looked = self._reader.looked
+        return ReceiverFigures(
+            lost=looked.lost,
+            kernel_drops=looked.kernel_drops,
+            coalescing=looked.coalescing,
+            receive_buffer=looked.receive_buffer,
             complete=tally.events,
             incomplete=tally.incomplete,
             corrupt=intake.corrupt,
@@ -233,11 +230,11 @@ class EjfatReceiver:
 
     def incomplete_events(self) -> list[Incomplete]:
         """Return the events given up last, oldest first."""
-        return list(self._recent)
+        return list(self._reader.recent)
 
     def lost_ranges(self) -> dict[int, list[tuple[int, int]]]:
         """Return by data id the event numbers that are missing, as closed ranges."""
-        return self._lost_ranges
+        return self._reader.lost_ranges
 
     def asking(self) -> AskingFigures:
         """Return what was asked for and sent again."""
@@ -250,7 +247,6 @@ class EjfatReceiver:
     def close(self, drain: bool) -> None:
         """Stop; with `drain`, what the kernel holds is read and can still be received."""
         self._drain = drain
-        self._stopping.set()
         self._pause.end()
         self._thread.join(JOIN_SECONDS)
         if self._thread.is_alive():
@@ -262,135 +258,56 @@ class EjfatReceiver:
         if not drain:
             self._intake.clear()
 
+    def _fetch(self, seconds: float) -> None:
+        """Read in the owner's thread, whose turn it is."""
+        try:
+            if self._failure is None:
+                self._reader.fetch(seconds)
+        except Exception as error:  # noqa: BLE001 - the boundary of the reader: `receive` raises it
+            self._fail(error)
+        finally:
+            self._left_ns = self._clock.monotonic_ns()
+            self._turn.release()
+
     def _run(self) -> None:
         try:
-            while not self._stopping.is_set():
-                self._step()
-            if self._drain:
-                self._read_rest()
-            self._finish()
-        except Exception as error:  # noqa: BLE001 - the boundary of the reader: `receive` raises it
-            _log.exception("EJFAT reader failed")
-            self._failure = error
+            while not self._pause.ended and self._failure is None:
+                self._pause.wait(self._standby)
+                if self._reader.idle and self._turn.locked():
+                    self._doze()
+                elif self._is_due() and self._turn.acquire(timeout=self._standby):
+                    self._relieve()
+            with self._turn:
+                if self._drain:
+                    self._reader.read_rest()
+                self._reader.finish()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
         finally:
             self._intake.end()
 
-    def _step(self, wait: bool = True) -> bool:
-        """Take what one call a port returns; return False if nothing came for a while."""
-        if self._asking is not None and self._asking.arrived:
-            self._take_resent(self._asking)
-        if len(self._sockets) == 1:
-            return self._take_one(wait)
-        ready = self._poll.poll(self._wait * 1000 if wait else 0)
-        if not ready:
-            self._look(self._clock.monotonic_ns())
-        taken = [self._take_from(self._by_descriptor[descriptor], wait=False) for descriptor, _ in ready]
-        if self._intake.untold and not self._poll.poll(0):
-            self._intake.tell()
-        return any(taken)
+    def _doze(self) -> None:
+        """Sleep while the owner waits for packets and none come."""
+        if self._turn.acquire(timeout=self._wait):
+            self._turn.release()
 
-    def _take_one(self, wait: bool) -> bool:
-        """Take what is there; if that is nothing, nap or block."""
-        blocks = wait and self._naps.over
-        if self._scatter is not None and self._scatter.armed:
-            taken = self._take_in_place(self._scatter, blocks)
-            emptied = self._scatter.emptied or not taken
-        else:
-            taken = self._take_from(self._sockets[0], blocks)
-            emptied = not taken
-        self._naps.took(taken)
-        if emptied and self._intake.untold:
-            self._intake.tell()
-        if not taken and (blocks or not wait):
-            self._look(self._clock.monotonic_ns())
-        elif emptied and wait:
-            self._pause.wait(self._naps.next(self._reassembler.tally.bytes))
-        return taken
+    def _is_due(self) -> bool:
+        """Return whether the owner is away, or too slow alone."""
+        away = self._clock.monotonic_ns() - self._left_ns > self._standby * 1e9
+        return (away and not self._turn.locked()) or self._reader.is_behind(self._standby)
 
-    def _take_from(self, sock: socket.socket, wait: bool) -> bool:
-        flags = 0 if wait else socket.MSG_DONTWAIT
+    def _relieve(self) -> None:
+        """Read in the thread, whose turn it is, until the owner waits for items and gets some."""
+        self._wanted = False
         try:
-            size, ancillary, _, _ = sock.recvmsg_into([self._buffer.data], ejfat_socket.ANCILLARY_BYTES, flags)
-        except BlockingIOError:
-            return False
-        now_ns = self._clock.monotonic_ns()
-        step = ejfat_socket.segment_size(ancillary, size)
-        self._greatest, self._packet = max(self._greatest, size), max(self._packet, step)
-        for event in self._reassembler.feed(self._buffer[:size], step, now_ns):
-            if self._scatter is not None and step:
-                self._expect_another(self._scatter, event)
-            self._take(event)
-        if now_ns >= self._look_ns:
-            self._look(now_ns)
-        return True
+            while not self._pause.ended and not (self._wanted and self._intake.queued):
+                self._reader.step()
+            self._intake.tell()
+        except Exception as error:  # noqa: BLE001 - as above; told before the owner may read
+            self._fail(error)
+        finally:
+            self._turn.release()
 
-    def _take(self, event: Event) -> None:
-        given = self._intake.take(event)
-        if self._asking is not None:
-            self._asking.took(event, given)
-
-    def _take_resent(self, asking: Asking) -> None:
-        """Put in what was sent again; the memory that the kernel writes to must not be that of such an event."""
-        if self._scatter is not None:
-            self._scatter.disarm()
-        for event in asking.feed(self._clock.monotonic_ns()):
-            self._take(event)
-
-    def _take_in_place(self, scatter: Scatter, wait: bool) -> bool:
-        try:
-            events = scatter.receive(self._clock.monotonic_ns(), wait)
-        except BlockingIOError:
-            return False
-        for event in events:
-            self._take(event)
-        now_ns = self._clock.monotonic_ns()
-        if now_ns >= self._look_ns:
-            self._look(now_ns)
-        return True
-
-    def _expect_another(self, scatter: Scatter, event: Event) -> None:
-        """Expect an event like the one that was just received: as long, and cut and batched alike."""
-        start = RE_BYTES if event.tick is None else HEAD_BYTES
-        if not scatter.armed:
-            scatter.expect(Shape(len(event.payload), self._packet, start, self._greatest // self._packet))
-        self._greatest = self._packet = 0
-
-    def _read_rest(self) -> None:
-        """Read what the socket's buffer held when stopping, and no more: a sender may go on for ever."""
-        for sock in self._sockets:
-            sock.setblocking(False)
-        most = self._reassembler.tally.bytes + self._looked.receive_buffer * len(self._sockets)
-        while self._reassembler.tally.bytes < most and self._step(wait=False):
-            pass
-        if self._asking is not None:
-            self._await_resent(self._asking)
-
-    def _await_resent(self, asking: Asking) -> None:
-        """Go on while anything is asked for, no longer than it can take until that is given up."""
-        end_ns = self._clock.monotonic_ns() + round(2e9 * self._settings.event_timeout)
-        for sock in self._sockets:
-            sock.setblocking(len(self._sockets) == 1)
-        while asking.busy and self._clock.monotonic_ns() < end_ns:
-            self._look(self._clock.monotonic_ns())
-            self._step()
-
-    def _finish(self) -> None:
-        now_ns = self._clock.monotonic_ns()
-        if self._scatter is not None:
-            self._scatter.disarm()
-        self._recent.extend(self._reassembler.give_up_all(now_ns))
-        self._look(now_ns)
-
-    def _look(self, now_ns: int) -> None:
-        """Give up what is too old, let end markers go that waited for it, and refresh the figures."""
-        self._look_ns = now_ns + round(self._wait * 1e9)
-        given_up = self._reassembler.expire(now_ns)
-        self._recent.extend(given_up)
-        if self._asking is not None:
-            self._asking.look(given_up, now_ns)
-        self._intake.let_ends_go()
-        lost = self._reassembler.lost
-        if lost != self._looked.lost:
-            self._lost_ranges = self._reassembler.lost_ranges()
-        drops = sum(ejfat_socket.kernel_drops(sock) for sock in self._sockets)
-        self._looked = replace(self._looked, lost=lost, kernel_drops=drops)
+    def _fail(self, error: Exception) -> None:
+        _log.error("EJFAT reader failed", exc_info=error)
+        self._failure = error

@@ -229,6 +229,20 @@ def test_closing_with_drain_keeps_what_has_arrived() -> None:
         assert source.receive(1, DEADLINE) == []
 
 
+def test_the_turn_to_read_changes_between_the_owner_and_the_thread_that_stands_by() -> None:
+    """The owner waits and reads himself, or he is away until the thread has read."""
+    sent: list[Item] = [frame(number, random_data(number, (200, 200), DataType.UINT8)) for number in range(1, 41)]
+    found: list[Item] = []
+    with receiver() as source, publisher(source.port, mtu=1500) as sink:
+        for number, item in enumerate(sent):
+            sink.publish([item])
+            if number % 4 == 0:
+                wait_for(lambda: source.figures().queued > 0, source.figures)
+            found += collect(source, 1)
+        assert_same(found, sent)
+        assert (source.figures().lost, source.figures().incomplete) == (0, 0)
+
+
 def test_an_idle_receiver_returns_nothing_and_closing_wakes_it() -> None:
     with receiver() as source:
         assert source.receive(1, 0.0) == []

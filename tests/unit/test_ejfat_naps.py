@@ -1,4 +1,4 @@
-"""When the reader of an EJFAT receiver naps and when it blocks; a queue that is full says so, and never more."""
+"""Who reads for an EJFAT receiver, when he naps and when he blocks; a full queue says so, and never more."""
 
 import socket
 from collections import deque
@@ -12,6 +12,8 @@ from ioc.channels.ejfat_pacing import Pause
 from ioc.channels.ejfat_receiver import EjfatReceiver, ReceiverSettings
 from ioc.channels.ejfat_segmenter import Segmenter, Stamp
 from ioc.core import codec
+from ioc.core.clock import VirtualClock
+from ioc.core.errors import RayfanBug
 from ioc.core.frame import Frame
 
 BLOCKED, TAKEN, EMPTY, NAP = "blocked", "taken", "empty", "nap"
@@ -60,13 +62,53 @@ def test_who_has_taken_all_naps_a_few_times_and_then_blocks(scripted: tuple[Scri
     sock.packets.extend(packets(1))
     count = len(sock.packets)
     for _ in range(count + NAPS + 3):
-        receiver._step()
+        receiver._reader.step()
     assert sock.notes == [TAKEN] * count + [EMPTY, NAP] * NAPS + [BLOCKED] * 3
     sock.notes.clear()
     sock.packets.extend(packets(2))
-    receiver._step()
+    receiver._reader.step()
     assert sock.notes == [TAKEN]
     assert [item.unique_id for item in receiver.receive(9, 0.0) if isinstance(item, Frame)] == [1]
+
+
+def test_who_waits_for_items_reads_himself_and_naps_before_he_reads(scripted: tuple[Scripted, EjfatReceiver]) -> None:
+    sock, receiver = scripted
+    receiver._reader._clock = VirtualClock()
+    sock.packets.extend(packets(1))
+    count = len(sock.packets)
+    assert [item.unique_id for item in receiver.receive(9, 60.0) if isinstance(item, Frame)] == [1]
+    assert sock.notes == [TAKEN] * count
+    assert receiver.receive(9, 0.0) == []
+    assert sock.notes == [TAKEN] * count + [EMPTY]
+    sock.packets.extend(packets(2))
+    assert receiver.receive(9, 0.0) == []  # the nap is not over yet, and he has no time
+    assert [item.unique_id for item in receiver.receive(9, 60.0) if isinstance(item, Frame)] == [2]
+    assert sock.notes == [TAKEN] * count + [EMPTY, NAP] + [TAKEN] * count
+
+
+def test_who_never_finds_the_socket_empty_is_behind_after_a_while(scripted: tuple[Scripted, EjfatReceiver]) -> None:
+    sock, receiver = scripted
+    clock = receiver._reader._clock = VirtualClock()
+    sock.packets.extend(packets(1))
+    receiver._reader.step()
+    clock.advance(1.0)
+    assert receiver._reader.is_behind(0.9) and not receiver._reader.is_behind(1.1)
+    while sock.packets:
+        receiver._reader.step()
+    assert receiver._reader.is_behind(0.9)
+    receiver._reader.step()
+    clock.advance(2.0)
+    assert not receiver._reader.is_behind(0.9)
+
+
+def test_what_fails_where_the_owner_reads_is_told_to_him(scripted: tuple[Scripted, EjfatReceiver]) -> None:
+    sock, receiver = scripted
+    sock.packets.append(b"")
+    receiver._reader._buffer = None  # type: ignore[assignment]
+    with pytest.raises(RayfanBug, match="reader failed"):
+        receiver.receive(1, 60.0)
+    with pytest.raises(RayfanBug, match="reader failed"):
+        receiver.receive(1, 60.0)
 
 
 def test_the_fill_is_at_most_one_however_much_comes(scripted: tuple[Scripted, EjfatReceiver]) -> None:
@@ -74,7 +116,7 @@ def test_the_fill_is_at_most_one_however_much_comes(scripted: tuple[Scripted, Ej
     for number in range(1, 6):
         sock.packets.extend(packets(number))
     while sock.packets:
-        receiver._step()
+        receiver._reader.step()
     assert receiver.fill() == 1.0
     figures = receiver.figures()
     assert (figures.complete, figures.queued, figures.dropped) == (5, 2, 3)
