@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ioc.console_display import Facts, drawing
+from ioc.console_display import OTHER_LINES, Facts, drawing
 from ioc.core.status import Role, State
 from ioc.records.ledger_records import ABSENT, PROCESS_SLOTS
 from ioc.supervisor.appliance import Appliance, ProcessView
@@ -58,10 +58,13 @@ def view_of(prefix: str, records: Mapping[str, Any], statuses: Mapping[str, Mapp
     )
 
 
-def picture(view: Appliance, statuses: Mapping[str, Mapping[str, Any]], silent: Sequence[str]) -> RenderableType:
-    """Return the drawing; `silent` are PVs that gave no value."""
-    parts: list[RenderableType] = [drawing(view, view.heartbeat_ns / 1e9, Facts())]
+def picture(
+    view: Appliance, statuses: Mapping[str, Mapping[str, Any]], silent: Sequence[str], height: int | None = None
+) -> RenderableType:
+    """Return the drawing, in `height` lines (None: as many as it needs); `silent` are PVs that gave no value."""
     groups = [group for status in statuses.values() for group in status["groups"] if group["members"]]
+    rows = None if height is None else height - OTHER_LINES - bool(groups) - len(groups) - bool(silent)
+    parts: list[RenderableType] = [drawing(view, view.heartbeat_ns / 1e9, Facts(), rows)]
     if groups:
         parts.append(_groups(groups))
     if silent:
