@@ -176,7 +176,8 @@ def _draw_on(watcher: Watcher, options: argparse.Namespace, console: Any) -> Non
 
 def drawing(watcher: Watcher, prefix: str, height: int | None = None) -> Any:
     """Return what is drawn of the newest values, in `height` lines; None: as many as it needs."""
-    from ioc.top_view import picture, view_of
+    from ioc.top_view import picture, view_of, without_records
 
     records, statuses = watcher.copy()
-    return picture(view_of(prefix, records, statuses), statuses, watcher.silent(), height)
+    view = view_of(prefix, records, statuses)
+    return picture(view, statuses, watcher.silent(), height, without_records(view, records))
