@@ -8,9 +8,12 @@ from typing import Any
 
 from consumers.loading import EXTRAS, bundled, load_processor
 from consumers.processor import Processor, Setting, Statistic
+from ioc.columns import fit
 
 NEEDS = {"compress": "lz4", "crypto": "cryptography", "pyfai": "pyFAI", "ml": "onnxruntime"}
 """A package of each extra, by which it is seen whether the extra is installed."""
+WORDS = 34
+"""Columns that type, default and limits have in a table; what needs more moves its description."""
 
 
 def listing() -> list[dict[str, str]]:
@@ -18,13 +21,16 @@ def listing() -> list[dict[str, str]]:
     return [{"name": name, "about": _about(name), "missing": _missing(name)} for name in bundled()]
 
 
-def listing_text() -> str:
-    """Return the listing as lines for a terminal."""
+def listing_text(columns: int | None = None) -> str:
+    """Return the listing as lines for a terminal of so many columns; None: as long as they are."""
     entries = listing()
     width = max(len(entry["name"]) for entry in entries)
     lines = [
-        f"{entry['name']:{width}}  {entry['about']}"
-        + (f"  [needs: pip install 'rayfan[{entry['missing']}]']" if entry["missing"] else "")
+        fit(
+            f"{entry['name']:{width}}  ",
+            entry["about"] + (f"  [needs: pip install 'rayfan[{entry['missing']}]']" if entry["missing"] else ""),
+            columns,
+        )
         for entry in entries
     ]
     return "\n".join(lines)
@@ -47,27 +53,31 @@ def description(reference: str) -> dict[str, Any]:
     }
 
 
-def description_text(reference: str) -> str:
-    """Return the description as lines for a terminal, with the records as those of the first consumer."""
+def description_text(reference: str, columns: int | None = None) -> str:
+    """Return the description as lines for a terminal of so many columns; None: as long as they are.
+
+    The records are named as those of the first consumer.
+    """
     found = description(reference)
-    lines = [f"{found['processor']}: {found['about']}"]
+    lines = [fit(f"{found['processor']}: ", found["about"], columns)]
     if found["settings"]:
         lines += ["", "Settings (RF:Cons1:Set:NAME, or RF:Cons1:Configure with JSON)"]
-        lines += [_line(one["name"], _value_words(one), one["description"]) for one in found["settings"]]
+        lines += _table([(one["name"], _value_words(one), one["description"]) for one in found["settings"]], columns)
     if found["statistics"]:
         lines += ["", "Statistics (RF:Cons1:Stat:NAME_RBV)"]
-        lines += [
-            _line(one["name"], " ".join(filter(None, (one["type"], one["unit"]))), one["description"])
-            for one in found["statistics"]
-        ]
+        words = [" ".join(filter(None, (one["type"], one["unit"]))) for one in found["statistics"]]
+        rows = zip(found["statistics"], words, strict=True)
+        lines += _table([(one["name"], word, one["description"]) for one, word in rows], columns)
     defaults = {one["name"]: one["default"] for one in found["settings"]}
     if defaults:
-        lines += ["", f"All settings at their defaults: {json.dumps(defaults)}"]
+        lines += ["", fit("All settings at their defaults: ", json.dumps(defaults), columns)]
     return "\n".join(lines)
 
 
-def _line(name: str, words: str, about: str) -> str:
-    return f"  {name:<20}  {words:<34}  {about}".rstrip()
+def _table(rows: list[tuple[str, str, str]], columns: int | None) -> list[str]:
+    names = max(len(name) for name, _, _ in rows)
+    words = min(WORDS, max(len(word) for _, word, _ in rows))
+    return [fit(f"  {name:<{names}}  {word:<{words}}  ", about, columns) for name, word, about in rows]
 
 
 def _value_words(setting: dict[str, Any]) -> str:

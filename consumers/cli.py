@@ -7,18 +7,21 @@ from consumers import replaying
 from consumers.catalogue import description, description_text, listing, listing_text
 from consumers.panel import write_panel
 from consumers.template import write_template
+from ioc.columns import terminal_width
 
 
 def show_list(options: argparse.Namespace) -> int:
     """Print the processors that come with Rayfan."""
-    print(json.dumps(listing(), indent=2) if options.json else listing_text())
+    print(json.dumps(listing(), indent=2) if options.json else listing_text(terminal_width()))
     return 0
 
 
 def show_description(options: argparse.Namespace) -> int:
     """Print what a processor declares."""
-    found = json.dumps(description(options.name), indent=2) if options.json else description_text(options.name)
-    print(found)
+    if options.json:
+        print(json.dumps(description(options.name), indent=2))
+    else:
+        print(description_text(options.name, terminal_width()))
     return 0
 
 

@@ -1,5 +1,6 @@
 """How `rayfan up` shows an appliance: a live table on a terminal, a line every few seconds elsewhere, the ledger."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -16,6 +17,9 @@ from ioc.supervisor.appliance import OK, Appliance, ProcessView
 LINE_SECONDS = 3.0
 """s between two lines without a terminal."""
 BAR_WIDTH = 40
+OTHER_LINES = 7
+"""Lines of a screen that are not for processes: heading, summary with message and address, progress, cursor."""
+LEAST_ROWS = 3
 STYLES = {
     State.STARTING: "yellow",
     State.RUNNING: "green",
@@ -119,7 +123,8 @@ class LiveTable:
 
     def show(self, view: Appliance, elapsed: float | None, facts: Facts) -> None:
         """Draw a view."""
-        self._live.update(drawing(view, elapsed, facts), refresh=True)
+        rows = self._live.console.size.height - OTHER_LINES
+        self._live.update(drawing(view, elapsed, facts, rows), refresh=True)
 
 
 def line(view: Appliance, seconds: float, facts: Facts) -> str:
@@ -143,9 +148,9 @@ def web_line(view: Appliance) -> str:
     return f"Web page: {view.web}"
 
 
-def drawing(view: Appliance, elapsed: float | None, facts: Facts) -> RenderableType:
-    """Return the picture of an appliance: its processes, its ledger, how far it is."""
-    parts: list[RenderableType] = [_processes(view), _summary(view, elapsed)]
+def drawing(view: Appliance, elapsed: float | None, facts: Facts, rows: int | None = None) -> RenderableType:
+    """Return the picture of an appliance: its processes, in so many rows (None: all), its ledger, how far it is."""
+    parts: list[RenderableType] = [_processes(view, rows), _summary(view, elapsed)]
     progress = facts.progress(view, elapsed)
     if progress is not None:
         done, total, unit = progress
@@ -174,9 +179,10 @@ def ledger_table(report: dict[str, Any]) -> RenderableType:
     return Group(table, verdict)
 
 
-def _processes(view: Appliance) -> Table:
+def _processes(view: Appliance, rows: int | None) -> Table:
     table = _table("Process", "state", "rate/Hz", "lag", "processed", "failed", "lost", "restarts")
-    for process in view.processes:
+    shown = foremost(view.processes, rows)
+    for process in shown:
         table.add_row(
             process.name,
             Text(process.state.value, style=STYLES[process.state]),
@@ -185,7 +191,23 @@ def _processes(view: Appliance) -> Table:
             str(process.processed),
             *(Text(str(count), style=_bad(count)) for count in (process.failed, process.lost, process.restarts)),
         )
+    if len(shown) < len(view.processes):
+        table.add_row(Text(f"and {len(view.processes) - len(shown)} more", style="dim"))
     return table
+
+
+def foremost(processes: Sequence[ProcessView], rows: int | None) -> list[ProcessView]:
+    """Return the processes that are shown, in their order, where there are `rows` lines; first who is in trouble.
+
+    The last line is kept for the number of the others. None: all are shown.
+    """
+    if rows is None or len(processes) <= rows:
+        return list(processes)
+    by_need = sorted(
+        processes, key=lambda one: one.state is State.RUNNING and not (one.failed or one.lost or one.restarts)
+    )
+    names = {one.name for one in by_need[: max(LEAST_ROWS, rows - 1)]}
+    return [one for one in processes if one.name in names]
 
 
 def _table(*columns: str) -> Table:

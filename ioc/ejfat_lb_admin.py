@@ -209,7 +209,7 @@ def _overview(options: argparse.Namespace, control: "ControlPlane", _uri: "Ejfat
     if options.json:
         _print_json([{**asdict(one), "reservation": _reservation_json(one.reservation, options)} for one in found])
         return
-    print(f"{'id':<5} {'name':<24} {'data':<22} {'workers':>7} {'epoch':>6} ends")
+    print(f"{'id':<5} {'name':<18} {'data':<21} {'workers':>7} {'epoch':>6}  ends (UTC)")
     for one in found:
         _print_overview_line(one)
     if not found:
@@ -233,6 +233,8 @@ def _timeseries(options: argparse.Namespace, control: "ControlPlane", uri: "Ejfa
     for one in found:
         last = f"{one.samples[-1][1]:g} {one.unit}".rstrip() if one.samples else "-"
         print(f"{one.name[:52]:<52} {len(one.samples):>7} {last[:18]:>18}")
+    if not found:
+        print(f"nothing was reported in the last {options.seconds:g} s")
 
 
 def _token(options: argparse.Namespace, control: "ControlPlane", _uri: "EjfatUri") -> None:
@@ -298,9 +300,9 @@ def _print_status(found: "LbStatus") -> None:
 def _print_overview_line(one: "LbView") -> None:
     data = one.reservation.data_v4 or one.reservation.data_v6
     where = f"{data.address}:{data.port}" if data else "-"
-    ends = _time(one.status.expires_ns)[:16]
-    name, workers, epoch = one.name[:24], len(one.status.workers), one.status.epoch
-    print(f"{one.reservation.lb_id[:5]:<5} {name:<24} {where[:22]:<22} {workers:>7} {epoch:>6} {ends[5:]}")
+    ends = _time(one.status.expires_ns)[:16]  # without seconds
+    name, workers, epoch = one.name[:18], len(one.status.workers), one.status.epoch
+    print(f"{one.reservation.lb_id[:5]:<5} {name:<18} {where[:21]:<21} {workers:>7} {epoch:>6}  {ends}")
 
 
 def _reservation_json(found: "Reservation", options: argparse.Namespace) -> dict[str, Any]:

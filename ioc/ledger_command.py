@@ -154,7 +154,9 @@ def _series_lines(one: dict[str, Any], content: dict[str, Any], missed: bool) ->
         for number, reason in enumerate(reasons[1:], 2):
             yield f"{'':60}{reason}{inexact if number == len(reasons) else ''}"
     if missed:
-        for ids in (ids for ids in content["missed"] if ids["series"] == one["id"]):
+        ours = [ids for ids in content["missed"] if ids["series"] == one["id"]]
+        yield from () if ours else ("  none was missed",)
+        for ids in ours:
             every = f" every {ids['step']}" if ids["count"] > 1 and ids["step"] > 1 else ""
             span = str(ids["first"]) if ids["count"] == 1 else f"{ids['first']}-{ids['last']}{every}"
             yield f"  {ids['stage'][:17]:18} {ids['reason']:12} {span}"

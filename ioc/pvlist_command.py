@@ -10,6 +10,8 @@ from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioc.columns import fit, terminal_width
+
 if TYPE_CHECKING:
     from ioc.core.config import Config
     from ioc.core.status import ProcessSpec
@@ -197,8 +199,8 @@ def _show(options: argparse.Namespace) -> int:
         writer.writerow(field.name for field in fields(Row))
         writer.writerows(astuple(row) for row in found)
     else:
-        width = max(len(row.name) for row in found)
+        width, columns = max(len(row.name) for row in found), terminal_width()
         for row in found:
             access = "w" if row.writable == "yes" else "-"
-            print(f"{row.name:{width}} {row.kind:9} {access} {row.unit:8} {row.description}".rstrip())
+            print(fit(f"{row.name:{width}} {row.kind:9} {access} {row.unit:8} ", row.description, columns))
     return 0

@@ -168,15 +168,16 @@ def _draw_on(watcher: Watcher, options: argparse.Namespace, console: Any) -> Non
         try:
             while True:
                 watcher.follow_processes()
-                live.update(drawing(watcher, options.prefix), refresh=True)
+                live.update(drawing(watcher, options.prefix, console.size.height), refresh=True)
                 time.sleep(options.interval)
         except KeyboardInterrupt:
             pass
 
 
-def drawing(watcher: Watcher, prefix: str) -> Any:
-    """Return what is drawn of the newest values."""
-    from ioc.top_view import picture, view_of
+def drawing(watcher: Watcher, prefix: str, height: int | None = None) -> Any:
+    """Return what is drawn of the newest values, in `height` lines; None: as many as it needs."""
+    from ioc.top_view import picture, view_of, without_records
 
     records, statuses = watcher.copy()
-    return picture(view_of(prefix, records, statuses), statuses, watcher.silent())
+    view = view_of(prefix, records, statuses)
+    return picture(view, statuses, watcher.silent(), height, without_records(view, records))

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ioc.console_display import Facts, drawing
+from ioc.console_display import OTHER_LINES, Facts, drawing
 from ioc.core.status import Role, State
 from ioc.records.ledger_records import ABSENT, PROCESS_SLOTS
 from ioc.supervisor.appliance import Appliance, ProcessView
@@ -25,6 +25,7 @@ SUMMARY = {
 }
 """Records of the supervisor, by the field of the view that each gives."""
 UPTIME = "Uptime_RBV"
+RUNNING = "Processes_RBV"
 SLOT_RECORDS = ("Name", "Role", "State", "Pid", "Restarts", "LastError")
 BAR = 10
 """Characters of the bar of a queue."""
@@ -33,7 +34,7 @@ BAR = 10
 def summary_records() -> list[str]:
     """Return the names, without prefix, of all records that are looked at."""
     slots = [f"Process{slot}:{name}_RBV" for slot in range(1, PROCESS_SLOTS + 1) for name in SLOT_RECORDS]
-    return [*SUMMARY.values(), UPTIME, *slots]
+    return [*SUMMARY.values(), UPTIME, RUNNING, *slots]
 
 
 def status_name(process: str, role: str) -> str:
@@ -58,12 +59,29 @@ def view_of(prefix: str, records: Mapping[str, Any], statuses: Mapping[str, Mapp
     )
 
 
-def picture(view: Appliance, statuses: Mapping[str, Mapping[str, Any]], silent: Sequence[str]) -> RenderableType:
-    """Return the drawing; `silent` are PVs that gave no value."""
-    parts: list[RenderableType] = [drawing(view, view.heartbeat_ns / 1e9, Facts())]
+def without_records(view: Appliance, records: Mapping[str, Any]) -> int:
+    """Return how many processes run that the supervisor has no records of."""
+    return max(0, int(records.get(RUNNING, 0)) - len(view.processes))
+
+
+def picture(
+    view: Appliance,
+    statuses: Mapping[str, Mapping[str, Any]],
+    silent: Sequence[str],
+    height: int | None = None,
+    unlisted: int = 0,
+) -> RenderableType:
+    """Return the drawing, in `height` lines (None: as many as it needs).
+
+    `silent` are PVs that gave no value, `unlisted` is the number of processes that have no records.
+    """
     groups = [group for status in statuses.values() for group in status["groups"] if group["members"]]
+    rows = None if height is None else height - OTHER_LINES - bool(groups) - len(groups) - bool(silent) - bool(unlisted)
+    parts: list[RenderableType] = [drawing(view, view.heartbeat_ns / 1e9, Facts(), rows)]
     if groups:
         parts.append(_groups(groups))
+    if unlisted:
+        parts.append(Text(f"{unlisted} more processes run; the first {PROCESS_SLOTS} have records", style="dim"))
     if silent:
         shown = ", ".join(silent[:3]) + (f" and {len(silent) - 3} more" if len(silent) > 3 else "")
         parts.append(Text(f"no answer from {shown}", style="red"))

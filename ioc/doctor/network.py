@@ -140,7 +140,7 @@ def _buffer(wanted: int) -> Finding:
         except OSError:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
         granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-    told = f"{granted} of {wanted} bytes (net.core.rmem_max {most})"
+    told = f"{granted} bytes granted, {wanted} asked for (net.core.rmem_max {most})"
     if granted >= wanted:
         return good("receive buffer", told)
     return warning("receive buffer", told, f"sysctl -w net.core.rmem_max={wanted}: bursts of EJFAT packets are lost")

@@ -30,7 +30,7 @@ LEDGER = (
     Record("Dropped", COUNT, "Frames dropped, all reasons", unit=FRAMES, alarms=ANY_LOSS),
     Record("Failed", COUNT, "Frames that a processor failed on", unit=FRAMES, alarms=ANY_LOSS),
     Record("Unseen", COUNT, "Of both, what nobody acknowledged yet", unit=FRAMES, alarms=ANY_LOSS),
-    Record("Acknowledge", BOOL, "Take the losses so far as seen", Access.COMMAND),
+    Record("Acknowledge", BOOL, "Take losses and mishaps so far as seen", Access.COMMAND),
     Record("Queued", COUNT, "Frames on their way", unit=FRAMES),
     Record("Series", COUNT, "Id of the newest series, 0: none"),
     Record("SeriesPublished", COUNT, "Frames published in it", unit=FRAMES),

@@ -3,9 +3,10 @@
     2026-11-21T16:04:04.123Z operator ws1.beamline RF:cam1:FrameRate new=500.0 old=1000.0
 
 EPICS calls a listener before and after each put to which a rule with TRAPWRITE applies (asTrapWrite.h), in the thread
-of the server, which must not wait. So the listener reads the value, and a thread writes the lines. What is put over
-Channel Access is known beforehand; over pvAccess it is read after the put. A put-callback has its line at its start
-where that is known: an acquisition may last for hours. A put that is refused has a second line that says so.
+of the server, which must not wait. So the listener only copies what it is told and the value; a thread makes lines of
+it, and writes those of a moment at once. What is put over Channel Access is known beforehand; over pvAccess it is read
+after the put. A put-callback has its line at its start where that is known: an acquisition may last for hours. A put
+that is refused has a second line that says so.
 """
 
 import ctypes
@@ -14,10 +15,12 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from epicscorelibs.ioc import Com, dbCore
 
@@ -31,6 +34,8 @@ MOST_WAITING = 10_000
 """Lines that may wait to be written; more are counted, and the count is written."""
 LONGEST_TEXT = 256
 """Characters of a value that are written."""
+GATHER_SECONDS = 0.2
+"""s that lines may wait for others, so that many puts cost few writes."""
 WRITE_TIMEOUT = 5.0
 """s that `close` waits for the thread."""
 
@@ -61,6 +66,21 @@ class _Message(ctypes.Structure):
     )
 
 
+Raw = bytes | int | float
+"""A value as it was copied: a number, or what EPICS has as text."""
+
+
+class _Heard(NamedTuple):
+    """A put as the listener copied it: user, host, `channel` as EPICS names them; `new` None: not known yet."""
+
+    at_ns: int
+    user: bytes | None
+    host: bytes | None
+    channel: bytes
+    old: Raw | None
+    new: Raw | None
+
+
 _Listener = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Message), ctypes.c_int)
 
 _register = Com.asTrapWriteRegisterListener
@@ -86,9 +106,11 @@ class PutLog:
         self._path = path
         self._prefix = prefix
         self._kinds = {prefix + record.demand: record for record in records if record.demand is not None}
-        self._lines: queue.Queue[str | None] = queue.Queue(MOST_WAITING)
+        self._types: dict[bytes, tuple[int, int]] = {}
+        self._waiting: queue.SimpleQueue[_Heard | str | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._unwritten = 0
-        self._pending: dict[int, tuple[str, str, str]] = {}
+        self._pending: dict[int, _Heard] = {}
         self._last_key = 0
         self._thread = threading.Thread(target=self._run, name="put-log", daemon=True)
         self._listener = _Listener(self._heard)
@@ -101,12 +123,12 @@ class PutLog:
 
     def refused(self, name: str, why: str) -> None:
         """Write that a put to the record `name`, without prefix, was refused."""
-        self._add(f"{_now()} - - {self._prefix}{name} refused: {_one_line(why)}")
+        self._add(f"{_time(time.time_ns())} - - {self._prefix}{name} refused: {_one_line(why)}")
 
     def refused_to(self, who: tuple[str, str], name: str, why: str) -> None:
         """Write that a put of user and host `who` to `name`, with prefix, was refused."""
         user, host = (_word(one.encode()) for one in who)
-        self._add(f"{_now()} {user} {host} {_one_line(name)} refused: {_one_line(why)}")
+        self._add(f"{_time(time.time_ns())} {user} {host} {_one_line(name)} refused: {_one_line(why)}")
 
     def close(self) -> None:
         """Write what waits, and end."""
@@ -114,7 +136,8 @@ class PutLog:
             _unregister(self._registration)
             self._registration = None
         if self._thread.is_alive():
-            self._lines.put(None)
+            self._waiting.put(None)
+            self._closing.set()
             self._thread.join(WRITE_TIMEOUT)
 
     def _heard(self, message: "ctypes._Pointer[_Message]", after: int) -> None:
@@ -127,55 +150,66 @@ class PutLog:
             log.exception("a put was not logged")
 
     def _before(self, message: _Message) -> None:
-        name = message.channel.contents.name.decode(errors="replace")
-        who = f"{_now()} {_word(message.userid)} {_word(message.hostid)} {name}"
-        old = self._read(message, name)
-        new = self._decode(message, name)
+        channel = message.channel.contents.name
+        old, new = self._read(message, channel), self._put(message, channel)
+        heard = _Heard(time.time_ns(), message.userid, message.hostid, channel, old, new)
         if new is not None:
-            self._add(f"{who} new={new} old={old}")
+            self._add(heard)
             return
         self._last_key += 1
         message.private = self._last_key
-        self._pending[self._last_key] = (who, name, old)
+        self._pending[self._last_key] = heard
 
     def _after(self, message: _Message) -> None:
-        told = self._pending.pop(message.private or 0, None)
-        if told is not None:
-            who, name, old = told
-            self._add(f"{who} new={self._read(message, name)} old={old}")
+        heard = self._pending.pop(message.private or 0, None)
+        if heard is not None:
+            self._add(heard._replace(new=self._read(message, heard.channel)))
 
-    def _read(self, message: _Message, name: str) -> str:
-        """Return the value that the field has now."""
-        kind, size = self._type_of(name)
+    def _read(self, message: _Message, channel: bytes) -> Raw | None:
+        """Return the value that the field has now; None if it cannot be read."""
+        kind, size = self._type_of(channel)
         buffer = ctypes.create_string_buffer(size)
         count = ctypes.c_long(1 if kind != _DBF_CHAR else size)
         if _get_field(message.channel, kind, buffer, None, ctypes.byref(count), None):
-            return "?"
-        if kind == _DBF_DOUBLE:
-            return repr(ctypes.c_double.from_buffer(buffer).value)
-        return _quoted(buffer.raw)
+            return None
+        return ctypes.c_double.from_buffer(buffer).value if kind == _DBF_DOUBLE else buffer.raw
 
-    def _decode(self, message: _Message, name: str) -> str | None:
+    def _put(self, message: _Message, channel: bytes) -> Raw | None:
         """Return what is put as far as the message has it; None if that has to be read afterwards."""
         if not message.data or message.elements < 1:
             return None
         if message.dbr_type == _CA_STRING:
-            return _quoted(ctypes.string_at(message.data, SHORT_STRING))
-        if message.dbr_type == _CA_CHAR and self._type_of(name)[0] != _DBF_DOUBLE:
-            return _quoted(ctypes.string_at(message.data, min(message.elements, LONGEST_TEXT)))
+            return ctypes.string_at(message.data, SHORT_STRING)
+        if message.dbr_type == _CA_CHAR and self._type_of(channel)[0] != _DBF_DOUBLE:
+            return ctypes.string_at(message.data, min(message.elements, LONGEST_TEXT))
         c_type = _CA_NUMBERS.get(message.dbr_type)
-        if c_type is None:
-            return None
-        number = c_type.from_address(message.data).value
-        record = self._kinds.get(name.removesuffix(".VAL"))
-        if record is None or number != int(number):
-            return repr(number)
-        choices = record.choices or (("No", "Yes") if record.kind is Kind.BOOL else ())
-        if 0 <= number < len(choices):
-            return _quoted(choices[int(number)].encode())
-        return repr(float(number) if record.kind is Kind.FLOAT else int(number))
+        return None if c_type is None else c_type.from_address(message.data).value
 
-    def _type_of(self, name: str) -> tuple[int, int]:
+    def _line(self, heard: _Heard) -> str:
+        name = heard.channel.decode(errors="replace")
+        who = f"{_time(heard.at_ns)} {_word(heard.user)} {_word(heard.host)} {name}"
+        return f"{who} new={self._words(name, heard.new)} old={self._words(name, heard.old)}"
+
+    def _words(self, name: str, value: Raw | None) -> str:
+        if value is None:
+            return "?"
+        if isinstance(value, bytes):
+            return _quoted(value)
+        record = self._kinds.get(name.removesuffix(".VAL"))
+        if record is None or not float(value).is_integer():
+            return repr(value)
+        choices = record.choices or (("No", "Yes") if record.kind is Kind.BOOL else ())
+        if 0 <= value < len(choices):
+            return _quoted(choices[int(value)].encode())
+        return repr(float(value) if record.kind is Kind.FLOAT else int(value))
+
+    def _type_of(self, channel: bytes) -> tuple[int, int]:
+        found = self._types.get(channel)
+        if found is None:
+            found = self._types[channel] = self._look_up(channel.decode(errors="replace"))
+        return found
+
+    def _look_up(self, name: str) -> tuple[int, int]:
         if name.endswith("$"):
             return _DBF_CHAR, LONGEST_TEXT
         record = self._kinds.get(name.removesuffix(".VAL"))
@@ -185,30 +219,35 @@ class PutLog:
             return _DBF_CHAR, LONGEST_TEXT
         return _DBF_STRING, SHORT_STRING
 
-    def _add(self, line: str) -> None:
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
+    def _add(self, what: _Heard | str) -> None:
+        if self._waiting.qsize() < MOST_WAITING:
+            self._waiting.put(what)
+        else:
             self._unwritten += 1
 
     def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            lines = [line]
-            while len(lines) < MOST_WAITING and not self._lines.empty():
-                more = self._lines.get()
-                if more is None:
-                    self._lines.put(None)
-                    break
-                lines.append(more)
-            puts, unwritten = len(lines), self._unwritten
-            if unwritten:
-                lines.append(f"{_now()} - - {self._prefix} {unwritten} puts were not written: no room for them")
-            try:
-                append(self._path, "".join(f"{one}\n" for one in lines))
-                self._unwritten -= unwritten
-            except OSError as error:
-                self._unwritten += puts
-                log.error("%s: %d puts were not written: %s", self._path, len(lines), error)
+        """Write what was heard until `close`; wait for the first put, then a moment for more of them."""
+        going_on = True
+        while going_on:
+            heard = [self._waiting.get()]
+            self._closing.wait(GATHER_SECONDS)
+            heard += [self._waiting.get() for _ in range(self._waiting.qsize())]
+            going_on = None not in heard
+            self._write([one if isinstance(one, str) else self._line(one) for one in heard if one is not None])
+
+    def _write(self, lines: list[str]) -> None:
+        if not lines:
+            return
+        puts, unwritten = len(lines), self._unwritten
+        if unwritten:
+            now = _time(time.time_ns())
+            lines.append(f"{now} - - {self._prefix} {unwritten} puts were not written: no room for them")
+        try:
+            append(self._path, "".join(f"{one}\n" for one in lines))
+            self._unwritten -= unwritten
+        except OSError as error:
+            self._unwritten += puts
+            log.error("%s: %d puts were not written: %s", self._path, len(lines), error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +261,7 @@ class Put:
 
 def line_of(user: str, host: str, put: Put, refusal: str = "") -> str:
     """Return the line of a put, or of one that was refused, for `append`."""
-    who = f"{_now()} {_word(user.encode())} {_word(host.encode())} {put.name}"
+    who = f"{_time(time.time_ns())} {_word(user.encode())} {_word(host.encode())} {put.name}"
     if refusal:
         return f"{who} refused: {_one_line(refusal)}\n"
     return f"{who} new={_quoted(put.new.encode())} old={_quoted(put.old.encode())}\n"
@@ -246,8 +285,9 @@ def append(path: Path, text: str) -> None:
     append(again, text)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+def _time(at_ns: int) -> str:
+    moment = datetime.fromtimestamp(at_ns / 1e9, UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _word(text: bytes | None) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ioc.core.clock import Clock, SystemClock
 from ioc.core.commands import Commands
-from ioc.core.errors import RefusedError, UserError, mismatch
+from ioc.core.errors import RefusedError, mismatch
 from ioc.core.joining import new_token
 from ioc.core.ledger import Ledger
 from ioc.core.status import ExitCode, ProcessSpec, Role, State
@@ -31,6 +31,7 @@ from ioc.supervisor.ledger_report import whole_report
 from ioc.supervisor.ledger_store import FILE, LedgerStore
 from ioc.supervisor.limits import Patrol
 from ioc.supervisor.losses import Losses
+from ioc.supervisor.mishap import Mishap
 from ioc.supervisor.overview import Life, look_over, verdict
 from ioc.supervisor.plan import ASIDE, MODULES, why_not_restarted
 from ioc.supervisor.quarantine import Quarantine
@@ -79,7 +80,8 @@ class Supervisor:
         self.crew = Crew(spec, folder, self._around.modules, self._rules)
         self.quarantine = Quarantine(spec.quarantine_folder, spec.config.quarantine)
         self._patrol = Patrol()
-        self._commands = Commands((UserError,))
+        self._mishap = Mishap()
+        self._commands = Commands((Exception,), self._mishap.told)
         self._clock = self._around.clock
         longest = max((one.event_timeout for one in spec.config.ingress.values()), default=0.0)
         self._settling = SETTLING + longest
@@ -163,8 +165,9 @@ class Supervisor:
         worker.renew(self._clock.monotonic_ns(), BY_COMMAND, asked=True)
 
     def acknowledge(self) -> None:
-        """Take the losses so far as seen: no alarm for them any more; the accounts stay. To be called in the loop."""
+        """Take losses and mishaps so far as seen: no alarm for them any more; the accounts stay; called in the loop."""
         self._losses.acknowledge()
+        self._mishap.acknowledge()
         log.info("acknowledged: %d frames dropped, %d failed", self.view.dropped, self.view.failed)
 
     def drain(self, deadline: float) -> None:
@@ -355,7 +358,7 @@ class Supervisor:
             log.error("the end of the run is not in the ledger: %s", error)
 
     def _show(self, view: Appliance) -> None:
-        fault = self.folder.fault or (self._accounts.fault if self._accounts is not None else "")
+        fault = self.folder.fault or (self._accounts.fault if self._accounts is not None else "") or self._mishap.words
         if fault:
             view.health = DEGRADED if view.health == OK else view.health
             view.message, view.last_error = fault, view.last_error or fault

@@ -3,8 +3,9 @@
     python -m tests.campaigns.bluesky_plans
 
 Over Channel Access, then over pvAccess: two SimDetectors counted and flown together, several exposures in one stage,
-several frames an event, another size, type and folder from run to run, runs that are aborted or fail half way,
-detectors staged twice, a figure of a plug-in read with each frame, and ContAcqDetector with the circular buffer.
+several frames an event, another size, type and folder from run to run, runs that fail half way, runs that somebody
+aborts, stops or interrupts with Ctrl-C while frames flow, and goes on with, detectors staged twice, a figure of a
+plug-in read with each frame, and ContAcqDetector with the circular buffer.
 Asked of each: documents that event_model finds valid, indices without a gap, as many frames in each file as announced,
 of the shape and type that the descriptor says, ids without a gap, all idle afterwards. The ledgers have the last word.
 """
@@ -12,9 +13,12 @@ of the shape and type that the descriptor says, ids without a gap, all idle afte
 import argparse
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
@@ -145,32 +149,133 @@ def another_folder(bench: Bench) -> dict[str, int]:
     return {"one": 1, "other": 1}
 
 
-def aborted(bench: Bench) -> dict[str, int]:
-    """Abort from outside while frames flow; what was announced is there, the next runs must find all idle."""
+def failed_in_flight(bench: Bench) -> dict[str, int]:
+    """Fail while frames flow; what was announced is there, the next runs must find all idle."""
+    try:
+        bench.engine(long_flight(bench, lambda: _fail("half way")))
+    except StoppedError:
+        return {"one": -1}
+    raise AssertionError("the plan did not fail")
+
+
+def _fail(when: str) -> None:
+    raise StoppedError(when)
+
+
+def long_flight(bench: Bench, each: Callable[[], object]) -> Plan:
+    """Fly for long, collecting meanwhile; `each` is called when something was collected."""
     import bluesky.plan_stubs as bps
+    from bluesky.preprocessors import stage_wrapper
     from ophyd_async.core import TriggerInfo
 
     def plan() -> Plan:
         yield from bps.open_run()
-        yield from bps.stage(bench.one, wait=True)
         yield from bps.prepare(bench.one, TriggerInfo(number_of_events=100_000), wait=True)
         yield from bps.declare_stream(bench.one, name="flown", collect=True)
+        yield from bps.checkpoint()
         yield from bps.kickoff(bench.one, wait=True)
-        for _ in range(3):
+        while True:
             yield from bps.sleep(0.1)
             yield from bps.collect(bench.one, name="flown")
-        raise StoppedError("half way")
+            if _announced(bench) > 2:
+                each()
 
-    def whole() -> Plan:
-        from bluesky.preprocessors import contingency_wrapper
+    yield from stage_wrapper(plan(), [bench.one])
 
-        yield from contingency_wrapper(plan(), final_plan=lambda: bps.unstage(bench.one, wait=True))
 
+def _announced(bench: Bench) -> int:
+    """Return how many times frames were announced in this scene."""
+    return sum(name == "stream_datum" for name, _ in bench.documents)
+
+
+def interrupt(bench: Bench, plan: Plan, act: Callable[[], object]) -> None:
+    """Run a plan that somebody else interrupts by `act` as soon as its first frames are announced.
+
+    Raises:
+        AssertionError: it was not interrupted.
+    """
+    from bluesky.utils import RunEngineInterrupted
+
+    over = threading.Event()
+
+    def outside() -> None:
+        while _announced(bench) < 2 and not over.wait(0.01):
+            pass
+        act()
+
+    thread = threading.Thread(target=outside, name="outside", daemon=True)
+    thread.start()
     try:
-        bench.engine(whole())
-    except StoppedError:
-        return {"one": -1}
-    raise AssertionError("the plan did not fail")
+        bench.engine(plan)
+    except RunEngineInterrupted:
+        return
+    finally:
+        over.set()
+        thread.join(TIMEOUT)
+    raise AssertionError("the plan was not interrupted")
+
+
+def ended(bench: Bench, status: str, count: int = -1) -> dict[str, int]:
+    """Return how many frames there are to be, of a run that is over and says so.
+
+    Raises:
+        AssertionError: it is not over, or ended otherwise.
+    """
+    exits = [one["exit_status"] for name, one in bench.documents if name == "stop"]
+    assert (exits, bench.engine.state) == ([status], "idle"), f"{exits} {bench.engine.state}, expected {status}"
+    return {"one": count}
+
+
+def ctrl_c(times: int) -> None:
+    """Press it, slowly enough for Bluesky to take each as meant."""
+    for _ in range(times):
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(0.3)
+
+
+def a_long_count(bench: Bench, number: int = 10_000) -> Plan:
+    import bluesky.plans as bp
+
+    return bp.count([bench.one], num=number)
+
+
+def count_aborted_from_outside(bench: Bench) -> dict[str, int]:
+    interrupt(bench, a_long_count(bench), lambda: bench.engine.abort("enough"))
+    return ended(bench, "abort")
+
+
+def count_stopped_from_outside(bench: Bench) -> dict[str, int]:
+    interrupt(bench, a_long_count(bench), bench.engine.stop)
+    return ended(bench, "success")
+
+
+def count_paused_by_ctrl_c_and_resumed(bench: Bench) -> dict[str, int]:
+    """Pause at the next checkpoint; every point is taken once in the end."""
+    interrupt(bench, a_long_count(bench, 20), lambda: ctrl_c(1))
+    bench.engine.resume()
+    return ended(bench, "success", 20)
+
+
+def count_interrupted_by_ctrl_c_and_aborted(bench: Bench) -> dict[str, int]:
+    interrupt(bench, a_long_count(bench), lambda: ctrl_c(2))
+    bench.engine.abort("two times Ctrl-C")
+    return ended(bench, "abort")
+
+
+def flight_aborted_from_outside(bench: Bench) -> dict[str, int]:
+    interrupt(bench, long_flight(bench, lambda: None), lambda: bench.engine.abort("enough"))
+    return ended(bench, "abort")
+
+
+def flight_stopped_from_outside(bench: Bench) -> dict[str, int]:
+    interrupt(bench, long_flight(bench, lambda: None), bench.engine.stop)
+    return ended(bench, "success")
+
+
+def flight_interrupted_by_ctrl_c_and_stopped(bench: Bench) -> dict[str, int]:
+    interrupt(bench, long_flight(bench, lambda: None), lambda: ctrl_c(2))
+    bench.engine.stop()
+    return ended(bench, "success")
 
 
 def failed_between_points(bench: Bench) -> dict[str, int]:
@@ -266,7 +371,11 @@ async def _over(status: Any) -> None:
 
 SCENES: tuple[Callable[[Bench], dict[str, int]], ...] = (
     *(together, flown_together, prepared_again_and_again, frames_an_event, size_and_type_change, another_folder),
-    *(aborted, together, failed_between_points, staged_twice, figures, circular_buffer, together),
+    *(failed_in_flight, together, failed_between_points, staged_twice, figures, circular_buffer, together),
+    *(count_aborted_from_outside, flown_together, count_stopped_from_outside, together),
+    *(count_paused_by_ctrl_c_and_resumed, count_interrupted_by_ctrl_c_and_aborted, flown_together),
+    *(flight_aborted_from_outside, together, flight_stopped_from_outside, flown_together),
+    *(flight_interrupted_by_ctrl_c_and_stopped, together),
 )
 """What is done, in this order; each returns how many frames of which detector are to be in files, -1: any number."""
 
@@ -366,7 +475,7 @@ def told(runs: list[RunningAppliance], scheme: str, folder: Path) -> int:
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     for line in lines:
-        print(f"{scheme:4s} {line['scene']:26s} {line['seconds']:5.1f} s  {'; '.join(line['faults']) or 'good'}")
+        print(f"{scheme:4s} {line['scene']:40s} {line['seconds']:5.1f} s  {'; '.join(line['faults']) or 'good'}")
     if done.returncode or len(lines) != len(SCENES):
         print(f"{scheme}: exit code {done.returncode} after {len(lines)} scenes: {done.stderr[-1500:]}")
         return 1

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from consumers.catalogue import description_text, listing_text
 from consumers.loading import bundled, load_processor
 from consumers.panel import panel_name
 from ioc import cli
+from ioc.columns import fit
 
 THRESHOLD = """
 from consumers.processor import Processor, Setting, Statistic
@@ -46,6 +49,17 @@ def test_the_list_names_every_processor_and_says_what_it_does(capsys: pytest.Cap
     entries = json.loads(told(capsys, "list", "--json"))
     assert [entry["name"] for entry in entries] == bundled()
     assert {entry["missing"] for entry in entries} == {""}, "the tests install every extra"
+
+
+def test_on_a_terminal_no_line_is_longer_than_it_and_no_word_is_lost() -> None:
+    for words in (listing_text, partial(description_text, "compress"), partial(description_text, "hot_pixels")):
+        whole = words(None)
+        for columns in (72, 80, 132):
+            fitted = words(columns)
+            assert fitted.split() == whole.split()
+            assert max(len(line) for line in fitted.splitlines()) <= columns
+    assert fit("name   ", "one two three", 17) == "name\n    one two three"
+    assert fit(f"{'name':20}", "one two three four five six", 40) == f"{'name':20}one two three four\n{'':20}five six"
 
 
 def test_a_description_says_all_that_is_declared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from ioc.console import Watch, commands, display_for, read_config
-from ioc.console_display import Facts, Lines, LiveTable, drawing, ledger_table, line
+from ioc.console_display import OTHER_LINES, Facts, Lines, LiveTable, drawing, ledger_table, line
 from ioc.core.config import Config, load
 from ioc.core.errors import ConfigError
 from ioc.core.status import Role, State
@@ -54,6 +54,18 @@ def test_the_table_fits_into_80_columns_and_shows_every_process() -> None:
     assert rows["detector"] == ["Running", "1000.0", "0", "123456789", "0", "0", "0"]
     assert rows["EjfatIn1"] == ["Starting", "0.0", "0", "0", "3", "17", "2"]
     assert "12 of 60 s" in drawn
+
+
+def test_on_a_small_terminal_who_is_in_trouble_is_shown_and_the_rest_is_counted() -> None:
+    crowd = [ProcessView(name=f"Cons{at}", role=Role.CONSUMER, state=State.RUNNING) for at in range(1, 25)]
+    crowd[20].lost, crowd[22].state = 3, State.FAILED
+    drawn = text_of(drawing(view(processes=crowd), 12.0, Facts(60.0), 24 - OTHER_LINES))
+    lines = drawn.splitlines()
+    assert len(lines) <= 24 and "residue 0" in drawn
+    names = [row.split()[0] for row in lines if row.startswith("Cons")]
+    assert names == [*(f"Cons{at}" for at in range(1, 15)), "Cons21", "Cons23"]
+    assert "and 8 more" in drawn
+    assert "Cons24" in text_of(drawing(view(processes=crowd), 12.0, Facts(60.0))), "all of them where there is room"
 
 
 def test_trouble_is_said_below_the_table() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,14 @@ def test_this_machine_is_looked_at_as_a_whole(capsys: pytest.CaptureFixture[str]
     assert {"Python", "packages", "names", "clock", "memory", "broadcast", "memory copy", "codecs"} <= set(found)
     assert found["names"]["level"] == found["Python"]["level"] == "GOOD"
     assert all(bool(one["advice"]) == (one["level"] != "GOOD") for one in found.values())
+
+
+def test_without_the_codecs_which_are_an_extra_the_rest_is_still_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitshuffle", None)
+    monkeypatch.delitem(sys.modules, "ioc.channels.compression", raising=False)
+    found = of(list(rates.findings(config())), "codecs")
+    assert found.level is Level.GOOD
+    assert "no bitshuffle; pip install 'rayfan[compress]'" in found.found
 
 
 def test_what_is_printed_fits_into_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ioc.channels.trail import Run
 from ioc.cli import main
+from ioc.ledger_command import table
 from ioc.supervisor import ledger_store
 from ioc.supervisor.ledger_report import LedgerReader, ranges_by_stage
 from ioc.supervisor.ledger_store import FILE, LedgerStore
@@ -109,6 +110,13 @@ def test_a_file_that_is_no_ledger_is_set_aside(tmp_path: Path, content: bytes) -
     assert [path.read_bytes() for path in aside] == ([content] if content else [])
 
 
+def test_that_nothing_was_missed_is_said() -> None:
+    whole = {"run": 1, "prefix": "RF:", "started": 0, "ended": None, "exit": None, "published": 3, "residue": 0}
+    one = {"id": 7, "published": 3, "ended": None, "complete": False}
+    lines = list(table({**whole, "series": [one], "accounts": [], "missed": []}, missed=True))
+    assert lines[-1] == "  none was missed"
+
+
 def test_the_command_shows_and_exports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     filled(tmp_path).close()
     where = ["ledger", "--run-dir", str(tmp_path)]
@@ -116,7 +124,7 @@ def test_the_command_shows_and_exports(tmp_path: Path, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "Series 7: 10 frames, ended normal, complete" in shown
     assert "3 queue_full" in shown
-    assert "2-6 every 2" in shown
+    assert "2-6 every 2" in shown and "none was missed" not in shown
     assert max(len(line) for line in shown.splitlines()) <= 80
     assert main([*where, "--format", "json", "--series", "7"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -1,6 +1,7 @@
 """One process through all its states, on a clock of ours, with a process that does what the test says."""
 
 import json
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from ioc.supervisor import worker as module
 from ioc.supervisor.death import last_trace
 from ioc.supervisor.limits import Limits, Patrol, level, usage_figures
 from ioc.supervisor.plan import plan
+from ioc.supervisor.readbacks import values
 from ioc.supervisor.rules import Rules
 from ioc.supervisor.run_folder import RunFolder
 from ioc.supervisor.supervisor import Supervisor
@@ -169,6 +171,37 @@ def test_losses_are_new_until_they_are_acknowledged(tmp_path: Path) -> None:
             supervisor.acknowledge()
     supervisor.close()
     assert seen == [0, 7, 0, 4, 0, 0, 4], "found frames are no losses, and later ones are new"
+
+
+def test_a_command_that_fails_by_a_fault_of_ours_is_told_and_ends_no_supervision(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ProcessSpec(
+        role=Role.SUPERVISOR, name="supervisor", config=load("[web]\nenabled = false", "test"), run_dir=tmp_path
+    )
+    monkeypatch.setattr(module.Process, "launch", lambda _spec, _module: Puppet())
+    supervisor = Supervisor(spec, RunFolder(tmp_path))
+    supervisor.start()
+
+    def broken() -> None:
+        raise OSError("no room for the quarantine")
+
+    failed, later = supervisor.submit(broken), supervisor.submit(lambda: "done")
+    refused = supervisor.submit(lambda: supervisor.restart("nobody"))
+    supervisor._tick()
+    assert isinstance(failed.exception(0), OSError) and later.result(0) == "done"
+    assert isinstance(refused.exception(0), RefusedError)
+    (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert record.exc_info is not None and "broken" in str(logging.Formatter().formatException(record.exc_info))
+    supervisor._show(supervisor.view)
+    shown = values(supervisor.view)
+    assert shown["Health_RBV"] == "Degraded", "a record in alarm"
+    assert shown["StatusMessage_RBV"] == "a command failed: OSError: no room for the quarantine"
+    supervisor.submit(supervisor.acknowledge)
+    supervisor._tick()
+    supervisor._show(supervisor.view.model_copy(update={"health": "OK", "message": "", "last_error": ""}))
+    assert values(supervisor.view)["Health_RBV"] == "OK"
+    supervisor.close()
 
 
 def test_restarts_wait_longer_and_longer_until_it_is_given_up(life: Life) -> None:

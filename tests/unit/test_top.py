@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from ioc.core.status import State
-from ioc.top_view import picture, status_name, summary_records, view_of
+from ioc.top_view import picture, status_name, summary_records, view_of, without_records
 
 RECORDS: dict[str, Any] = {
     "Health_RBV": "OK",
@@ -42,7 +42,8 @@ def statuses(*members: dict[str, Any]) -> dict[str, Any]:
 
 def text_of(records: dict[str, Any], structures: dict[str, Any], silent: list[str]) -> str:
     console = Console(file=StringIO(), width=80, color_system=None, force_terminal=True)
-    console.print(picture(view_of("RF:", records, structures), structures, silent))
+    view = view_of("RF:", records, structures)
+    console.print(picture(view, structures, silent, unlisted=without_records(view, records)))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -71,6 +72,11 @@ def test_the_worst_state_is_that_of_the_appliance() -> None:
 def test_a_process_without_an_answer_is_named() -> None:
     silent = [f"RF:Cons{number}" for number in range(1, 6)]
     assert "no answer from RF:Cons1, RF:Cons2, RF:Cons3 and 2 more" in text_of(RECORDS, {}, silent)
+
+
+def test_processes_beyond_the_slots_are_counted() -> None:
+    assert "3 more processes run; the first 16 have records" in text_of(RECORDS | {"Processes_RBV": 5}, {}, [])
+    assert "more processes" not in text_of(RECORDS | {"Processes_RBV": 2}, {}, [])
 
 
 def test_names() -> None:
