@@ -34,17 +34,21 @@ class LocalServer:
     def __init__(self, path: Path, giver: str | None = None) -> None:
         """Listen at `path`; `giver` names the one who gives where members may have several.
 
+        What an earlier life left at `path` is replaced in one step: who looks there always finds something.
+
         Raises:
             UserError: the path is too long for a socket.
         """
-        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        fresh = path.with_name(f"{giver or path.name}.new")
+        if max(len(os.fsencode(one)) for one in (path, fresh)) > LONGEST_SOCKET_PATH:
             raise UserError(mismatch("run_dir", f"a socket path of at most {LONGEST_SOCKET_PATH} bytes", str(path)))
-        path.unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
         self._path = path
         self._giver = giver
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.bind(os.fspath(path))
+        self._listener.bind(os.fspath(fresh))
         self._listener.listen(64)
+        fresh.rename(path)
         self._listener.setblocking(False)
         self._waiting: list[socket.socket] = []
 
@@ -84,11 +88,12 @@ class LocalServer:
             return None
         return LocalLink(connection, who, book)
 
-    def close(self) -> None:
-        """Stop listening."""
+    def close(self, expected: bool = False) -> None:
+        """Stop listening; `expected`: the path stays, because a next life may come that has more to give."""
         for connection in (self._listener, *self._waiting):
             connection.close()
-        self._path.unlink(missing_ok=True)
+        if not expected:
+            self._path.unlink(missing_ok=True)
 
 
 class LocalLink:

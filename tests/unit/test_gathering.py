@@ -11,6 +11,7 @@ from consumers.gathering import Gathering, Parts
 from consumers.tiles import Grid, Numbering, Stitcher, tiles_of
 from ioc.channels.base import Accepted, Counters
 from ioc.channels.book import Book
+from ioc.channels.local_givers import LOOK_SECONDS
 from ioc.channels.local_separate import Held, SeparateInputs
 from ioc.core.clock import SystemClock
 from ioc.core.frame import EndOfSeries, Frame, Item
@@ -66,6 +67,13 @@ class Rig:
             assert time.monotonic() < limit, f"{self.shelf.told} within {DEADLINE} s, expected {told}"
             time.sleep(0.002)  # polled: the gathering is another thread
         assert self.shelf.told == list(told)
+
+    def passed(self, seconds: float) -> None:
+        """Let the gathering look around for so long, while the givers are there."""
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            self.chain.tend()
+            time.sleep(0.002)  # nothing is to happen: there is no event to wait for
 
     def finish(self) -> None:
         """Drain, and check that all is accounted for."""
@@ -131,6 +139,23 @@ def test_a_frame_without_all_its_tiles_does_not_come_out(tmp_path: Path) -> None
     assert (now.incomplete, now.complete) == (1, False)
     assert one.chain.books.counts.failed == 1, "frame 9 is no tile"
     assert "expected TileIndex below TileCount = 4" in now.last_error
+
+
+def test_what_waits_for_a_giver_that_starts_anew_comes_in_its_place(tmp_path: Path) -> None:
+    with rig(tmp_path, seconds=DEADLINE) as one:
+        first, second = one.chain.outputs.values()
+        first.publish([frame(1)])
+        second.publish([frame(2), frame(4)])
+        one.until([1, 2])
+        del one.chain.outputs["Cons1"]
+        assert first.drain(DEADLINE), "it has given all that it had, and ends"
+        second.publish([frame(6), EndOfSeries(1, 6)])
+        one.passed(3 * LOOK_SECONDS)
+        one.until([1, 2])
+        one.chain.outputs["Cons1"] = one.chain.output("Cons1")
+        one.chain.outputs["Cons1"].publish([frame(3), frame(5), EndOfSeries(1, 6)])
+        one.until([1, 2, 3, 4, 5, 6, EndOfSeries(1, 6)])
+    assert (one.gathering.snapshot.late, one.gathering.snapshot.missing) == (0, 0)
 
 
 def test_a_later_life_goes_on_behind_what_was_passed_on(tmp_path: Path) -> None:
