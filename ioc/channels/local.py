@@ -102,6 +102,7 @@ class LocalLink:
     def __init__(self, connection: socket.socket, who: wire.Hello, book: BookReader) -> None:
         self.who = who
         self.leaving = False
+        self.gave_back = False
         self.ready = True
         self.missed = 0
         self._socket = connection
@@ -130,7 +131,7 @@ class LocalLink:
         return self._socket.fileno()
 
     def alive(self) -> bool:
-        return self._alive
+        return self._alive and not self.gave_back
 
     def done(self) -> int:
         if self._closed:
@@ -166,11 +167,16 @@ class LocalLink:
                     return
                 if message == wire.LEAVE:
                     self.leaving = True
+                elif message == wire.GIVE_BACK:
+                    self.leaving = self.gave_back = True
+                    return
                 elif message == wire.PROGRESS:
                     self.silence()
                     return  # whatever else there is makes the descriptor readable again
                 else:
-                    raise ProtocolError(mismatch(f"message of member {self.name}", "LEAVE, PROGRESS", message[:16]))
+                    raise ProtocolError(
+                        mismatch(f"message of member {self.name}", "LEAVE, PROGRESS or GIVE_BACK", message[:16])
+                    )
         except BlockingIOError:
             return
         except (OSError, ProtocolError) as error:

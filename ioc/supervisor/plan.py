@@ -53,7 +53,6 @@ ASIDE = (Role.WEB,)
 NOT_RESTARTED: Mapping[Role, str] = {
     Role.SUPERVISOR: "it is the one who restarts the others",
     Role.DETECTOR: "that would end the acquisition: stop and start it with Acquire",
-    Role.COLLECTOR: "it would pass on what waits for earlier frames, and leave those out when they come",
     Role.INTAKE: "what its source sends meanwhile would be lost",
     Role.INGRESS: "packets that come meanwhile would be lost",
     Role.BALANCER: "packets that come meanwhile would be lost",
@@ -61,7 +60,7 @@ NOT_RESTARTED: Mapping[Role, str] = {
     Role.PLUGINS: "its plug-ins would forget what they keep, such as frames before a trigger",
 }
 """Who is never started anew by command, and why: see `why_not_restarted`."""
-RESTART_SECONDS = 5.0
+RESTART_SECONDS = 10.0
 """s that frames may be held up while a process is started anew, where nobody has to wait longer for it to finish."""
 
 
@@ -104,7 +103,10 @@ def why_not_restarted(config: Config, role: Role, table: str | None) -> str | No
         if egress.payload == "pvapy":
             return "PvaPy's receivers do not know events that are counted from 1 again"
         return "what it keeps to send again would be gone" if egress.resend else None
-    if not set(config.groups[table].outputs) <= {"pva"}:
+    if role is Role.COLLECTOR and config.collectors[table].tiles is not None:
+        return "the tiles of a frame that is not whole yet would be lost"
+    outputs = (config.collectors if role is Role.COLLECTOR else config.groups)[table].outputs
+    if not set(outputs) <= {"pva"}:
         return "it hands frames to a place elsewhere, which may not take them in time"
     return why_not_waited_for(config, NODES[role](table))
 

@@ -154,7 +154,8 @@ class Worker:
 
     def start(self, now_ns: int) -> None:
         """Start the process."""
-        self.folder.remove(f"{self.name}.gone")
+        for mark in (f"{self.name}.gone", self.spec.renewed_file.name):
+            self.folder.remove(mark)
         self._log_start = self.folder.log_size(self.name)
         self.spec = self.spec.model_copy(update={"last_end": self.last_error})
         self._write_birth()
@@ -211,6 +212,7 @@ class Worker:
                 self._write_birth()
                 return
             self.fate = Fate.LEAVING
+            self.folder.remove(self.spec.renewed_file.name)
             self._write_birth()
             self.process.send(signal.SIGTERM)
             self.deadline_ns = now_ns + round(seconds * 1e9)
@@ -228,6 +230,7 @@ class Worker:
             self.fate = Fate.RENEWING
             self._asked = asked
             self.last_error = why
+            self.folder.write(self.spec.renewed_file.name, why)
             self.process.send(signal.SIGTERM)
             self.deadline_ns = now_ns + round(self.rules.drain * 1e9)
 

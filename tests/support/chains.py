@@ -66,6 +66,13 @@ class Chain:
         self.inputs = LocalInputs(self.member)
         return self.inputs
 
+    def renew(self) -> None:
+        """Let go of the inputs of a life of the second member that has ended, and make those of its next."""
+        self.inputs.close(drain=False)
+        self.books.close()
+        self.books, self.member = self._second()
+        self.inputs = type(self.inputs)(self.member)
+
     def receive(self, count: int, release: bool = True) -> list[Item]:
         """Return `count` items that came through, frames copied."""
         got: list[Item] = []

@@ -77,8 +77,8 @@ def test_who_may_be_started_anew_by_command() -> None:
 @pytest.mark.parametrize(
     ("collector", "reason"),
     [
-        ("wait = 5.0", None),
-        ("wait = 2.0", "collectors.c, behind it, waits 2 s for late frames: less than 5 s"),
+        ("wait = 10.0", None),
+        ("wait = 2.0", "collectors.c, behind it, waits 2 s for late frames: less than 10 s"),
         ("wait = 60.0\nmost_waiting = 100", "lets 100 frames wait, and up to 128 may have to"),
         ("wait = 60.0\nwaiting_bytes = 1000000", "no more than waiting_bytes"),
     ],
@@ -90,7 +90,9 @@ def test_who_gives_to_a_collector_is_started_anew_if_that_waits_for_it(collector
         found = why_not_restarted(config, Role.CONSUMER, table)
         assert found is None if reason is None else reason in (found or "")
     assert why_not_restarted(config, Role.CONSUMER, "e") is None
-    assert "earlier frames" in (why_not_restarted(config, Role.COLLECTOR, "c") or "")
+    assert why_not_restarted(config, Role.COLLECTOR, "c") is None
+    tiles = load(f"{text}tiles = 4\n", "test")
+    assert "not whole yet" in (why_not_restarted(tiles, Role.COLLECTOR, "c") or "")
 
 
 def test_names_of_consumers_by_group() -> None:
