@@ -87,7 +87,7 @@ class ImagePlugin:
     def sample(self) -> dict[str, Value]:
         """Return what the records show, with a rate that is up to date; to be called now and then."""
         self._rate.update(self.link.frames, self._clock.monotonic_ns())
-        followed, self._followed = self._followed, {}
+        followed = dict(self._followed.popitem() for _ in range(len(self._followed)))  # the flow may add to it
         return self.values() | followed
 
     @property
@@ -110,8 +110,9 @@ class ImagePlugin:
 
     def _least(self, seconds: float) -> None:
         self.link.least_ns = round(seconds * 1e9)
-        self._followed = {"MinCallbackTime": seconds, "MaxArrayRate": 1.0 / seconds if seconds else 0.0}
-        self._chosen |= self._followed
+        both = {"MinCallbackTime": seconds, "MaxArrayRate": 1.0 / seconds if seconds else 0.0}
+        self._chosen |= both
+        self._followed |= both
 
     def _reshape(self) -> None:
         """Have as many frames wait as may; with BlockingCallbacks the detector waits instead of dropping one."""

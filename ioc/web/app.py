@@ -3,21 +3,19 @@
 import logging
 import socket
 import threading
-import time
 from importlib.metadata import version
 
 import uvicorn
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
-from ioc.channels.pva import PvaServer
 from ioc.channels.pva_snapshots import Snapshots
 from ioc.channels.pva_values import SharedMonitors
 from ioc.core.config_web import WebConfig
 from ioc.core.errors import ConfigError
 from ioc.core.status import ExitCode, ProcessSpec, Status
+from ioc.records.face import Face
 from ioc.records.server import RecordServer, ServerOptions
-from ioc.records.status import StatusChannels
 from ioc.records.table import Value
 from ioc.supervisor.child import Child, live, run
 from ioc.web.access import Access
@@ -97,7 +95,6 @@ class Web:
         config = self.config = spec.config.web
         self.child = child
         self.name = spec.name
-        self._begun = time.monotonic()
         self._listening = listen(config, earlier_port(spec))
         self.port: int = self._listening.getsockname()[1]
         self.url = url_of(config.address, self.port)
@@ -123,15 +120,13 @@ class Web:
             watchers=self.values.watchers,
         )
         self.server = WebServer(site(parts), self._listening, config.clients)
-        self.status_name = f"{prefix}{self.name}:Status"
-        self.status_channels = StatusChannels([self.status_name])
-        self.pva = PvaServer([self.status_channels.provider])
         self.records = RecordServer(prefix, web_records(self.name), lambda _name, _value: None, ServerOptions.of(spec))
+        self.face = Face(spec, self.records)
 
     def start(self) -> None:
         """Serve records and page."""
         self.records.start()
-        self.pva.start()
+        self.face.serve()
         self.server.start()
         log.info("the web page is at %s", self.url)
         self.child.report_with(self.sample)
@@ -151,15 +146,7 @@ class Web:
             "Refused": counts.refused,
         }
         status.figures = dict(values)
-        values |= {
-            "State": status.state.value,
-            "Pid": status.pid,
-            "Uptime": time.monotonic() - self._begun,
-            "LastError": status.last_error,
-            "StatusMessage": status.message,
-        }
-        self.records.set_many({f"{self.name}:{name}_RBV": value for name, value in values.items()})
-        self.status_channels.post(self.status_name, status)
+        self.face.tell(status, values | {"StatusMessage": status.message})
         return status
 
     def wait(self) -> None:
@@ -174,7 +161,7 @@ class Web:
         self.viewer.close()
         self.values.close()
         self.snapshots.close()
-        self.pva.stop()
+        self.face.close()
         return ended
 
 
