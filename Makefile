@@ -13,8 +13,9 @@ PVA      ?= 60
 ARGS     ?=
 MODEL    ?= $(RAYFAN_PTYCHONN)
 PHOEBUS  ?=
+E2SAR    ?=
 
-.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat properties wheel metadata soak slurm bluesky bluesky-plans writer-kills web phoebus bench ptychonn operators-day restarts full-disk bad-processors clean
+.PHONY: help run test lint unit docs docs-check ops-check pictures prediction faults facilities fuzz-pva pva modes puts fuzz-ejfat e2sar properties wheel metadata soak slurm bluesky bluesky-plans writer-kills web phoebus bench ptychonn operators-day restarts full-disk bad-processors clean
 
 help:
 	@echo "make run    install into .venv and run the demo for $(DURATION) s (DURATION=600, ARGS='--set KEY=VALUE')"
@@ -31,6 +32,7 @@ help:
 	@echo "make modes  every way in with every way out, PvaPy's tools at both ends (5 min)"
 	@echo "make puts   10 000 puts and gets of four clients while frames flow at 2 kHz (1 min)"
 	@echo "make fuzz-ejfat  10 million mutated EJFAT datagrams, payloads and asks, $(FUZZ) s at most: each used, or one error"
+	@echo "make e2sar E2SAR=FOLDER  E2SAR's own tools at the other end of every EJFAT link, and lbadm on our balancer (3 min)"
 	@echo "make properties  all properties with examples drawn anew, again and again for $(FUZZ) s"
 	@echo "make wheel  the wheel in an environment that pip fetches from the index (1 min)"
 	@echo "make slurm  groups as jobs of a Slurm that is started for it on this machine (5 min)"
@@ -102,6 +104,9 @@ puts: $(VENV)/.test
 
 fuzz-ejfat: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.fuzz_ejfat --seconds $(FUZZ) $(ARGS)
+
+e2sar: $(VENV)/.test
+	$(VENV)/bin/python -m tests.campaigns.e2sar --tools "$(E2SAR)" $(ARGS)
 
 properties: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.properties --seconds $(FUZZ) $(ARGS)

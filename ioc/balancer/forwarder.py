@@ -31,6 +31,8 @@ BUFFER_BYTES = 1 << 17
 LOOK_SECONDS = 0.05
 JOIN_SECONDS = 5.0
 SEND_BUFFER = 8 << 20
+LEAVE_SECONDS = 1.0
+"""s at most in which what waits of a sender that was shut out is still taken."""
 MOST_SYNCS = 64
 """Sync messages read at a look; more wait."""
 
@@ -85,6 +87,9 @@ class Forwarder:
         self._path: FaultyPath[Packet] = FaultyPath(faults or Faults())
         self._wanted = self._path.faults
         self._routes = Routes()
+        self._leaving: frozenset[str] = frozenset()
+        """Senders that were shut out while packets waited, which may be theirs: E2SAR's withdraws before it is done."""
+        self._leave_ns = 0
         self._senders: dict[int, PacketSender] = {}
         self._past_errors = 0
         self._buffer = np.empty(BUFFER_BYTES, np.uint8)
@@ -104,7 +109,11 @@ class Forwarder:
         self._thread.start()
 
     def route(self, routes: Routes) -> None:
-        """Use these routes from the next packet on."""
+        """Use these routes from the next packet on; what waits of senders that are shut out is still taken."""
+        gone = self._routes.senders - routes.senders
+        if gone and ejfat_socket.waiting_bytes(self._data):
+            self._leave_ns = self._clock.monotonic_ns() + round(LEAVE_SECONDS * 1e9)
+            self._leaving |= gone
         self._routes = routes
 
     @property
@@ -159,6 +168,8 @@ class Forwarder:
         now_ns = self._clock.monotonic_ns()
         if now_ns >= self._look_ns:
             self._look(now_ns)
+        if self._leaving and (now_ns >= self._leave_ns or not ejfat_socket.waiting_bytes(self._data)):
+            self._leaving = frozenset()
         for packet in self._path.due(now_ns):
             self._send(packet)
         try:
@@ -210,7 +221,7 @@ class Forwarder:
     def _take(self, batch: NDArray[np.uint8], step: int, source: str) -> None:
         count = -(-len(batch) // step) if step else 1
         self._counted.received += count
-        if source not in self._routes.senders:
+        if source not in self._routes.senders and source not in self._leaving:
             self._counted.strangers += count
             return
         if step <= LB_BYTES:

@@ -64,6 +64,18 @@ def reservation(view: Reservation, control: Control) -> Any:
     )
 
 
+def shown(reservation: Any) -> Any:
+    """Return a reservation as an overview shows it: with the unspecified address where it has none of a family.
+
+    `lbadm --overview` of E2SAR 0.3.2 aborts at an empty one.
+    """
+    for family, unspecified in (("Ipv4", "0.0.0.0"), ("Ipv6", "::")):
+        for field in (f"sync{family}Address", f"data{family}Address"):
+            if not getattr(reservation, field):
+                setattr(reservation, field, unspecified)
+    return reservation
+
+
 def status(reserved: Reserved, registry: Registry) -> Any:
     """Return the reply to LoadBalancerStatus."""
     balancer = reserved.balancer

@@ -153,7 +153,7 @@ class Service:
         reply = CALLS["Overview"].reply()
         for reserved in self._visible(secret):
             one = reply.loadBalancers.add(name=reserved.wanted.name)
-            one.reservation.CopyFrom(self._reservation(reserved))
+            one.reservation.CopyFrom(replies.shown(self._reservation(reserved)))
             one.status.CopyFrom(replies.status(reserved, self._registry))
         return reply
 

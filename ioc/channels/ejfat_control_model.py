@@ -278,9 +278,9 @@ def _endpoint(address: str, port: int, last_port: int) -> Endpoint | None:
     if not address or not port:
         return None
     try:
-        checked = str(ip_address(address))
+        checked = ip_address(address)
     except ValueError:
         raise ControlError(mismatch("control plane, address", "an IP address", address[:80])) from None
     if last_port > 65535:
         raise ControlError(mismatch("control plane, port", "1 to 65535", last_port))
-    return Endpoint(checked, port, last_port)
+    return None if checked.is_unspecified else Endpoint(str(checked), port, last_port)

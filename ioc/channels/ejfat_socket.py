@@ -249,6 +249,14 @@ def segment_size(ancillary: list[tuple[int, int, bytes]], size: int) -> int:
     return size
 
 
+def waiting_bytes(sock: socket.socket) -> int:
+    """Return how much of a socket's receive buffer is taken by what has not been received yet; 0: nothing waits."""
+    try:
+        return _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[0]
+    except OSError:
+        return 0
+
+
 def kernel_drops(sock: socket.socket) -> int:
     """Return how many datagrams the kernel dropped because this socket's buffer was full.
 

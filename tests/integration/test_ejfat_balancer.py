@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ioc.balancer.calendar import SLOTS
 from ioc.balancer.faults import Faults
+from ioc.balancer.forwarder import Forwarder
 from ioc.balancer.lab import Lab, LabSettings
-from ioc.balancer.reservation import Pace
+from ioc.balancer.reservation import Pace, Target
+from ioc.balancer.routes import Routes
 from ioc.channels import ejfat_socket, ejfat_uri
 from ioc.channels.ejfat_control import ControlPlane, ControlSettings
 from ioc.channels.ejfat_control_model import Grant, Permission, Registration, Reservation, Resource, WorkerState
@@ -162,7 +165,7 @@ def test_every_call_of_an_administrator() -> None:
         assert "lab" in admin.version().build
         made = admin.reserve("test", None, strategy="static")
         assert made.strategy == "static" and admin.get(made.lb_id) == replace(made, token=None)
-        assert [one.name for one in admin.overview()] == ["test"]
+        assert [(one.name, one.reservation) for one in admin.overview()] == [("test", replace(made, token=None))]
         token = admin.create_token("register only", [Grant(Resource.RESERVATION, Permission.REGISTER, made.lb_id)])
         assert [one.name for one in admin.child_tokens()] == ["test", "register only"]
         with client(replace(ControlSettings.of(balancer.admin_uri()), token=token)) as limited:
@@ -278,6 +281,30 @@ def test_strangers_and_what_is_no_ejfat_are_dropped_and_counted() -> None:
             send_events(made.data_v4, 2)
             wait_for(lambda: plane.figures().strangers == 8, plane.figures)
             assert crew[0].packets() == []
+
+
+def test_what_waits_of_a_sender_that_withdraws_is_still_forwarded() -> None:
+    """E2SAR's sender withdraws its address before its packets have all been looked at."""
+    data, sync, worker = (ejfat_socket.listen("127.0.0.1", 0, 8 << 20) for _ in range(3))
+    forwarder = Forwarder(data, sync)
+    target = Target("127.0.0.1", worker.getsockname()[1], 0, False)
+    routes = Routes(frozenset({"127.0.0.1"}), (0,), ((1,) * SLOTS,), {1: target})
+    here = Endpoint("127.0.0.1", forwarder.port, forwarder.port)
+    forwarder.route(routes)
+    sent = send_events(here, 3)
+    forwarder.route(replace(routes, senders=frozenset()))
+    forwarder.start()
+    worker.settimeout(20.0)
+    packets = [worker.recv(2000) for _ in range(3 * 4)]
+
+    def refused() -> bool:
+        send_events(here, 1, first=10)
+        return forwarder.figures().strangers > 0
+
+    wait_for(refused, forwarder.figures)
+    forwarder.close()
+    worker.close()
+    assert put_together(packets) == sent
 
 
 def test_a_worker_that_leaves_keeps_the_events_under_way_and_one_that_joins_gets_its_share() -> None:

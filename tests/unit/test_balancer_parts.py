@@ -2,10 +2,12 @@
 
 import pytest
 
+from ioc.balancer import replies
 from ioc.balancer.faults import LEAST_HOLD, Faults, FaultyPath
 from ioc.balancer.requests import registration
 from ioc.balancer.tokens import Subject, Tokens, allows
-from ioc.channels.ejfat_control_model import Grant, Permission, Resource
+from ioc.channels import ejfat_control_model as model
+from ioc.channels.ejfat_control_model import Endpoint, Grant, Permission, Resource
 from ioc.channels.ejfat_messages import MESSAGES
 from ioc.core.errors import RefusedError
 
@@ -80,3 +82,14 @@ def test_registrations_that_cannot_be_used_are_refused(changes: dict, message: s
     assert registration(MESSAGES["RegisterRequest"](**good)).port == 10000
     with pytest.raises(RefusedError, match=message):
         registration(MESSAGES["RegisterRequest"](**{**good, **changes}))
+
+
+def test_an_overview_leaves_no_address_empty_and_says_the_same() -> None:
+    """E2SAR's `lbadm` aborts at an empty one."""
+    fields = {"lbId": "1", "syncUdpPort": 19010, "dataMinPort": 10, "dataMaxPort": 20}
+    fields |= {"syncIpv4Address": "10.0.0.1", "dataIpv6Address": "fd00::2"}
+    plain = MESSAGES["ReserveLoadBalancerReply"](**fields)
+    shown = replies.shown(MESSAGES["ReserveLoadBalancerReply"](**fields))
+    assert (shown.syncIpv6Address, shown.dataIpv4Address) == ("::", "0.0.0.0")
+    assert model.reservation(shown) == model.reservation(plain)
+    assert model.reservation(shown).data_v6 == Endpoint("fd00::2", 10, 20)
