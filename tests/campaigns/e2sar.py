@@ -41,7 +41,7 @@ class Tools:
         self.stack = stack
         self._tools = tools
 
-    def run(self, name: str, *arguments: str | Path | int) -> str:
+    def run(self, name: str, *arguments: str | Path | float) -> str:
         """Return what a tool printed; it must end by itself, and well."""
         command = [str(self._tools / name), *map(str, arguments)]
         done = subprocess.run(
