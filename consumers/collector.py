@@ -126,7 +126,7 @@ class Collector:
         """Pass on what is on its way and shut down; return whether all of it was."""
         limit = time.monotonic() + DRAIN_SECONDS
         self.outflow.hurry(limit)
-        drained = self.gathering.drain(DRAIN_SECONDS)
+        drained = self.gathering.drain(DRAIN_SECONDS, renewed=self.child.spec.renewed_file.exists())
         self.records.finish()
         drained = drained and self.outflow.drain(limit)
         self.face.close()

@@ -78,7 +78,10 @@ class Gathering:
         self._names: set[str] = set()
         self._commands = Commands((Exception,), _told)
         self._stopping = False
+        self._left = self._gave_back = False
+        self._markers: list[Held] = []
         self._snapped_ns = 0
+        self._leave_ns = 0
         self.stepped_ns = parts.clock.monotonic_ns()
         self._newest = (0, 0)
         self._complete = False
@@ -101,12 +104,16 @@ class Gathering:
         self._base = self._gaps()
         self._last_error = ""
 
-    def drain(self, deadline: float) -> bool:
-        """Take what is on its way and pass it on within `deadline` seconds; return whether that worked."""
+    def drain(self, deadline: float, renewed: bool = False) -> bool:
+        """Take what is on its way and pass it on within `deadline` seconds; return whether that worked.
+
+        `renewed`: a next life will come, so what waits for earlier frames is given back to those it came from.
+        """
+        self._leave_ns = self._now() + round(deadline / 2 * 1e9) if renewed else self._now()
         self._stopping = True
-        self.submit(self._parts.inputs.leave)
         self._thread.join(deadline)
-        return not self._thread.is_alive() and self.failure is None and self._counts.in_hand == 0
+        over = not self._thread.is_alive() and self.failure is None
+        return over and (self._gave_back or self._counts.in_hand == 0)
 
     def run_commands(self) -> None:
         """Run what was submitted; to be called in the loop, also by an output that makes it wait."""
@@ -130,12 +137,28 @@ class Gathering:
         inputs = self._parts.inputs
         for held in inputs.receive(MOST_A_ROUND, self._patience()):
             self._take(held)
-        over = self._stopping and inputs.finished
-        self._notice_inputs(set() if over else set(inputs.inputs))
-        self._put_out(list(self.reorder.ready(self._now())))
+        over = self._left and inputs.finished
+        if not self._gave_back:
+            self._notice_inputs(set() if over else set(inputs.inputs))
+            self._put_out(list(self.reorder.ready(self._now())))
+            self._finish_markers()
+        if self._stopping and not self._left:
+            self._leave()
         if self._now() - self._snapped_ns >= SNAPSHOT_SECONDS * 1e9:
             self._snap()
         return not over
+
+    def _leave(self) -> None:
+        """Take no more; where a next life will come, give back what is in our hands once somebody has it but us."""
+        inputs = self._parts.inputs
+        if self._now() >= self._leave_ns:
+            inputs.leave()
+        elif not inputs.orphans:
+            self._gave_back = True
+            inputs.give_back()
+        else:
+            return
+        self._left = True
 
     def _now(self) -> int:
         return self._parts.clock.monotonic_ns()
@@ -157,7 +180,7 @@ class Gathering:
         item = held.item
         if isinstance(item, EndOfSeries):
             self.reorder.end(held.giver, self._parts.numbering.inward(item))
-            self._parts.inputs.finish(held)
+            self._markers.append(held)  # kept until the series is over: a next life has to hear of it, too
             return
         try:
             place = self._parts.numbering.place(item)
@@ -167,6 +190,13 @@ class Gathering:
         fate = self.reorder.put(held.giver, place, held, item.data.nbytes, self._now())
         if fate is not Fate.WAITS:
             self._withhold(held, Reason.DUPLICATE.value if fate is Fate.DUPLICATE else Reason.LATE.value)
+            self._parts.inputs.finish(held)
+
+    def _finish_markers(self) -> None:
+        """Let go of the end markers of series that are over; of all where givers wait for it to let us go."""
+        over = [held for held in self._markers if self._left or held.item.series <= self.reorder.closed]
+        for held in over:
+            self._markers.remove(held)
             self._parts.inputs.finish(held)
 
     def _put_out(self, ready: Sequence[Held | EndOfSeries]) -> None:

@@ -162,7 +162,7 @@ class LocalOutput:
 
     def close(self, drain: bool) -> None:
         self.distributor.close()
-        self._server.close()
+        self._server.close(expected=True)  # only the supervisor knows whether there is a next life
         self._store.close()
 
     def _pump(self) -> bool:

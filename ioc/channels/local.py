@@ -34,17 +34,21 @@ class LocalServer:
     def __init__(self, path: Path, giver: str | None = None) -> None:
         """Listen at `path`; `giver` names the one who gives where members may have several.
 
+        What an earlier life left at `path` is replaced in one step: who looks there always finds something.
+
         Raises:
             UserError: the path is too long for a socket.
         """
-        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        fresh = path.with_name(f"{giver or path.name}.new")
+        if max(len(os.fsencode(one)) for one in (path, fresh)) > LONGEST_SOCKET_PATH:
             raise UserError(mismatch("run_dir", f"a socket path of at most {LONGEST_SOCKET_PATH} bytes", str(path)))
-        path.unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
         self._path = path
         self._giver = giver
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.bind(os.fspath(path))
+        self._listener.bind(os.fspath(fresh))
         self._listener.listen(64)
+        fresh.rename(path)
         self._listener.setblocking(False)
         self._waiting: list[socket.socket] = []
 
@@ -84,11 +88,12 @@ class LocalServer:
             return None
         return LocalLink(connection, who, book)
 
-    def close(self) -> None:
-        """Stop listening."""
+    def close(self, expected: bool = False) -> None:
+        """Stop listening; `expected`: the path stays, because a next life may come that has more to give."""
         for connection in (self._listener, *self._waiting):
             connection.close()
-        self._path.unlink(missing_ok=True)
+        if not expected:
+            self._path.unlink(missing_ok=True)
 
 
 class LocalLink:
@@ -97,6 +102,7 @@ class LocalLink:
     def __init__(self, connection: socket.socket, who: wire.Hello, book: BookReader) -> None:
         self.who = who
         self.leaving = False
+        self.gave_back = False
         self.ready = True
         self.missed = 0
         self._socket = connection
@@ -125,7 +131,7 @@ class LocalLink:
         return self._socket.fileno()
 
     def alive(self) -> bool:
-        return self._alive
+        return self._alive and not self.gave_back
 
     def done(self) -> int:
         if self._closed:
@@ -161,11 +167,16 @@ class LocalLink:
                     return
                 if message == wire.LEAVE:
                     self.leaving = True
+                elif message == wire.GIVE_BACK:
+                    self.leaving = self.gave_back = True
+                    return
                 elif message == wire.PROGRESS:
                     self.silence()
                     return  # whatever else there is makes the descriptor readable again
                 else:
-                    raise ProtocolError(mismatch(f"message of member {self.name}", "LEAVE, PROGRESS", message[:16]))
+                    raise ProtocolError(
+                        mismatch(f"message of member {self.name}", "LEAVE, PROGRESS or GIVE_BACK", message[:16])
+                    )
         except BlockingIOError:
             return
         except (OSError, ProtocolError) as error:

@@ -51,6 +51,7 @@ class LocalReceiver:
         self._segments: dict[int, mmap.mmap] = {}
         self._ready: deque[Item] = deque()
         self._closing = False
+        self._giving_back = False
         self._next_try_ns = 0
         self._errors = 0
         self._out = 0
@@ -63,6 +64,11 @@ class LocalReceiver:
     def connected(self) -> bool:
         """Whether the distributor knows this member now."""
         return self._socket is not None
+
+    @property
+    def orphans(self) -> int:
+        """Items in our hands that came by an earlier connection: nobody else has them any more."""
+        return self._out if self._socket is None else self._stale
 
     def receive(self, max_items: int, timeout: float) -> Sequence[Item]:
         deadline = time.monotonic() + timeout
@@ -128,9 +134,21 @@ class LocalReceiver:
         else:
             self._say(wire.LEAVE)
 
+    def give_back(self) -> None:
+        """Leave what is not released to a next life, and all that still comes; `finished` is true when that is settled.
+
+        Nothing may be released from now on.
+        """
+        self._closing = self._giving_back = True
+        self._ready.clear()
+        self._say(wire.GIVE_BACK)
+        if self._socket is None:
+            self._disconnect()
+            self.finished = True
+
     def rejoin(self) -> None:
         """Take part again after `leave`."""
-        self._closing = self.finished = False
+        self._closing = self._giving_back = self.finished = False
 
     def close(self, drain: bool) -> None:
         if drain:
@@ -219,6 +237,7 @@ class LocalReceiver:
             self._errors += 1
             log.warning("%s: the way to the distributor broke: %s", self._path, error)
             self._disconnect()
+            self.finished = self._giving_back
         return True
 
     def _waited(self, connection: socket.socket, seconds: float) -> bool:
@@ -235,7 +254,8 @@ class LocalReceiver:
         kind = message[:1]
         if kind == wire.ITEMS:
             self.missed = wire.parse_items_head(message)
-            self._ready.extend(self._item(entry) for entry in wire.parse_items(message))
+            if not self._giving_back:
+                self._ready.extend(self._item(entry) for entry in wire.parse_items(message))
         elif kind == wire.SEGMENT:
             self._map(message, descriptors)
         elif kind == wire.RETIRE:

@@ -65,6 +65,27 @@ class SeparateInputs(LocalGivers):
             self.books.settle(held.giver, frames)
             line.receiver.release(items)
 
+    @property
+    def orphans(self) -> int:
+        """Items in our hands that no giver has any more; who gives back would lose them."""
+        return sum(one.receiver.orphans for one in (*self.inputs.values(), *self._retired))
+
+    def give_back(self) -> None:
+        """Leave what is not finished with to the next life of this member; `finished` is true when its givers know.
+
+        What went out although an item before it, of the same giver, waits will come again; it is booked as made, so
+        that it may be a duplicate then.
+        """
+        self._leaving = True
+        for name, line in self._lines.items():
+            for held in line.items:
+                self.books.counts.published += held.published
+                self.books.counts.made += held.published
+            self.books.settle(name, 0)
+            line.receiver.release(0)
+        for one in self.inputs.values():
+            one.receiver.give_back()
+
     def _gather(self, max_items: int) -> list[Held]:
         gathered: list[Held] = []
         for one in tuple(self.inputs.values()):

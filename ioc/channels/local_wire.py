@@ -3,7 +3,8 @@
 One message is one SEQPACKET record; its first byte says what it is. Pixels never travel: a frame is described by
 where it lies in a segment.
 
-    member -> distributor   HELLO json   LEAVE   PROGRESS
+    member -> distributor   HELLO json   LEAVE   PROGRESS   GIVE_BACK
+                            GIVE_BACK: it leaves, and what it has not finished is to be given to its next life
     distributor -> member   WELCOME link   SEGMENT number size (+ descriptor)   RETIRE number   BYE
                             ITEMS missed item item ...     missed: frames dropped for this member so far
 """
@@ -21,7 +22,7 @@ from ioc.core.errors import ProtocolError, mismatch
 from ioc.core.frame import Attribute, DataType, EndOfSeries, Frame
 
 VERSION = 3
-HELLO, LEAVE, PROGRESS = b"H", b"L", b"P"
+HELLO, LEAVE, PROGRESS, GIVE_BACK = b"H", b"L", b"P", b"G"
 WELCOME, SEGMENT, RETIRE, ITEMS, BYE = b"W", b"S", b"R", b"I", b"B"
 LARGEST_MESSAGE = 60_000
 MOST_ATTRIBUTE_BYTES = 16_384

@@ -108,6 +108,11 @@ class Reorder(Generic[T]):
         self._resumed = Place(-1, 0)
 
     @property
+    def closed(self) -> int:
+        """Return the last series that is over; all before it are, too."""
+        return self._closed
+
+    @property
     def waiting(self) -> int:
         """Return how many items wait."""
         return sum(len(series.waiting) for series in self._open.values())

@@ -137,6 +137,11 @@ class ProcessSpec(_Message):
         return self.run_dir / f"{member}.gone"
 
     @property
+    def renewed_file(self) -> Path:
+        """Where the supervisor says that a process that it asks to end is to have a next life at once."""
+        return self.run_dir / f"{self.name}.renewed"
+
+    @property
     def socket(self) -> Path:
         """Where the detector takes local members."""
         return self.run_dir / "frames"

@@ -3,7 +3,8 @@
 Rules: a frame is *assigned* to a seat, waits in the queue, goes to the member within the window, and is *completed*
 when the member says so. The seat outlives its member: what was in the hands of a member that died goes back in front
 of the queue under Lossless and Acknowledged (unless it was in the hands of two that died: then it is set aside), and
-is booked as dropped, by id, otherwise. `assigned = completed + dropped + queued + in flight`, always.
+is booked as dropped, by id, otherwise. The same goes for what a member gave back, but that nobody died with it.
+`assigned = completed + dropped + queued + in flight`, always.
 """
 
 from collections import Counter, deque
@@ -13,6 +14,7 @@ from typing import Protocol
 from ioc.channels.acknowledged import AcknowledgedLink
 from ioc.channels.base import Link
 from ioc.channels.journal import MOVED, Account
+from ioc.channels.local import LocalLink
 from ioc.channels.local_pool import PooledFrame, drop_all, hold_all
 from ioc.core.config_table import Policy
 from ioc.core.frame import EndOfSeries, Frame
@@ -170,6 +172,7 @@ class Seat:
         if self.link is None:
             return
         self._collect()
+        gave_back = isinstance(self.link, LocalLink) and self.link.gave_back
         self.link.close(drain=politely)
         self.link = None
         left = list(self._on_way)
@@ -177,7 +180,7 @@ class Seat:
         self._frames_on_way = 0
         policy = self.queue.limits.policy
         if policy is Policy.ACKNOWLEDGED or (policy is Policy.LOSSLESS and self.expected):
-            self.queue.put_back(self._survivors(left))
+            self.queue.put_back(left if gave_back else self._survivors(left))
             return
         for item in left:
             if isinstance(item, PooledFrame):

@@ -95,7 +95,8 @@ class Crew:
             worker = self._add(spec)
             birth = known.get(spec.name)
             if birth is not None and not worker.adopt(birth, now_ns):
-                worker.fate = Fate.OVER if birth.over else Fate.WANTED
+                if birth.over:
+                    worker.rest()
                 worker.restarts += not birth.over
 
     def reconcile(self, now_ns: int) -> None:

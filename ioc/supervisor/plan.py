@@ -6,8 +6,18 @@ from pathlib import Path
 from ioc.core.config import Config
 from ioc.core.config_group import JOB_PLACEMENTS
 from ioc.core.config_jobs import JobsConfig
+from ioc.core.overflow import WIDEST_WINDOW
 from ioc.core.status import ProcessSpec, Role
-from ioc.core.topology import DETECTOR, collector_group, egress_group, ingress_node, intake_node, takers, writer_group
+from ioc.core.topology import (
+    DETECTOR,
+    collector_group,
+    egress_group,
+    ingress_node,
+    intake_node,
+    leads,
+    takers,
+    writer_group,
+)
 
 MODULES: Mapping[Role, str] = {
     Role.SUPERVISOR: "ioc.supervisor.app",
@@ -43,7 +53,6 @@ ASIDE = (Role.WEB,)
 NOT_RESTARTED: Mapping[Role, str] = {
     Role.SUPERVISOR: "it is the one who restarts the others",
     Role.DETECTOR: "that would end the acquisition: stop and start it with Acquire",
-    Role.COLLECTOR: "it would pass on what waits for earlier frames, and leave those out when they come",
     Role.INTAKE: "what its source sends meanwhile would be lost",
     Role.INGRESS: "packets that come meanwhile would be lost",
     Role.BALANCER: "packets that come meanwhile would be lost",
@@ -51,6 +60,8 @@ NOT_RESTARTED: Mapping[Role, str] = {
     Role.PLUGINS: "its plug-ins would forget what they keep, such as frames before a trigger",
 }
 """Who is never started anew by command, and why: see `why_not_restarted`."""
+RESTART_SECONDS = 10.0
+"""s that frames may be held up while a process is started anew, where nobody has to wait longer for it to finish."""
 
 
 def plan(config: Config, run_dir: Path, debug: bool = False) -> list[ProcessSpec]:
@@ -92,14 +103,34 @@ def why_not_restarted(config: Config, role: Role, table: str | None) -> str | No
         if egress.payload == "pvapy":
             return "PvaPy's receivers do not know events that are counted from 1 again"
         return "what it keeps to send again would be gone" if egress.resend else None
-    behind = [name for name in takers(config.inputs, NODES[role](table)) if name.startswith("collectors.")]
-    if behind:
-        return f"{behind[0]}, behind it, leaves out frames that come late"
-    return (
-        None
-        if set(config.groups[table].outputs) <= {"pva"}
-        else "it hands frames to a place elsewhere, which may not take them in time"
-    )
+    if role is Role.COLLECTOR and config.collectors[table].tiles is not None:
+        return "the tiles of a frame that is not whole yet would be lost"
+    outputs = (config.collectors if role is Role.COLLECTOR else config.groups)[table].outputs
+    if not set(outputs) <= {"pva"}:
+        return "it hands frames to a place elsewhere, which may not take them in time"
+    return why_not_waited_for(config, NODES[role](table))
+
+
+def why_not_waited_for(config: Config, node: str) -> str | None:
+    """Return why a collector behind a node does not wait for what comes as late as a restart lets it; None: all do."""
+    for table, collector in config.collectors.items():
+        giver, name = collector.input, collector_group(table)
+        if not leads(config.inputs, node, giver):
+            continue
+        if collector.wait < RESTART_SECONDS:
+            return f"{name}, behind it, waits {collector.wait:g} s for late frames: less than {RESTART_SECONDS:g} s"
+        if collector.waiting_bytes is not None:
+            return f"{name}, behind it, waits for late frames only while no more than waiting_bytes wait"
+        most = WIDEST_WINDOW * most_givers(config, giver)
+        if collector.most_waiting < most:
+            return f"{name}, behind it, lets {collector.most_waiting} frames wait, and up to {most} may have to"
+    return None
+
+
+def most_givers(config: Config, giver: str) -> int:
+    """Return how many processes give as one giver."""
+    kind, _, table = giver.partition(".")
+    return config.groups[table].count if kind == "groups" else 1
 
 
 def consumer_names(config: Config) -> dict[str, list[str]]:

@@ -48,6 +48,7 @@ OURS = (
     "*.new",
     "*.autosave",
     "*.gone",
+    "*.renewed",
     "*.leave",
     "*.token",
     "*.ended",

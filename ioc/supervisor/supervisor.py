@@ -249,7 +249,7 @@ class Supervisor:
         earlier.crew.muster(self.folder.births(), self._clock.monotonic_ns())
         for worker in earlier.crew:
             if not worker.alive:
-                worker.fate = Fate.OVER
+                worker.rest()
         earlier.drain(self._drain_seconds)
         earlier.run()
         earlier.close()

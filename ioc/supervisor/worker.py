@@ -27,7 +27,7 @@ from ioc.core.status import ExitCode, ProcessSpec, State, Status
 from ioc.supervisor.death import LOG_BYTES, death_of
 from ioc.supervisor.jobs import Job, Jobs
 from ioc.supervisor.lapses import Lapses
-from ioc.supervisor.plan import jobs_of
+from ioc.supervisor.plan import gives, jobs_of, node_of
 from ioc.supervisor.process import Process
 from ioc.supervisor.rules import Rules
 from ioc.supervisor.run_folder import Birth, RunFolder
@@ -154,7 +154,8 @@ class Worker:
 
     def start(self, now_ns: int) -> None:
         """Start the process."""
-        self.folder.remove(f"{self.name}.gone")
+        for mark in (f"{self.name}.gone", self.spec.renewed_file.name):
+            self.folder.remove(mark)
         self._log_start = self.folder.log_size(self.name)
         self.spec = self.spec.model_copy(update={"last_end": self.last_error})
         self._write_birth()
@@ -206,11 +207,21 @@ class Worker:
         """Ask the process to finish and go, and give it so long."""
         self.retry_ns = None
         if self.fate in (Fate.WANTED, Fate.RENEWING):
-            self.fate = Fate.LEAVING if self.alive else Fate.OVER
+            if self.process is None:
+                self.rest()
+                self._write_birth()
+                return
+            self.fate = Fate.LEAVING
+            self.folder.remove(self.spec.renewed_file.name)
             self._write_birth()
-            if self.process is not None:
-                self.process.send(signal.SIGTERM)
-                self.deadline_ns = now_ns + round(seconds * 1e9)
+            self.process.send(signal.SIGTERM)
+            self.deadline_ns = now_ns + round(seconds * 1e9)
+
+    def rest(self) -> None:
+        """Be over; those behind wait no more for what it may still have to give."""
+        self.fate = Fate.OVER
+        if gives(self.spec):
+            self.folder.remove(self.spec.output_socket(node_of(self.spec), self.name).name)
 
     def renew(self, now_ns: int, why: str, asked: bool = False) -> None:
         """Ask a process to finish and go, and start another one in its place; `asked`: it has done nothing wrong."""
@@ -219,6 +230,7 @@ class Worker:
             self.fate = Fate.RENEWING
             self._asked = asked
             self.last_error = why
+            self.folder.write(self.spec.renewed_file.name, why)
             self.process.send(signal.SIGTERM)
             self.deadline_ns = now_ns + round(self.rules.drain * 1e9)
 
@@ -296,7 +308,7 @@ class Worker:
         self.close()
         self.deadline_ns = None
         if self.fate is Fate.LEAVING:
-            self.fate = Fate.OVER
+            self.rest()
             if self.exit_code == -signal.SIGTERM:  # it had not got as far as to listen, so it had nothing to finish
                 self.exit_code = ExitCode.DRAINED
             log.info("%s ended with exit code %d", self.name, self.exit_code)

@@ -2,9 +2,10 @@
 
     python -m tests.campaigns.restarts [--rounds 5] [--rate 1000]
 
-A chain with two consumers in turn and two more behind each other, and an egress to an ingress beside it. Every
-process that may be restarted by command is, `rounds` times, through `$(P)Restart`. At the end the ledger closes, and
-each stage has had every frame: what the egress sent is lost on the wire only where the kernel dropped packets.
+A chain with two consumers in turn, a collector that puts their frames back into order, and two more consumers behind
+each other; an egress to an ingress beside it. Every process that may be restarted by command is, `rounds` times,
+through `$(P)Restart`. At the end the ledger closes, and each stage has had every frame, the one behind the collector in
+order: what the egress sent is lost on the wire only where the kernel dropped packets.
 """
 
 import argparse
@@ -27,8 +28,11 @@ acquire_at_start = true
 frame_rate = {rate}
 [groups.stats]
 count = 2
-[groups.behind]
+[collectors.all]
 input = "groups.stats"
+wait = 60.0
+[groups.behind]
+input = "collectors.all"
 processor = "bin"
 [groups.last]
 input = "groups.behind"

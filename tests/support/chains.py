@@ -18,6 +18,9 @@ from ioc.core.config import Config, load
 from ioc.core.frame import EndOfSeries, Frame, Item
 from ioc.core.status import MemberStatus, ProcessSpec, Role
 from ioc.supervisor.plan import plan
+from ioc.supervisor.rules import Rules
+from ioc.supervisor.run_folder import RunFolder
+from ioc.supervisor.worker import Worker
 
 DEADLINE = 40.0
 TEXT = """
@@ -52,11 +55,23 @@ class Chain:
         assert output is not None
         return output
 
+    def forget(self, name: str) -> None:
+        """Do what the supervisor does when a member of the first group is over."""
+        worker = Worker(self.specs[name], "none", RunFolder(self.folder), Rules.of(self.config))
+        worker.rest()
+
     def second(self) -> LocalInputs:
         """Return the inputs of a new life of the member of the second group."""
         self.books, self.member = self._second()
         self.inputs = LocalInputs(self.member)
         return self.inputs
+
+    def renew(self) -> None:
+        """Let go of the inputs of a life of the second member that has ended, and make those of its next."""
+        self.inputs.close(drain=False)
+        self.books.close()
+        self.books, self.member = self._second()
+        self.inputs = type(self.inputs)(self.member)
 
     def receive(self, count: int, release: bool = True) -> list[Item]:
         """Return `count` items that came through, frames copied."""

@@ -71,14 +71,31 @@ def test_a_giver_without_end_marker_has_ended_when_it_goes_on(chain: Chain) -> N
     assert [(item.series, *ids([item])) for item in chain.receive(1)] == [(2, 1)]
 
 
-def test_a_giver_that_says_goodbye_is_not_waited_for(chain: Chain) -> None:
+def test_a_giver_that_is_over_is_not_waited_for(chain: Chain) -> None:
     first, second = chain.outputs.values()
     first.publish([frame(1), EndOfSeries(1, 1)])
     second.publish([frame(2)])
     assert sorted(ids(chain.receive(2))) == [1, 2]
     del chain.outputs["Cons2"]
-    assert second.drain(40.0)
+    assert second.drain(DEADLINE)
+    chain.forget("Cons2")
     assert chain.receive(1) == [EndOfSeries(1, 1)]
+
+
+def test_a_series_does_not_end_before_a_giver_that_starts_anew_has_ended_it(chain: Chain) -> None:
+    first, second = chain.outputs.values()
+    first.publish([frame(1), EndOfSeries(1, 2)])
+    second.publish([frame(2)])
+    assert sorted(ids(chain.receive(2))) == [1, 2]
+    del chain.outputs["Cons2"]
+    assert second.drain(DEADLINE)
+    chain.inputs.look_now()
+    assert chain.received_now() == []
+    chain.outputs["Cons2"] = chain.output("Cons2")
+    chain.outputs["Cons2"].publish([frame(3), EndOfSeries(1, 3)])
+    assert ids(chain.receive(1)) == [3]
+    assert chain.receive(1) == [EndOfSeries(1, 3)]
+    chain.settled()
 
 
 def test_a_restarted_giver_tells_the_end_that_may_have_been_lost(chain: Chain) -> None:

@@ -71,12 +71,28 @@ def test_who_may_be_started_anew_by_command() -> None:
     assert able == ["Cons1", "Cons2", "Cons3", "Cons4", "Ejfat1", "Ejfat2", "Web1"]
     told = {name: reason for name, reason in reasons.items() if reason is not None}
     assert set(told) == {"EjfatLb1", "EjfatIn1", "detector", "Cons5", "Plug1", "HDF1", "Ejfat3", "Ejfat4"}
-    ordered = load('[groups.a]\n[collectors.c]\ninput = "groups.a"\n[collectors.d]\ninput = "collectors.c"\n', "test")
-    assert "collectors.c, behind it, leaves out frames that come late" in (
-        why_not_restarted(ordered, Role.CONSUMER, "a") or ""
-    )
-    assert "earlier frames" in (why_not_restarted(ordered, Role.COLLECTOR, "d") or "")
     assert "elsewhere" in told["Cons5"] and "send again" in told["Ejfat3"] and "PvaPy" in told["Ejfat4"]
+
+
+@pytest.mark.parametrize(
+    ("collector", "reason"),
+    [
+        ("wait = 10.0", None),
+        ("wait = 2.0", "collectors.c, behind it, waits 2 s for late frames: less than 10 s"),
+        ("wait = 60.0\nmost_waiting = 100", "lets 100 frames wait, and up to 128 may have to"),
+        ("wait = 60.0\nwaiting_bytes = 1000000", "no more than waiting_bytes"),
+    ],
+)
+def test_who_gives_to_a_collector_is_started_anew_if_that_waits_for_it(collector: str, reason: str | None) -> None:
+    text = f'[groups.a]\n[groups.b]\ninput = "groups.a"\ncount = 2\n[collectors.c]\ninput = "groups.b"\n{collector}\n'
+    config = load(f'{text}[groups.e]\ninput = "collectors.c"\n', "test")
+    for table in ("a", "b"):
+        found = why_not_restarted(config, Role.CONSUMER, table)
+        assert found is None if reason is None else reason in (found or "")
+    assert why_not_restarted(config, Role.CONSUMER, "e") is None
+    assert why_not_restarted(config, Role.COLLECTOR, "c") is None
+    tiles = load(f"{text}tiles = 4\n", "test")
+    assert "not whole yet" in (why_not_restarted(tiles, Role.COLLECTOR, "c") or "")
 
 
 def test_names_of_consumers_by_group() -> None:

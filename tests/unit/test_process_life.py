@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.inputs import Givers
 from ioc.core.config import load
 from ioc.core.errors import RefusedError
 from ioc.core.status import ExitCode, ProcessSpec, Role, State, Status
@@ -57,8 +58,8 @@ class Puppet:
 class Life:
     """A worker, its puppet and the time."""
 
-    def __init__(self, folder: Path) -> None:
-        config = load(TEXT, "test")
+    def __init__(self, folder: Path, text: str = TEXT) -> None:
+        config = load(text, "test")
         self.folder = RunFolder(folder)
         self.spec: ProcessSpec = next(one for one in plan(config, folder) if one.role is Role.CONSUMER)
         self.worker = Worker(self.spec, "module", self.folder, Rules.of(config))
@@ -142,6 +143,32 @@ def test_a_restart_by_command_is_at_once_and_no_failure(life: Life) -> None:
     life.worker.renew(life.now, "restarted by command", asked=True)
     life.die(ExitCode.NOT_DRAINED)
     assert (life.worker.failures, life.worker.last_error) == (1, "restarted by command"), "it lost what it had"
+
+
+def test_those_behind_wait_for_a_giver_until_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.Process, "launch", lambda _spec, _module: Puppet())
+    life = Life(tmp_path, TEXT + '[groups.b]\ninput = "groups.a"\n')
+    door = life.spec.output_socket("groups.a", "Cons1")
+    life.run()
+    door.touch()  # as its first life does
+    givers = Givers(life.spec, "groups.a")
+    life.worker.renew(life.now, "restarted by command", asked=True)
+    life.die(ExitCode.DRAINED)
+    assert list(givers()) == ["Cons1"]
+    life.start()
+    life.die(-signal.SIGSEGV)
+    assert list(givers()) == ["Cons1"]
+    life.start()
+    life.worker.leave(life.now, 5.0)
+    assert list(givers()) == ["Cons1"], "it still finishes what it has"
+    life.die(ExitCode.DRAINED)
+    assert list(givers()) == []
+    life.worker.revive()
+    life.start()
+    door.touch()
+    life.die(-signal.SIGSEGV)
+    life.worker.leave(life.now, 5.0)
+    assert (list(givers()), life.worker.fate) == ([], Fate.OVER), "it was not there when it was asked to leave"
 
 
 def test_a_restart_of_what_does_not_run_is_refused(tmp_path: Path) -> None:
