@@ -186,8 +186,10 @@ class RecordServer:
         if demand is not None:
             demand.set(value)
             return
-        self._readbacks[name].put(value)
-        self._shown[name] = value
+        readback = self._readbacks[name]
+        with readback.turn:  # else two threads could leave the record with one value and `_shown` with the other
+            readback.put(value)
+            self._shown[name] = value
 
     def set_many(self, values: Mapping[str, Value]) -> None:
         """Write those of the records whose value is not the one that they show."""

@@ -7,6 +7,7 @@ stays active until the activity has ended: that is what a put-callback waits for
 """
 
 import ctypes
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,8 @@ class Readback:
 
     def __init__(self, full_name: str, record: Record) -> None:
         """Add the record to the database that is being built."""
+        self.turn = threading.Lock()
+        """Held by who puts a value and notes it."""
         self._full_name = full_name
         self._record = record
         self._choices = choices_of(record)
