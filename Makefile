@@ -95,6 +95,7 @@ ejfat-trouble: $(VENV)/.test
 	$(VENV)/bin/python -m tests.campaigns.ejfat_trouble $(ARGS)
 
 fuzz-pva: $(VENV)/.test
+	RAYFAN_PVA_STAGE=1 $(VENV)/bin/python -m pytest tests/integration/test_control_pvs.py -k gateway
 	$(VENV)/bin/python -m tests.campaigns.fuzz_pva --seconds $(FUZZ) $(ARGS)
 
 pva: $(VENV)/.test

@@ -73,6 +73,7 @@ def test_clients_that_watch_are_counted_in_and_are_gone_afterwards(tmp_path: Pat
     assert result["clients_cpu_per_s"] >= 0
 
 
+@in_a_campaign
 def test_series_before_the_measurement_are_in_the_ledger(tmp_path: Path) -> None:
     with appliance.Appliance(tmp_path, toml(Case(64, past_series=3), None), 10.0) as running:
         appliance.make_series(running, tmp_path, 3)
@@ -82,6 +83,7 @@ def test_series_before_the_measurement_are_in_the_ledger(tmp_path: Path) -> None
     assert report["series"][3]["published"] > 1
 
 
+@in_a_campaign
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [str(RAYFAN), "bench", "knee", "--size", "64", "--peer", "none", "--seconds", "60", "--repeats", "1"]
