@@ -1,6 +1,7 @@
 """The detector process: puts source, acquisition, distributor, records and image channels together, and runs them."""
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,8 @@ from ioc.supervisor.child import DRAIN_SECONDS, Child, live, run
 
 log = logging.getLogger(__name__)
 
+SWITCH_SECONDS = 0.0005
+"""s after which a thread that waits for the interpreter is given it: CPython's 5 ms hold up puts and image clients."""
 IMAGE_QUEUE = 64
 SOURCE_PART = 4
 """One part in so many of the pool is for frames of a foreign detector that wait to be taken in."""
@@ -372,6 +375,7 @@ def _version() -> str:
 
 def main(child: Child) -> ExitCode:
     """Run the detector until it is asked to stop."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     return live(child, Detector)
 
 

@@ -151,7 +151,8 @@ class Day:
         self.user.wait("Alarm_RBV", 0)
         assert self.severities("Alarm_RBV", "Ledger:Unseen_RBV", "Ledger:Dropped_RBV") == [NO_ALARM, NO_ALARM, MINOR]
         assert self.user.get("Ledger:Dropped_RBV") == self.lost
-        assert "Ledger:Acknowledge" in (self.run.run_dir / "puts").read_text()
+        puts = self.run.run_dir / "puts"  # lines are written together, some at a time
+        self.run.wait_until(lambda: "Ledger:Acknowledge" in puts.read_text(), "the put is in the log", 10.0)
 
     def severities(self, *names: str) -> list[int]:
         """Return alarm severities by Channel Access."""
