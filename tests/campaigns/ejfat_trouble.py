@@ -19,12 +19,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.campaigns.facilities import wait_still
 from tests.support.appliance import RAYFAN, RunningAppliance, count_ids
 from tests.support.epics import free_port, isolated_environment
 from tests.support.namespaces import Host, Hosts, two_hosts
@@ -32,7 +32,6 @@ from tests.support.namespaces import Host, Hosts, two_hosts
 ROOT = Path(__file__).parents[2]
 DEADLINE = 60.0
 ASK_SECONDS = 40.0
-SETTLE_SECONDS = 20.0
 MAJOR = 2
 FEW = 10
 SENDS = """
@@ -242,18 +241,9 @@ def run(frames: int) -> None:
         killed_ingress(pair, frames)
         pulled_cable(pair, frames)
         pair.put(cam1__Acquire=0)
-        _wait_still(lambda: sum(pair.got(number) + pair.sent(number) for number in (BEAM, DEALT, TIGHT)))
+        wait_still(lambda: sum(pair.got(number) + pair.sent(number) for number in (BEAM, DEALT, TIGHT)))
         b = pair.b.stop()  # with the conservation of its frames, as the next line
         judge(pair.a.stop(), b)
-
-
-def _wait_still(count: Callable[[], int]) -> None:
-    """Wait until nothing has come for a second."""
-    limit, last, since = time.monotonic() + SETTLE_SECONDS, count(), time.monotonic()
-    while time.monotonic() - since < 1.0 and time.monotonic() < limit:
-        time.sleep(0.05)  # polled: files that other processes write
-        if (now := count()) != last:
-            last, since = now, time.monotonic()
 
 
 def _output(command: list[str], environment: dict[str, str] | None) -> str:

@@ -157,7 +157,7 @@ def run_case(both: Facilities, case: str, frames: int) -> int:
         both.a.wait_until(lambda: one()["published"] > seen + frames, "frames after the trouble", 60.0)
         both.put(cam1__Acquire=0)
     both.a.wait_until(lambda: one()["ended"], "the end of the series", 120.0)
-    _wait_still(lambda: sum(_frames(worker) for worker in (*both.workers, both.a)))
+    wait_still(lambda: sum(_frames(worker) for worker in (*both.workers, both.a)))
     return series
 
 
@@ -211,7 +211,7 @@ def _frames(running: RunningAppliance) -> int:
     return int(running.status("EjfatIn1").get("figures", {}).get("Frames", 0))
 
 
-def _wait_still(count: Callable[[], int]) -> None:
+def wait_still(count: Callable[[], int]) -> None:
     """Wait until nothing has come for a second."""
     limit, last, since = time.monotonic() + SETTLE_SECONDS, count(), time.monotonic()
     while time.monotonic() - since < 1.0 and time.monotonic() < limit:
